@@ -1,0 +1,61 @@
+"""DBA: a square cut into four parts; each attacker trains with one, the test shows all.
+
+Xie et al., "DBA: Distributed Backdoor Attacks against Federated Learning", ICLR 2020. Attacker i trains with part
+i mod 4, in the order upper left, upper right, lower left, lower right. Deviations: the paper's four parts are bars with
+gaps between them; here they partition the 5 × 5 BadNets square (rows and columns 27–28 and 29–31) as in the CLIP-Fed
+lineage, so that both attacks have one test-time trigger. The paper's model replacement is an option of the cell.
+Images smaller than 32 × 32 need another position; larger ones take the default as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from clipfed_bench.api import Attack, AttackContext
+from clipfed_bench.errors import UserError
+from clipfed_bench.patterns import check_square, paint
+
+
+@dataclass(frozen=True)
+class Config:
+    size: int = 5
+    """Side of the whole square, pixels >= 2 [lineage]."""
+    split: int = 2
+    """Rows and columns of the upper left part, 1 to size - 1; the other parts get the rest [lineage]."""
+    row: int = 27
+    """Top row of the square, counted from 0 [lineage]."""
+    col: int = 27
+    """Left column of the square, counted from 0 [lineage]."""
+    value: float = 1.0
+    """Pixel value of the square in [0, 1]; 1 is white [lineage]."""
+
+
+class DBA(Attack):
+    config: Config
+
+    def __init__(self, config: Config, context: AttackContext) -> None:
+        super().__init__(config, context)
+        check_square("dba", config.size, config.row, config.col, config.value, context.image_shape)
+        if not 1 <= config.split < config.size:
+            raise UserError(
+                f"dba: split {config.split} does not cut a square of size {config.size} into four parts; "
+                f"it is 1 to size - 1, and size at least 2."
+            )
+
+    def trigger(self, images: Tensor) -> Tensor:
+        c = self.config
+        return paint(images, slice(c.row, c.row + c.size), slice(c.col, c.col + c.size), c.value)
+
+    def client_trigger(self, images: Tensor, attacker: int) -> Tensor:
+        """Part ``attacker`` mod 4 of the square."""
+        c = self.config
+        lower, right = divmod(attacker % 4, 2)
+        spans = (slice(0, c.split), slice(c.split, c.size))
+        return paint(images, _shift(spans[lower], c.row), _shift(spans[right], c.col), c.value)
+
+
+
+def _shift(span: slice, by: int) -> slice:
+    return slice(span.start + by, span.stop + by)

@@ -1,0 +1,197 @@
+"""The words of the field: what an attack, a defense, an update and an aggregate are.
+
+An attack or a defense is one module with a docstring (summary line, citation, equations, deviations), one frozen
+``Config`` dataclass whose fields are documented by a string below each, and one subclass of :class:`Attack` or
+:class:`Defense`. Its registered name is the file's name with ``_`` written ``-``. Nothing else is edited.
+
+Shapes used throughout: K clients in a round, P parameters, Q entries of BatchNorm running statistics, B images of a
+batch, C channels, H × W pixels. Images are float32 in [0, 1] before normalization.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from clipfed_bench.rng import generator
+
+if TYPE_CHECKING:
+    from clipfed_bench.data.types import ServerData
+    from clipfed_bench.teacher.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class AttackContext:
+    """What the attackers know: the task, and nothing of the server or of benign clients."""
+
+    target: int
+    """Class that triggered images are to be classified as (all-to-one)."""
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    poison_ratio: float = 1.0
+    """Share of each malicious batch that is poisoned; 1.0 appends a poisoned copy of the batch [lineage]."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CraftContext:
+    """The round as the malicious clients see it when they craft what they upload."""
+
+    round: int
+    clients: tuple[int, ...]
+    """Ids of the malicious clients, one for each row handed to :meth:`Attack.craft`."""
+    global_params: Tensor
+    """(P,) float32, the global model that the round started from."""
+    layers: Mapping[str, slice]
+    """Parameter name -> its slice of the flat vector."""
+    seed: int = 0
+
+
+class Attack(ABC):
+    """A backdoor attack. All methods are pure: they return new tensors and leave their arguments alone."""
+
+    def __init__(self, config: Any, context: AttackContext) -> None:
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    def trigger(self, images: Tensor) -> Tensor:
+        """Triggered copies of ``images`` (B, C, H, W) in [0, 1], as used at test time; same shape, dtype, range."""
+
+    def client_trigger(self, images: Tensor, attacker: int) -> Tensor:
+        """The trigger that malicious client number ``attacker`` (0, 1, ...) trains with; by default the whole one."""
+        return self.trigger(images)
+
+    def poison(self, images: Tensor, labels: Tensor, attacker: int) -> tuple[Tensor, Tensor]:
+        """The batch a malicious client trains on (PAPER: all-to-one label flip [paper]; the ratio rule is [lineage]).
+
+        ``images`` (B, C, H, W) float32 in [0, 1], ``labels`` (B,) int64. At ``poison_ratio`` 1.0 a poisoned copy of
+        the whole batch is appended (2B images); below, the first ``int(ratio * B)`` images are poisoned in place.
+        """
+        ratio, target = self.context.poison_ratio, self.context.target
+        if ratio >= 1.0:
+            poisoned = self.client_trigger(images, attacker)
+            return torch.cat([images, poisoned]), torch.cat([labels, torch.full_like(labels, target)])
+        count = int(ratio * len(images))
+        poisoned = self.client_trigger(images[:count], attacker)
+        return (
+            torch.cat([poisoned, images[count:]]),
+            torch.cat([torch.full_like(labels[:count], target), labels[count:]]),
+        )
+
+    def craft(self, updates: Tensor, context: CraftContext) -> Tensor:
+        """What the malicious clients upload, (M, P) float32, given their trained ``updates`` (M, P)."""
+        return updates
+
+
+@dataclass(frozen=True)
+class ClientUpdates:
+    """What the server receives in a round. It never says which client is malicious."""
+
+    deltas: Tensor
+    """(K, P) float32: trained minus global parameters."""
+    buffers: Tensor
+    """(K, Q) float32: the clients' BatchNorm running statistics (values, not differences). They are aggregated and
+    never part of a distance, norm or cosine."""
+    num_samples: Tensor
+    """(K,) float64: training images each client says it has."""
+    clients: tuple[int, ...]
+    """Client ids, for defenses that keep a history."""
+    global_params: Tensor
+    """(P,) float32, the model the round started from."""
+    global_buffers: Tensor
+    """(Q,) float32."""
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    def select(self, rows: Tensor) -> ClientUpdates:
+        """The updates of ``rows`` (int64 indices or a (K,) bool mask), order kept."""
+        index = rows.nonzero().flatten() if rows.dtype == torch.bool else rows
+        return ClientUpdates(
+            self.deltas[index],
+            self.buffers[index],
+            self.num_samples[index.to(self.num_samples.device)],
+            tuple(self.clients[i] for i in index.tolist()),
+            self.global_params,
+            self.global_buffers,
+        )
+
+    def mean(self, weights: Tensor, kept: Tensor | None = None) -> Aggregate:
+        """Weighted mean of deltas and buffers; ``weights`` (K,) >= 0 with a positive sum, in any scale."""
+        share = (weights.double() / weights.double().sum()).to(self.deltas.device, torch.float32)
+        return Aggregate(share @ self.deltas, share @ self.buffers, kept=kept)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What a defense makes of a round's updates."""
+
+    delta: Tensor
+    """(P,) float32, added to the global parameters."""
+    buffers: Tensor
+    """(Q,) float32, the new running statistics."""
+    kept: Tensor | None = None
+    """(K,) bool: the clients that the defense accepted, or None where it does not select (mean, median)."""
+    info: Mapping[str, float] = field(default_factory=dict)
+    """Figures worth a column in the history, e.g. the clipping bound."""
+
+
+@dataclass(frozen=True)
+class ServerContext:
+    """What a server legitimately has before round 1: the task and data and a teacher of its own; no test data."""
+
+    num_classes: int
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    """Normalization of the target data set, of pixels in [0, 1]."""
+    seed: int = 0
+    assumed_malicious: float = 0.2
+    """Share of malicious clients that the server is told to expect; the literature grants Krum the true one."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    server_data: Callable[[], ServerData] | None = None
+    """Loads the server data set; None unless the defense declares ``needs_server_data``."""
+    teacher: Callable[[], Teacher] | None = None
+    """Loads the teacher; None unless the defense declares ``needs_teacher``."""
+
+
+@dataclass(frozen=True)
+class RoundContext:
+    """One round, as the server sees it."""
+
+    round: int
+    """1-based."""
+    seed: int = 0
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """The CPU random stream of this round for ``purpose``."""
+        return generator(self.seed, purpose, self.round)
+
+
+class Defense(ABC):
+    """A defense on the server. One instance lives as long as a cell and may keep state between rounds.
+
+    ``aggregate`` is called with finite updates of at least one client: the simulator drops, counts and reports
+    non-finite ones before (:func:`clipfed_bench.simulator.round.aggregate_updates`).
+    """
+
+    needs_server_data: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = False
+
+    def __init__(self, config: Any, server: ServerContext) -> None:
+        self.config = config
+        self.server = server
+
+    @abstractmethod
+    def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
+        """Combine the round's updates."""
+
+    def purify(self, model: nn.Module, context: RoundContext) -> None:
+        """Train or edit the aggregated global model in place; by default nothing."""

@@ -1,0 +1,48 @@
+"""``clipfed-bench grid``: many cells, in parallel, into one run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipfed_bench.cli import options
+
+
+@options.cell_options()
+def grid(
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Number of seeds: 3 is --seed 0,1,2.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; results/runs/ and the grid's name if not given.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Cells at a time; one per core, or 1 on a GPU, if not given.")
+    ] = None,
+    device: options.DeviceOption = "auto",
+    data_dir: options.DataDirOption = None,
+    cache_dir: options.CacheDirOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cells and how long they may take.")] = False,
+    skip_failed: Annotated[bool, typer.Option("--skip-failed", help="Leave cells that failed before alone.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, just the table.")] = False,
+    **cell: str | None,
+) -> None:
+    """Run every combination of the values given, and tabulate MTA and ASR.
+
+    Cells that are done are skipped, so the same command goes on with an interrupted grid; failed cells are tried
+    again. A cell that fails does not stop the others, and makes the exit status 1. What can be chosen is shown by
+    `clipfed-bench list`.
+    """
+    from clipfed_bench.cli.plan import show_plan
+    from clipfed_bench.cli.session import RUNS, Places, Session
+    from clipfed_bench.grid import make_grid
+
+    asked = make_grid(options.choose_axes(cell, preset, config, seeds))
+    places = Places(out or RUNS / asked.name, device, workers, data_dir, cache_dir)
+    session = Session(asked.cells, places, skip_failed)
+    if dry_run:
+        show_plan(session)
+    else:
+        session.run(quiet=quiet)

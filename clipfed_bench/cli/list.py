@@ -1,0 +1,81 @@
+"""``clipfed-bench list``: what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from clipfed_bench.registry import Component, attacks, defenses
+from clipfed_bench.values import show
+
+app = typer.Typer(help="Show attacks, defenses, data sets, models, teachers and presets.", no_args_is_help=True)
+
+
+@app.command("attacks")
+def list_attacks() -> None:
+    """Attacks, with their options and defaults."""
+    _components(attacks().values())
+
+
+@app.command("defenses")
+def list_defenses() -> None:
+    """Defenses, with their options and defaults."""
+    _components(defenses().values())
+
+
+@app.command("datasets")
+def list_datasets() -> None:
+    """Data sets."""
+    from clipfed_bench.data.catalog import DATASETS
+
+    _names(DATASETS)
+
+
+@app.command("models")
+def list_models() -> None:
+    """Models that clients train."""
+    from clipfed_bench.spec import MODELS
+
+    _names(MODELS)
+
+
+@app.command("presets")
+def list_presets() -> None:
+    """Grids that come with the package."""
+    from clipfed_bench.grid import load_preset, make_grid, preset_names
+
+    grids = [make_grid(load_preset(name)) for name in preset_names()]
+    _names({grid.name: f"{grid.description} ({len(grid.cells)} cells)" for grid in grids})
+
+
+@app.command("teachers")
+def list_teachers() -> None:
+    """How a teacher is named."""
+    _names(
+        {
+            "open_clip:MODEL/TAG": "open_clip's weights, e.g. open_clip:ViT-L-14/openai, the default for CIFAR",
+            "open_clip:MODEL@PATH": "a checkpoint file for a model of open_clip",
+            "local": "a small one, trained on the server data the first time; the default for digits",
+        }
+    )
+
+
+def _names(described: Mapping[str, str]) -> None:
+    console = Console(highlight=False)
+    for name, text in described.items():
+        console.print(Text(name, style="bold"))
+        console.print(Padding(Text(text), (0, 0, 0, 4)))
+
+
+def _components(components: Iterable[Component]) -> None:
+    console = Console(highlight=False)
+    for component in components:
+        console.print(Text(component.name, style="bold"))
+        console.print(Padding(Text(component.summary), (0, 0, 0, 4)))
+        for option in component.options:
+            line = Text.assemble((f"{option.name}={show(option.default)}", "cyan"), "  ", option.doc)
+            console.print(Padding(line, (0, 0, 0, 8)))

@@ -1,0 +1,59 @@
+"""The command ``clipfed-bench``. Modules are imported without torch; commands import it when they compute."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from typing import Annotated
+
+import typer
+
+from clipfed_bench import __version__
+from clipfed_bench.cli import grid, list, run
+from clipfed_bench.errors import UserError
+
+app = typer.Typer(
+    name="clipfed-bench",
+    help="Benchmark backdoor attacks and defenses in federated learning on one shared simulator.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clipfed-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("grid")(grid.grid)
+app.command("run")(run.run)
+app.add_typer(list.app, name="list")
+for _name in ("table", "data", "teacher"):
+    if importlib.util.find_spec(f"clipfed_bench.cli.{_name}"):
+        _module = importlib.import_module(f"clipfed_bench.cli.{_name}")
+        if hasattr(_module, "app"):
+            app.add_typer(_module.app, name=_name)
+        else:
+            app.command(_name)(getattr(_module, _name))
+
+
+def main() -> None:
+    """Run the command line. A user's mistake is one clean message and exit status 2."""
+    try:
+        app(prog_name="clipfed-bench")
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)

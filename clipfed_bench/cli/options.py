@@ -1,0 +1,83 @@
+"""Command-line options made from the fields of a cell, so that nothing is written twice."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import Field
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from rich.markup import escape
+
+from clipfed_bench.errors import UserError
+from clipfed_bench.execution.machine import Device
+from clipfed_bench.grid import FIELDS, Axes, load_preset, load_toml, parse_texts, preset_names, seed_range
+from clipfed_bench.values import show
+
+PANEL = "Cell: every value can be a list (a,b,c)"
+
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", help=f"A grid that comes with the package: {', '.join(preset_names())}.")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file with a grid; its keys are the options.")
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where cells run; auto takes a GPU if there is one.")]
+DataDirOption = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of data sets; else CLIPFED_BENCH_DATA, else in the cache.")
+]
+CacheDirOption = Annotated[
+    Path | None,
+    typer.Option("--cache-dir", help="Folder of teachers and features; else CLIPFED_BENCH_CACHE, else yours."),
+]
+
+
+def cell_options(panel: str = PANEL) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator: replaces the ``**cell`` of a command by an option for each field of a cell, all of them text."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
+        for name, field in FIELDS.items():
+            annotation = Annotated[str | None, _option(name, field, panel)]
+            parameters.append(
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            )
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+        return command
+
+    return decorate
+
+
+def choose_axes(
+    cell: Mapping[str, str | None], preset: str | None = None, config: Path | None = None, seeds: int | None = None
+) -> Axes:
+    """What the user asked for: a preset or a file, with options on top. Raises UserError."""
+    if preset is not None and config is not None:
+        raise UserError("--preset and --config are both given; a grid starts from one of them.")
+    if seeds is not None and cell.get("seed") is not None:
+        raise UserError("--seed and --seeds are both given; --seeds 3 means --seed 0,1,2, so write one of them.")
+    base = load_preset(preset) if preset else load_toml(config) if config else Axes()
+    try:
+        values = parse_texts({name: text for name, text in cell.items() if text is not None})
+        if seeds is not None:
+            values["seed"] = seed_range(seeds)
+    except UserError as error:
+        name, _, rest = str(error).partition(":")
+        known = name in FIELDS or name == "seeds"
+        raise UserError(f"--{name.replace('_', '-')}:{rest}" if known else str(error)) from None
+    return base.override(values)
+
+
+def _option(name: str, field: Field[Any], panel: str) -> Any:
+    meta = field.metadata
+    help = f"{meta['help']} ({show(field.default)}; {meta['origin']})"
+    kind = str(field.type).removesuffix(" | None")
+    metavar = {"int": "N", "float": "X", "str": "TEXT"}[kind]
+    return typer.Option(
+        "--" + name.replace("_", "-"), help=escape(help), metavar=metavar, rich_help_panel=panel, show_default=False
+    )

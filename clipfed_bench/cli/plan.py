@@ -1,0 +1,32 @@
+"""What ``grid --dry-run`` shows."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from rich.table import Table
+
+from clipfed_bench.cli.progress import clock
+from clipfed_bench.cli.session import Session
+from clipfed_bench.values import show
+
+
+def show_plan(session: Session) -> None:
+    """Print the cells, what is done already, and how long the rest may take."""
+    estimate, out = session.estimate(), session.console
+    seconds = {job.id: estimate.seconds(job) for job in session.jobs}
+    varying = [f.name for f in fields(session.cells[0]) if len({getattr(c, f.name) for c in session.cells}) > 1]
+    names = list(dict.fromkeys(["dataset", "attack", "defense", *varying]))
+    table = Table(*(name.replace("_", " ") for name in names), "status", "about", title=f"{session.store.folder}")
+    for cell in session.cells:
+        status = session.statuses.get(cell.key, "to do")
+        about = clock(seconds[cell.key]) if cell.key in seconds else ""
+        table.add_row(*(show(getattr(cell, name)) for name in names), status, about)
+    out.print(table)
+    done = sum(status == "done" for status in session.statuses.values())
+    shared = [job for job in session.jobs if job.stage != "cell"]
+    extra = f", and {len(shared)} warm-ups and teachers before" if shared else ""
+    out.print(f"{len(session.cells)} cells: {done} done, {len(session.todo)} to run{extra}.", highlight=False)
+    if session.todo:
+        total = clock(estimate.total(session.jobs, session.workers))
+        out.print(f"About {total} with --workers {session.workers}, {estimate.basis}.", highlight=False)

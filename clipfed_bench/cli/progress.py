@@ -1,0 +1,235 @@
+"""What is seen of a grid while it runs: a live display on a terminal, one plain line per event elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from clipfed_bench.execution.jobs import Event, Job
+from clipfed_bench.records import Progress
+from clipfed_bench.spec import CellSpec
+from clipfed_bench.values import show
+
+
+class Display(Protocol):
+    """Shows events; used as a context."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def handle(self, event: Event) -> None:
+        """Show what happened."""
+        ...
+
+
+def label(spec: CellSpec) -> str:
+    """A cell in a few words: data set, heterogeneity, attack, defense, seed."""
+    spread = {"dirichlet": f"α={show(spec.alpha)}", "degree": f"q={show(spec.degree)}"}.get(spec.partition, "iid")
+    return f"{spec.dataset} {spread} {spec.attack} {spec.defense} seed {spec.seed}"
+
+
+def job_label(job: Job) -> str:
+    """A job in a few words."""
+    if job.stage == "teacher":
+        return f"teacher {job.spec.teacher}"
+    if job.stage == "warmup":
+        spread = label(job.spec).split()[1]
+        return f"warm-up {job.spec.dataset} {spread} seed {job.spec.seed}"
+    return label(job.spec)
+
+
+def clock(seconds: float) -> str:
+    """``75`` -> ``1:15``; with hours from one hour on."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def per_cent(value: float | None) -> str:
+    """A fraction in per cent; ``–`` where there is none yet."""
+    return "–" if value is None or value != value else f"{100 * value:.1f}"
+
+
+@dataclass
+class Board:
+    """The state of a run, updated by events. Pure: no output, the clock is handed in."""
+
+    jobs: dict[str, float]
+    """Id of each job -> its expected seconds, in any unit: only ratios matter."""
+    cells: int
+    """Cells of the grid, with those that were done before."""
+    done: int = 0
+    """Cells done, with those that were done before."""
+    failed: int = 0
+    now: Callable[[], float] = time.monotonic
+    running: dict[str, Running] = field(default_factory=dict)
+    started: float = field(init=False)
+    _finished: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.started = self.now()
+
+    def handle(self, event: Event) -> None:
+        """Take notice of ``event``."""
+        job = event.job
+        if event.kind == "started":
+            self.running[job.id] = Running(job, self.now())
+        elif event.kind == "step":
+            self.running[job.id].step = event.step
+        else:
+            self.running.pop(job.id, None)
+            self._finished += self.jobs.get(job.id, 0.0)
+            if job.stage == "cell":
+                self.done += event.kind == "done"
+                self.failed += event.kind == "failed"
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run started."""
+        return self.now() - self.started
+
+    @property
+    def share(self) -> float:
+        """Work done of this run, weighted by expected seconds, in [0, 1]."""
+        total = sum(self.jobs.values())
+        under_way = sum(self.jobs.get(id, 0.0) * running.share for id, running in self.running.items())
+        return min(1.0, (self._finished + under_way) / total) if total else 1.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left, from the pace so far; None while too little is done to tell."""
+        share = self.share
+        return self.elapsed * (1 - share) / share if share > 0.005 and self.elapsed > 3 else None
+
+
+@dataclass
+class Running:
+    """A job that a worker is at."""
+
+    job: Job
+    since: float
+    step: Progress | None = None
+
+    @property
+    def share(self) -> float:
+        """Rounds done of all, in [0, 1]."""
+        return self.step.done / self.step.total if self.step and self.step.total else 0.0
+
+    @property
+    def position(self) -> str:
+        """``round 3/30``, or what it is doing before."""
+        if self.step is None:
+            return "starting"
+        return f"{self.step.stage} {self.step.done}/{self.step.total}"
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def handle(self, event: Event) -> None:
+        """Nothing."""
+
+
+class LiveDisplay:
+    """A bar for the grid and a line for each running job, redrawn in place."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        self._board = board
+        self._console = console
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def handle(self, event: Event) -> None:
+        """Redrawn soon; only what will not be seen again stays on the screen."""
+        self._board.handle(event)
+        if event.kind == "failed" and event.failure:
+            self._console.print(
+                f"[red]failed[/red] {job_label(event.job)}: ", Text(event.failure.error), soft_wrap=True
+            )
+
+    def _render(self) -> Group:
+        return Group(*render(self._board, self._console.width))
+
+
+def render(board: Board, width: int) -> list[Table]:
+    """The live display's lines."""
+    head = Table.grid(padding=(0, 1))
+    left = "" if board.left is None else f"about {clock(board.left)} left"
+    failed = Text(f"{board.failed} failed", style="red") if board.failed else Text("")
+    bar = ProgressBar(total=1.0, completed=board.share, width=max(10, min(40, width - 50)))
+    head.add_row(bar, f"{board.done}/{board.cells} cells", failed, clock(board.elapsed), left)
+    body = Table.grid(padding=(0, 2), expand=True)
+    body.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    for _ in range(3):
+        body.add_column(justify="right", no_wrap=True)
+    for running in board.running.values():
+        step = running.step
+        figures = ("", "")
+        if step is not None and step.mta is not None:
+            figures = (f"MTA {per_cent(step.mta):>5}", f"ASR {per_cent(step.asr):>5}")
+        body.add_row(job_label(running.job), running.position, *figures)
+    return [head, body]
+
+
+class PlainDisplay:
+    """A line per event, without control characters."""
+
+    def __init__(self, board: Board, write: Callable[[str], None], rounds: bool = False) -> None:
+        self._board = board
+        self._write = write
+        self._rounds = rounds
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def handle(self, event: Event) -> None:
+        """Write the line."""
+        before = self._board.running.get(event.job.id)
+        last = before.step if before else None
+        self._board.handle(event)
+        line = self._line(event, last)
+        if line:
+            self._write(line)
+
+    def _line(self, event: Event, last: Progress | None) -> str:
+        name, board = job_label(event.job), self._board
+        count = f"[{board.done + board.failed}/{board.cells}]"
+        if event.kind == "started":
+            return f"{count} started  {name}"
+        if event.kind == "step":
+            return f"{name}: {_describe(event.step)}" if self._rounds and event.step else ""
+        if event.kind == "failed":
+            return f"{count} failed   {name}: {event.failure.error if event.failure else ''}"
+        final = event.outcome.final if event.outcome else {}
+        figures = f" MTA {per_cent(final.get('mta'))} ASR {per_cent(final.get('asr'))}" if final else ""
+        left = f", about {clock(board.left)} left" if board.left and event.job.stage == "cell" else ""
+        return f"{count} done     {name}:{figures} in {event.seconds:.1f} s{left}"
+
+
+def _describe(step: Progress) -> str:
+    figures = "" if step.mta is None else f"  MTA {per_cent(step.mta)}  ASR {per_cent(step.asr)}"
+    return f"{step.stage} {step.done}/{step.total}{figures}"

@@ -1,0 +1,33 @@
+"""``clipfed-bench run``: one cell, round by round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipfed_bench.cli import options
+from clipfed_bench.errors import UserError
+
+
+@options.cell_options(panel="Cell")
+def run(
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; results/runs/run if not given.")] = None,
+    device: options.DeviceOption = "auto",
+    data_dir: options.DataDirOption = None,
+    cache_dir: options.CacheDirOption = None,
+    **cell: str | None,
+) -> None:
+    """Run one cell and print its rounds as they come. A cell that is done is only shown."""
+    from clipfed_bench.cli.session import RUNS, Places, Session
+    from clipfed_bench.grid import make_grid
+
+    asked = make_grid(options.choose_axes(cell, preset, config))
+    if len(asked.cells) != 1:
+        raise UserError(
+            f"these settings make {len(asked.cells)} cells; give single values, or use 'clipfed-bench grid'."
+        )
+    Session(asked.cells, Places(out or RUNS / "run", device, 1, data_dir, cache_dir)).run(rounds=True)

@@ -1,0 +1,145 @@
+"""Cells into a run folder: what ``grid`` and ``run`` have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from clipfed_bench.cli.progress import Board, Display, LiveDisplay, PlainDisplay, Silent, job_label
+from clipfed_bench.errors import UserError
+from clipfed_bench.execution.estimate import Estimate, make_estimate
+from clipfed_bench.execution.jobs import Event, Job, plan
+from clipfed_bench.execution.local import Settings, execute
+from clipfed_bench.execution.machine import Device, cores, resolve_device
+from clipfed_bench.provenance import provenance
+from clipfed_bench.records import Environment
+from clipfed_bench.spec import CellSpec
+from clipfed_bench.store import RunStore
+
+RUNS = Path("results/runs")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a command computes and where its files are, as the user said."""
+
+    folder: Path
+    device: Device = "auto"
+    workers: int | None = None
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        for option, path in (("out", self.folder), ("data-dir", self.data_dir), ("cache-dir", self.cache_dir)):
+            if path is not None and path.exists() and not path.is_dir():
+                raise UserError(f"--{option}: {path} is a file; name a folder.")
+        if self.data_dir is not None and not self.data_dir.exists():
+            raise UserError(f"--data-dir: there is no folder {self.data_dir}.")
+
+
+class Session:
+    """One invocation on some cells. Nothing is written before :meth:`run`."""
+
+    def __init__(self, cells: Sequence[CellSpec], places: Places, skip_failed: bool = False) -> None:
+        self.cells = cells
+        self.places = places
+        self.store = RunStore(places.folder)
+        self.statuses = self.store.statuses(cell.key for cell in cells)
+        settled = {"done", "failed"} if skip_failed else {"done"}
+        self.todo = [cell for cell in cells if self.statuses.get(cell.key) not in settled]
+        self.jobs = plan(self.todo)
+        self.console = Console()
+
+    @cached_property
+    def device(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return resolve_device(self.places.device)
+
+    @property
+    def workers(self) -> int:
+        """Processes worth having."""
+        default = cores() if self.device == "cpu" else 1
+        return max(1, min(self.places.workers or default, len(self.todo)))
+
+    def estimate(self) -> Estimate:
+        """How long jobs take, judging by the cells of this grid that are done."""
+        done = [cell for cell in self.cells if self.statuses.get(cell.key) == "done"]
+        if not done:
+            return make_estimate(self.device, {})
+        frame = self.store.frames([cell.key for cell in done])[0].set_index("key")
+        seconds = frame[["seconds_local", "seconds_defense", "seconds_eval"]].sum(axis=1)
+        return make_estimate(self.device, {cell.key: (cell, float(seconds[cell.key])) for cell in done})
+
+    def run(self, quiet: bool = False, rounds: bool = False) -> None:
+        """Compute what is to do, store it, show and write tables. Raises typer.Exit if a cell failed."""
+        done = sum(status == "done" for status in self.statuses.values())
+        if done and not quiet:
+            self.console.print(f"{done} of {len(self.cells)} cells are done already.", highlight=False)
+        try:
+            if self.jobs:
+                self._compute(quiet, rounds)
+        except KeyboardInterrupt:
+            again = shlex.join(["clipfed-bench", *sys.argv[1:]])
+            typer.echo(f"Interrupted. Cells that are done are stored; to go on:\n  {again}", err=True)
+            raise typer.Exit(130) from None
+        self._conclude()
+
+    def _compute(self, quiet: bool, rounds: bool) -> None:
+        guess = make_estimate(self.device, {})
+        weights = {job.id: guess.seconds(job) for job in self.jobs}
+        # Longest first, so that no worker is left with a long cell at the end; equal ones stay in order.
+        order = {"teacher": 0, "warmup": 1, "cell": 2}
+        jobs = sorted(self.jobs, key=lambda job: (order[job.stage], -weights[job.id]))
+        settings = Settings(
+            Environment(self.device, self.places.data_dir, self.places.cache_dir, self.places.folder / "warmups"),
+            self.places.folder / "logs",
+        )
+        board = Board(weights, len(self.cells), len(self.cells) - len(self.todo))
+        with (
+            self._display(board, quiet, rounds) as display,
+            contextlib.closing(execute(jobs, self.workers, settings)) as events,
+        ):
+            for event in events:
+                self._store(event)
+                display.handle(event)
+
+    def _display(self, board: Board, quiet: bool, rounds: bool) -> Display:
+        if quiet:
+            return Silent()
+        if self.console.is_terminal and not rounds:
+            return LiveDisplay(board, self.console)
+        return PlainDisplay(board, typer.echo, rounds)
+
+    def _store(self, event: Event) -> None:
+        job = event.job
+        if job.stage != "cell":
+            return
+        if event.outcome is not None:
+            self.store.put(job.spec, event.outcome)
+        elif event.failure is not None:
+            facts = provenance("cpu") | {"device": self.device}
+            self.store.put_failure(job.spec, event.failure.error, event.failure.traceback, facts)
+
+    def _conclude(self) -> None:
+        from clipfed_bench.report import write_tables
+
+        keys = [cell.key for cell in self.cells]
+        self.store.export(keys)
+        results = self.store.frames(keys)[0]
+        paths = write_tables(self.store.folder, results)
+        failures = {cell: self.store.failure(cell.key) for cell in self.cells}
+        failed = {cell: failure for cell, failure in failures.items() if failure is not None}
+        if failed:
+            cell, (error, _) = next(iter(failed.items()))
+            label = job_label(Job(cell.key, "cell", cell))
+            typer.echo(f"{len(failed)} of {len(self.cells)} cells failed. The first is {label}: {error}", err=True)
+            typer.echo(f"Tracebacks: {self.store.cells}/KEY.json. The same command tries them again.", err=True)
+            raise typer.Exit(1)

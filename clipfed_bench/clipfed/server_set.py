@@ -1,0 +1,106 @@
+"""The server's training set D_s as CLIP-Fed uses it: normalized images and what the teacher says of them.
+
+Built once before round 1 (paper) and the same for all seeds: the generated data are an input, not a draw of the cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from clipfed_bench.api import AttackContext, ServerContext
+from clipfed_bench.clipfed.augment import augment
+from clipfed_bench.clipfed.losses import class_prototypes
+from clipfed_bench.data.types import ServerData, image_shape
+from clipfed_bench.registry import create_attack, find
+from clipfed_bench.rng import generator
+from clipfed_bench.simulator.local import Normalizer
+from clipfed_bench.teacher.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class ServerSet:
+    """N images of D_s with the frozen teacher's view of them, on the device of the cell."""
+
+    images: Tensor
+    """(N, C, H, W) float32, normalized to the target data set's statistics."""
+    labels: Tensor
+    """(N,) int64."""
+    teacher_logits: Tensor
+    """(N, classes) float32, zero-shot."""
+    image_prototypes: Tensor
+    """(classes, E): normalized class means of the teacher's image features, e^I."""
+    text_prototypes: Tensor
+    """(classes, E): the teacher's normalized prompt embeddings, e^T."""
+    band: int
+    """The most sensitive band, 0-based; -1 without augmentation."""
+    sigma: float
+    """Standard deviation of the noise in it."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How D_s is augmented; ``mode`` none, replace or join."""
+
+    mode: str
+    bands: int
+    noise: float
+    probe: str
+
+
+def build_server_set(server: ServerContext, augmentation: Augmentation) -> ServerSet:
+    """The server set of a cell; made once for all cells of a process that are alike in it."""
+    assert server.server_data is not None
+    assert server.teacher is not None
+    return _build(
+        _Same(server.server_data()), _Same(server.teacher()), augmentation, server.mean, server.std, str(server.device)
+    )
+
+
+class _Same:
+    """Makes an unhashable, immutable object a cache key by its identity; keeps it alive."""
+
+    def __init__(self, value: ServerData | Teacher) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+
+@lru_cache(maxsize=2)
+def _build(
+    data: _Same, teacher: _Same, augmentation: Augmentation, mean: tuple[float, ...], std: tuple[float, ...], device: str
+) -> ServerSet:
+    source, clip = data.value, teacher.value
+    assert isinstance(source, ServerData)
+    assert isinstance(clip, Teacher)
+    normalize = Normalizer(mean, std, device)
+    pixels, labels = normalize.pixels(source.data.images.to(device)), source.data.labels.to(device)
+    features = clip.image_features(source.data.images).to(device)
+    num_classes = len(clip.text_prototypes)
+    band, sigma = -1, 0.0
+    if augmentation.mode != "none":
+        component, options = find("attack", augmentation.probe)
+        probe = create_attack(component.name, options, AttackContext(0, num_classes, image_shape(pixels)))
+        stream = generator(0, "server-augmentation")
+        changed, band, sigma = augment(pixels, probe.trigger, augmentation.bands, augmentation.noise, stream)
+        changed_features = clip.image_features(changed).to(device)
+        joined = augmentation.mode == "join"
+        pixels = torch.cat([pixels, changed]) if joined else changed
+        features = torch.cat([features, changed_features]) if joined else changed_features
+        labels = labels.repeat(2) if joined else labels
+    return ServerSet(
+        normalize(pixels),
+        labels,
+        clip.zero_shot_logits(features),
+        class_prototypes(features, labels, num_classes),
+        clip.text_prototypes.to(device),
+        band,
+        sigma,
+    )

@@ -1,0 +1,1 @@
+"""Data sets, long tails, partitions and the server's own data."""

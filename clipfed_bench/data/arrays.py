@@ -1,0 +1,144 @@
+"""Decoded splits as numpy arrays: decoding, canonical order, checks, content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+
+from clipfed_bench.data.catalog import Known
+from clipfed_bench.errors import DataError
+
+Bytes = npt.NDArray[np.uint8]
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split as read from a source."""
+
+    images: Bytes
+    """(N, 3, H, W) uint8."""
+    labels: Index
+    """(N,) int64 in 0 … classes - 1."""
+    captions: tuple[str, ...] | None = None
+
+    def take(self, index: Index) -> Split:
+        """The images at ``index``, in that order."""
+        captions = None if self.captions is None else tuple(self.captions[i] for i in index.tolist())
+        return Split(self.images[index], self.labels[index], captions)
+
+
+def decode(data: bytes | Path, side: int, where: str, resize: bool = False) -> Bytes:
+    """One encoded image (PNG, JPEG, WebP …) as (3, side, side) uint8 RGB.
+
+    With ``resize`` an image of another size is cropped to its central square and resampled (Lanczos); without, it is
+    an error.
+
+    Raises:
+        DataError: the bytes are no whole image, or the size is wrong; ``where`` names the image in the message.
+    """
+    try:
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as opened:
+            image = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{where}: the image cannot be decoded, it is truncated or no image ({error}).") from error
+    if image.size != (side, side):
+        if not resize:
+            raise DataError(f"{where}: the image is {image.width}×{image.height}; {side}×{side} was expected.")
+        image = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
+    return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def decode_all(
+    items: Sequence[bytes | Path], side: int, where: Callable[[int], str], resize: bool = False, what: str = "images"
+) -> Bytes:
+    """Every image of ``items``, (N, 3, side, side) uint8, with a progress bar where standard error is a terminal."""
+    out = np.empty((len(items), 3, side, side), dtype=np.uint8)
+    steps: Iterable[int] = track(
+        range(len(items)),
+        description=f"decoding {what}",
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty() or len(items) < 5000,
+    )
+    for i in steps:
+        out[i] = decode(items[i], side, where(i), resize)
+    return out
+
+
+def canonical_order(images: Bytes, labels: Index) -> Index:
+    """An order of the images that depends on their pixels and labels alone: by SHA-256.
+
+    So which source was read, and the order of its rows, affect no number; and "the first n of a class" is a fixed,
+    arbitrary choice that no seed changes.
+    """
+    keys = [
+        hashlib.sha256(image.tobytes() + int(label).to_bytes(8, "little", signed=True)).digest()
+        for image, label in zip(images, labels, strict=True)
+    ]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def first_per_class(labels: Index, counts: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Mask of the first ``counts[c]`` items of every class c (all of them where a class has fewer)."""
+    mask = np.zeros(len(labels), dtype=bool)
+    for label, count in enumerate(counts):
+        mask[np.flatnonzero(labels == label)[:count]] = True
+    return mask
+
+
+def content_hash(*splits: Split) -> str:
+    """SHA-256 of images, labels and captions, in order."""
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(repr(split.images.shape).encode())
+        digest.update(np.ascontiguousarray(split.images).data)
+        digest.update(np.ascontiguousarray(split.labels, dtype="<i8").data)
+        digest.update("\0".join(split.captions or ()).encode())
+    return digest.hexdigest()
+
+
+def channel_stats(images: Bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1]; exact, from a histogram of byte values."""
+    values = np.arange(256) / 255.0
+    counts = np.stack([np.bincount(images[:, c].reshape(-1), minlength=256) for c in range(images.shape[1])])
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    return mean, np.sqrt(shares @ values**2 - mean**2)
+
+
+def check_labels(labels: Index, classes: int, where: str) -> None:
+    """Raise DataError at the first label outside 0 … classes - 1."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{where}: label out of range in row {row}: {labels[row]} (labels go from 0 to {classes - 1}; "
+            f"{len(wrong)} rows are wrong)."
+        )
+
+
+def check_complete(split: Split, name: str, known: Known, where: str) -> None:
+    """Raise DataError unless ``split`` holds exactly the images per class that the known data set has."""
+    check_labels(split.labels, len(known.classes), where)
+    expected = known.per_class(name)
+    counts = np.bincount(split.labels, minlength=len(known.classes))
+    missing = [c for c, count in zip(known.classes, counts, strict=True) if count == 0]
+    if missing:
+        raise DataError(f"{where}: the {name} split of {known.name} has no image of class {', '.join(missing)}.")
+    wrong = [f"{c} {count:,}" for c, count in zip(known.classes, counts, strict=True) if count != expected]
+    if wrong:
+        raise DataError(
+            f"{where}: the {name} split of {known.name} must hold {expected:,} images of each class; "
+            f"it holds {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''}."
+        )

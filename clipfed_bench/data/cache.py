@@ -1,0 +1,62 @@
+"""Decoded arrays on disk, so that images are decoded once per machine.
+
+One uncompressed ``.npz`` per source in ``<cache>/arrays``, named by a hash of the names, sizes and modification times
+of the source's files. Files are written under a name of their own and then renamed, so readers never see half a file
+and two processes that decode at once both succeed. A damaged file is decoded anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clipfed_bench.data.paths import cache_root
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_VERSION = "1"
+"""Part of every key; changes with what is stored."""
+
+
+def source_key(purpose: str, files: Iterable[Path]) -> str:
+    """The cache key of what is decoded from ``files`` for ``purpose`` (which states data set, size and split)."""
+    digest = hashlib.sha256(f"{_VERSION}\n{purpose}\n".encode())
+    for path in sorted(files):
+        stat = path.stat()
+        digest.update(f"{path.resolve()}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def cached(key: str, build: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arrays:
+    """The arrays stored under ``key``; built and stored first if they are not there or damaged.
+
+    A cache folder that cannot be written costs time, never a run.
+    """
+    path = cache_root() / "arrays" / f"{key}.npz"
+    with contextlib.suppress(OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile), np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
+    arrays = dict(build())
+    with contextlib.suppress(OSError):
+        _write(path, arrays)
+    return arrays
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

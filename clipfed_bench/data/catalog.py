@@ -1,0 +1,103 @@
+"""The names of the data sets and what is known about each, without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clipfed_bench.errors import UserError, unknown
+
+DATASETS: Mapping[str, str] = {
+    "digits": "scikit-learn's 1,797 handwritten digits at 32×32, embedded: nothing to download",
+    "digits-lt": "digits with a long-tailed training split (imbalance factor 10 unless stated)",
+    "cifar10": "CIFAR-10: 50,000 training and 10,000 test images of 10 classes",
+    "cifar10-lt": "CIFAR-10 with a long-tailed training split (imbalance factor 10 unless stated: 20,431 images)",
+    "cifar100": "CIFAR-100: 50,000 training and 10,000 test images of 100 fine classes",
+    "cifar100-lt": "CIFAR-100 with a long-tailed training split (imbalance factor 10 unless stated)",
+}
+"""Name -> one-line description."""
+
+IMBALANCE_FACTOR = 10.0
+"""n_max / n_min of a ``-lt`` training split [inferred from the paper's MTA]."""
+
+SERVER_DATA: Mapping[str, str] = {
+    "digits": "glyphs",
+    "cifar10": "cifar10-generated",
+    "cifar100": "cifar100-generated",
+}
+"""Base name -> the server data used when none is named; for digits see :mod:`clipfed_bench.data.glyphs` [ours]."""
+
+DIGIT_CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+# fmt: off
+CIFAR100_CLASSES = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish",
+    "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
+    "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange",
+    "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine",
+    "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk",
+    "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+    "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale",
+    "willow_tree", "wolf", "woman", "worm",
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a copy of a downloadable data set must look like."""
+
+    name: str
+    classes: tuple[str, ...]
+    train_per_class: int
+    test_per_class: int
+    mean: tuple[float, float, float] | None
+    """Of the training pixels in [0, 1]: tells the real data set from a generated one of the same size."""
+    side: int = 32
+
+    def per_class(self, split: str) -> int:
+        """Images per class of ``train`` or ``test``."""
+        return self.train_per_class if split == "train" else self.test_per_class
+
+    def rows(self, split: str) -> int:
+        """Images of ``train`` or ``test``."""
+        return self.per_class(split) * len(self.classes)
+
+
+KNOWN: Mapping[str, Known] = {
+    "cifar10": Known("cifar10", CIFAR10_CLASSES, 5000, 1000, (0.4914, 0.4822, 0.4465)),
+    "cifar100": Known("cifar100", CIFAR100_CLASSES, 500, 100, (0.5071, 0.4865, 0.4409)),
+}
+
+
+def base_name(name: str) -> str:
+    """The balanced original of a data set: ``cifar10`` of ``cifar10-lt``.
+
+    Raises:
+        UserError: no data set has that name.
+    """
+    if name not in DATASETS:
+        raise unknown("dataset", name, DATASETS)
+    return name.removesuffix("-lt")
+
+
+def resolve_imbalance(name: str, factor: float | None) -> float:
+    """The imbalance factor that a data set is cut with: 1 for a balanced one, 10 for ``-lt`` unless stated.
+
+    Raises:
+        UserError: unknown name, a factor below 1, or a factor other than 1 for a balanced data set.
+    """
+    base = base_name(name)
+    if name == base:
+        if factor not in (None, 1):
+            raise UserError(f"{name} is balanced: imbalance factor {factor:g} needs {name}-lt (or leave it out).")
+        return 1.0
+    if factor is None:
+        return IMBALANCE_FACTOR
+    if not 1.0 <= factor < float("inf"):
+        raise UserError(f"{name}: imbalance factor {factor:g} is out of range; it is n_max / n_min, so at least 1.")
+    return float(factor)

@@ -1,0 +1,114 @@
+"""``load_dataset``: any data set of the catalog as uint8 tensors, long tail cut, nothing partitioned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clipfed_bench.data import cache, sources
+from clipfed_bench.data.arrays import (
+    Index,
+    Split,
+    canonical_order,
+    channel_stats,
+    check_complete,
+    content_hash,
+)
+from clipfed_bench.data.catalog import DIGIT_CLASSES, KNOWN, Known, base_name, resolve_imbalance
+from clipfed_bench.data.digits import load_digits
+from clipfed_bench.data.found import Found
+from clipfed_bench.data.longtail import keep_mask
+from clipfed_bench.data.paths import data_root
+from clipfed_bench.data.types import Dataset, Images
+from clipfed_bench.errors import DataError
+
+
+def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: float | None = None) -> Dataset:
+    """A data set by name (see :data:`clipfed_bench.data.catalog.DATASETS`), on the CPU.
+
+    CIFAR is found by content under ``data_dir`` (default: environment ``CLIPFED_BENCH_DATA``, else the cache folder):
+    Hugging Face parquet, the official archive or its batches, class folders, in this order; else it is downloaded.
+    It is decoded once into a cached array. Images are in canonical order (by SHA-256 of their pixels), so every
+    lossless source gives the same data set.
+
+    A ``-lt`` training split keeps the first n_c images of each class in that order; the rest is ``discarded``. So
+    what the tail keeps is fixed, whatever the seed, and a higher factor keeps a subset. ``imbalance_factor`` None
+    means 10 for ``-lt`` and is the only value besides 1 elsewhere. Test splits are never cut.
+
+    Raises:
+        UserError: unknown name or impossible imbalance factor.
+        DataError: the data set is not found, damaged or incomplete.
+    """
+    base = base_name(name)
+    factor = resolve_imbalance(name, imbalance_factor)
+    arrays, source = _digits() if base == "digits" else _known(KNOWN[base], data_root(data_dir))
+    classes = DIGIT_CLASSES if base == "digits" else KNOWN[base].classes
+    images, labels = arrays["train_images"], arrays["train_labels"]
+    keep = keep_mask(labels, factor, len(classes)) if name != base else np.ones(len(labels), dtype=bool)
+    mean, std = (tuple(float(v) for v in arrays[key]) for key in ("mean", "std"))
+    return Dataset(
+        name,
+        classes,
+        as_images(images[keep], labels[keep]),
+        as_images(arrays["test_images"], arrays["test_labels"]),
+        (mean[0], mean[1], mean[2]),
+        (std[0], std[1], std[2]),
+        source,
+        None if name == base else as_images(images[~keep], labels[~keep]),
+    )
+
+
+def as_images(images: np.ndarray[Any, Any], labels: Index) -> Images:
+    """Numpy arrays as :class:`Images`, sharing memory."""
+    return Images(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.ascontiguousarray(labels)))
+
+
+def _digits() -> tuple[cache.Arrays, str]:
+    arrays = _pack(*load_digits())
+    return arrays, f"scikit-learn digits, sha256 {arrays['hash']}"
+
+
+def _known(known: Known, root: Path) -> tuple[cache.Arrays, str]:
+    found = sources.find(known, root)
+
+    def build() -> cache.Arrays:
+        splits = {}
+        for split in ("train", "test"):
+            splits[split] = found.read(split)
+            check_complete(splits[split], split, known, str(found.where))
+        arrays = _pack(*(_canonical(splits[s]) for s in ("train", "test")))
+        _check_pixels(known, arrays["mean"], found)
+        return arrays
+
+    arrays = cache.cached(cache.source_key(f"dataset {known}", found.files), build)
+    return arrays, f"{found.kind}, sha256 {arrays['hash']}"
+
+
+def _canonical(split: Split) -> Split:
+    return split.take(canonical_order(split.images, split.labels))
+
+
+def _pack(train: Split, test: Split) -> cache.Arrays:
+    mean, std = channel_stats(train.images)
+    return {
+        "train_images": train.images,
+        "train_labels": train.labels,
+        "test_images": test.images,
+        "test_labels": test.labels,
+        "mean": mean,
+        "std": std,
+        "hash": np.array(content_hash(train, test)),
+    }
+
+
+def _check_pixels(known: Known, mean: np.ndarray[Any, Any], found: Found) -> None:
+    """A generated data set can have the same classes and sizes, but not the same mean color."""
+    if known.mean is not None and np.abs(mean - np.array(known.mean)).max() > 0.002:
+        shown, wanted = (", ".join(f"{v:.4f}" for v in m) for m in (mean, known.mean))
+        raise DataError(
+            f"{found.where}: {found.kind} with the classes and sizes of {known.name}, but not its pixels: the mean "
+            f"color is ({shown}), ({wanted}) was expected. Is it a generated data set?"
+        )

@@ -1,0 +1,46 @@
+"""The two-dimensional discrete cosine transform of batches of images, on any device.
+
+Orthonormal DCT-II as a matrix D: the transform of X is ``D @ X @ D.T`` and its inverse ``D.T @ X @ D``, exact up to
+rounding (``scipy.fft.dctn(..., norm="ortho")``), batched and differentiable. Coefficient (0, 0) is the lowest
+frequency; being orthonormal, the transform keeps the sum of squares.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+def dct_matrix(n: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+    """The (n, n) orthonormal DCT-II matrix, ``n >= 1``; row k is the k-th basis vector. Cached: do not write to it."""
+    return _matrix(n, torch.device(device), dtype)
+
+
+@lru_cache(maxsize=64)
+def _matrix(n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # a tensor made in inference mode could never enter autograd afterwards
+        frequency = torch.arange(n, dtype=torch.float64)[:, None]
+        position = torch.arange(n, dtype=torch.float64)[None, :]
+        matrix = torch.cos(math.pi / n * (position + 0.5) * frequency) * math.sqrt(2.0 / n)
+        matrix[0] = math.sqrt(1.0 / n)
+        return matrix.to(device, dtype)
+
+
+def dct2(x: Tensor) -> Tensor:
+    """DCT-II over the last two dimensions of a floating ``x`` (..., H, W); same shape, dtype and device."""
+    rows, cols = _sides(x)
+    return rows @ x @ cols.T
+
+
+def idct2(x: Tensor) -> Tensor:
+    """The inverse of :func:`dct2`."""
+    rows, cols = _sides(x)
+    return rows.T @ x @ cols
+
+
+def _sides(x: Tensor) -> tuple[Tensor, Tensor]:
+    height, width = x.shape[-2:]
+    return dct_matrix(height, x.device, x.dtype), dct_matrix(width, x.device, x.dtype)

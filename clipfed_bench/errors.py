@@ -1,0 +1,26 @@
+"""Errors that a user can act on. The CLI prints their text and exits with status 2, without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user asked for cannot be done. The message says what was wrong, with what value, and what is right."""
+
+
+class DataError(UserError):
+    """A data set is absent, broken or not what it should be."""
+
+
+class TeacherError(UserError):
+    """The teacher cannot be loaded; it is never replaced silently."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not known, with the nearest known one."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UserError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(names)}.")

@@ -1,0 +1,98 @@
+"""How long cells take: counted in images that pass through the model, in seconds by a rate or by what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clipfed_bench.data.catalog import KNOWN, resolve_imbalance
+from clipfed_bench.execution.jobs import Job
+from clipfed_bench.registry import find
+from clipfed_bench.spec import CellSpec
+
+TRAINED_PER_SECOND = {
+    ("cpu", "cnn"): 950.0,
+    ("cpu", "resnet18"): 17.0,
+    ("cuda", "cnn"): 50_000.0,
+    ("cuda", "resnet18"): 12_000.0,
+}
+"""Images trained per second, by device and model. On a CPU: of one core, measured on one machine; on a GPU: guessed."""
+
+EVALUATION = 1 / 3.4
+"""Time to evaluate an image, in times to train one [measured, CPU]."""
+
+TEACHER_SECONDS = 60.0
+"""Allowance for a teacher: loading it, training a small one, its features of the server set."""
+
+_DIGITS = (135, 450)  # training images per class, test images in all
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected seconds of jobs on one device."""
+
+    device: str
+    measured: Mapping[str, float]
+    """Key -> seconds of cells that are done."""
+    corrections: Mapping[str, float]
+    """Defense's bare name -> measured / counted seconds; under ``""`` that of all cells."""
+
+    @property
+    def basis(self) -> str:
+        """Where the estimate is from, for people."""
+        if self.measured:
+            return f"judging by the {len(self.measured)} cells measured here"
+        where = "of a typical CPU core" if self.device == "cpu" else "of a guessed GPU"
+        return f"a rough guess from the speed {where}; nothing is measured here yet"
+
+    def seconds(self, job: Job) -> float:
+        """Expected seconds of ``job``."""
+        if job.stage == "teacher":
+            return TEACHER_SECONDS
+        spec = job.spec
+        correction = self.corrections.get(find("defense", spec.defense)[0].name, self.corrections.get("", 1.0))
+        if job.stage == "warmup":
+            return counted(spec, spec.warmup_rounds, self.device, attacked=False) * self.corrections.get("", 1.0)
+        return counted(spec, spec.rounds, self.device) * correction
+
+    def total(self, jobs: Sequence[Job], workers: int) -> float:
+        """Expected seconds of all ``jobs`` in ``workers`` processes: shared work, then cells, each well spread."""
+        total = 0.0
+        for stages in (("teacher", "warmup"), ("cell",)):
+            seconds = [self.seconds(job) for job in jobs if job.stage in stages]
+            total += max(sum(seconds) / workers, max(seconds, default=0.0))
+        return total
+
+
+def make_estimate(device: str, done: Mapping[str, tuple[CellSpec, float]]) -> Estimate:
+    """An estimate that learns from cells that are ``done``: key -> spec and measured seconds."""
+    sums: dict[str, list[float]] = {}
+    for spec, seconds in done.values():
+        for name in ("", find("defense", spec.defense)[0].name):
+            pair = sums.setdefault(name, [0.0, 0.0])
+            pair[0] += seconds
+            pair[1] += counted(spec, spec.rounds, device)
+    corrections = {name: measured / expected for name, (measured, expected) in sums.items() if expected > 0}
+    return Estimate(device, {key: seconds for key, (_, seconds) in done.items()}, corrections)
+
+
+def counted(spec: CellSpec, rounds: int, device: str, attacked: bool = True) -> float:
+    """Seconds that ``rounds`` of a cell take at the rate of the device, for training, server step and evaluation."""
+    train, test, classes = _sizes(spec)
+    copies = 1 + spec.malicious if attacked and spec.poison_ratio >= 1 else 1.0
+    images = rounds * spec.clients_per_round * train / spec.clients * spec.local_epochs * copies
+    if attacked:
+        images += (rounds // spec.eval_every + 1) * 2 * test * EVALUATION
+        if find("defense", spec.defense)[0].needs_teacher:
+            images += rounds * (spec.server_per_class or 1000) * classes * 2
+    return images / TRAINED_PER_SECOND[device, spec.model]
+
+
+def _sizes(spec: CellSpec) -> tuple[float, int, int]:
+    """(training images, test images, classes)."""
+    base = KNOWN.get(spec.dataset.removesuffix("-lt"))
+    classes = len(base.classes) if base else 10
+    largest = base.train_per_class if base else _DIGITS[0]
+    factor = resolve_imbalance(spec.dataset, spec.imbalance_factor)
+    train = sum(largest * factor ** (-c / (classes - 1)) for c in range(classes))
+    return train, base.rows("test") if base else _DIGITS[1], classes

@@ -1,0 +1,233 @@
+"""A pool of processes on this machine, one torch thread each.
+
+Workers are spawned, take one job at a time over a pipe, and keep data, teachers and captured graphs between jobs. They
+report; only the parent writes results. The parent never imports torch. Each worker's own output goes to a log file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from clipfed_bench.errors import UserError
+from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
+from clipfed_bench.records import CellResult, Environment, Progress
+
+# Two OpenMP threads collapse when the other core is busy: one thread a process, one cell a core.
+THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+_FUNCTIONS = {"teacher": "prepare", "warmup": "run_warmup", "cell": "run_cell"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker runs, and with what."""
+
+    environment: Environment
+    logs: Path
+    """Folder of the workers' log files; made when needed."""
+    runner: str = "clipfed_bench.simulator.cell"
+    """Module with ``prepare``, ``run_warmup`` and ``run_cell``."""
+
+
+def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Iterator[Event]:
+    """Run ``jobs`` in at most ``workers`` processes, and say what happens while it does.
+
+    A job that raises, or whose process dies, has failed; the others go on. Closing the iterator, or an exception in
+    whoever uses it, ends every process at once.
+    """
+    schedule = Schedule(jobs)
+    pool: list[_Worker] = []
+    numbers = iter(range(1, 1_000_000_000))
+    try:
+        while not schedule.finished:
+            yield from _hand_out(schedule, pool, workers, settings, numbers)
+            busy = {worker.connection: worker for worker in pool if worker.job is not None}
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]
+                yield from _receive(worker, schedule)
+                if worker.retired:
+                    pool.remove(worker)
+                    worker.stop()
+        for worker in pool:
+            worker.dismiss()
+    finally:
+        for worker in pool:
+            worker.process.terminate()
+        for worker in pool:
+            worker.stop()
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: Any
+    connection: Connection[Any, Any]
+    log: Path
+    job: Job | None = None
+    started: float = 0.0
+    retired: bool = False
+
+    def stop(self) -> None:
+        """End the process, whatever it does, and drop a log that has nothing in it."""
+        self.connection.close()
+        self.process.join(timeout=0.0 if self.process.exitcode is None else None)
+        if self.process.is_alive():
+            self.process.terminate()
+            self.process.join(timeout=5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size == 0:
+                self.log.unlink()
+
+    def dismiss(self) -> None:
+        """Let an idle process end by itself."""
+        with contextlib.suppress(OSError):
+            self.connection.send(None)
+        self.process.join(timeout=5)
+
+
+def _hand_out(
+    schedule: Schedule, pool: list[_Worker], workers: int, settings: Settings, numbers: Iterator[int]
+) -> Iterator[Event]:
+    while len(idle := [w for w in pool if w.job is None]) + workers - len(pool) > 0:
+        job = schedule.start()
+        if job is None:
+            return
+        worker = idle[0] if idle else _spawn(settings, next(numbers))
+        if not idle:
+            pool.append(worker)
+        worker.job, worker.started = job, time.monotonic()
+        with contextlib.suppress(OSError):  # a process that is dead already is noticed when it is listened to
+            worker.connection.send(job)
+        yield Event("started", job)
+
+
+def _receive(worker: _Worker, schedule: Schedule) -> Iterator[Event]:
+    job = worker.job
+    assert job is not None
+    seconds = time.monotonic() - worker.started
+    try:
+        kind, content, worker.retired = worker.connection.recv()
+    except (EOFError, OSError):
+        kind, content, worker.retired = "failed", _death(worker), True
+    if kind == "step":
+        yield Event("step", job, step=content)
+        return
+    worker.job = None
+    if kind == "done":
+        schedule.succeed(job)
+        yield Event("done", job, outcome=content, seconds=seconds)
+        return
+    doomed = schedule.fail(job, content)
+    yield Event("failed", job, failure=content, seconds=seconds)
+    for other, reason in doomed:
+        yield Event("failed", other, failure=reason)
+
+
+def _death(worker: _Worker) -> Failure:
+    worker.process.join(timeout=5)
+    code = worker.process.exitcode
+    how = f"ended with exit status {code}"
+    if code is not None and code < 0:
+        how = f"was killed by {signal.Signals(-code).name}"
+        how += " (the system does this when memory runs out: try fewer --workers)" if code == -signal.SIGKILL else ""
+    try:
+        tail = worker.log.read_text(encoding="utf-8", errors="replace")[-4000:]
+    except OSError:
+        tail = ""
+    error = f"the worker process {how} in the middle of it"
+    return Failure(error, f"{error}\nIts last output, from {worker.log.name}:\n{tail or '(none)'}")
+
+
+def _spawn(settings: Settings, number: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    log = settings.logs / f"worker-{number}.log"
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    process = context.Process(target=_serve, args=(theirs, settings, log), name=f"worker-{number}", daemon=True)
+    with _interrupts_held():
+        process.start()
+    theirs.close()
+    return _Worker(process, ours, log)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C is the parent's to deal with: children inherit the blocked signal, also while they are starting."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would unblock the signal if it were started below
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(connection: Connection[Any, Any], settings: Settings, log: Path) -> None:
+    """A worker's life. Ends when it is told to, when the parent is gone, or after a failure that may have hurt it."""
+    os.environ.update(THREADS)
+    _redirect(log)
+    runner = None
+    message: tuple[str, CellResult | Failure | None, bool]
+    with contextlib.suppress(EOFError, OSError):
+        while (job := connection.recv()) is not None:
+            try:
+                runner = runner or _Runner(settings)
+                message = ("done", runner.run(job, connection), False)
+            except (BrokenPipeError, ConnectionResetError):
+                return  # the parent is gone
+            except UserError as error:
+                message = ("failed", _failure(error), False)
+            except BaseException as error:
+                # A CUDA error, for one, makes every later job of this process fail as well.
+                message = ("failed", _failure(error), True)
+            connection.send(message)
+            if message[2]:
+                return
+
+
+class _Runner:
+    """The simulator, imported in the worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self._module = importlib.import_module(settings.runner)
+        self._environment = settings.environment
+
+    def run(self, job: Job, connection: Connection[Any, Any]) -> CellResult | None:
+        def report(progress: Progress) -> None:
+            connection.send(("step", progress, False))
+
+        result: CellResult | None = getattr(self._module, _FUNCTIONS[job.stage])(job.spec, self._environment, report)
+        return result
+
+
+def _failure(error: BaseException) -> Failure:
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    return Failure(text, "".join(traceback.format_exception(error)))
+
+
+def _redirect(log: Path) -> None:
+    """Send whatever this process prints, also from C, to ``log``: the terminal belongs to the progress display."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    faulthandler.enable()

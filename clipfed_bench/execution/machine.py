@@ -1,0 +1,47 @@
+"""What this machine has: cores this process may use, and whether torch sees a GPU. Never imports torch here."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from clipfed_bench.errors import UserError
+
+Device = Literal["cpu", "cuda", "auto"]
+
+
+def cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores this process may use: those of its affinity, or fewer where a container's quota says so."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = quota_file.read_text().split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, another kind of container, or "max": no quota
+        return count
+
+
+def resolve_device(device: Device) -> str:
+    """``cpu`` or ``cuda``; ``auto`` is ``cuda`` where torch can use it. Raises UserError for a GPU that is not there."""
+    if device == "cpu":
+        return "cpu"
+    if _torch_sees_gpu():
+        return "cuda"
+    if device == "cuda":
+        raise UserError(
+            "device: torch sees no CUDA GPU here; use --device cpu, or install the driver and a CUDA torch."
+        )
+    return "cpu"
+
+
+def _torch_sees_gpu() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    # Only torch knows whether it can use the driver, and it is asked in another process: it takes seconds to import.
+    ask = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
+    return subprocess.run([sys.executable, "-c", ask], capture_output=True, check=False).returncode == 0

@@ -1,0 +1,164 @@
+"""Which cells to run: axes of values, from presets, TOML files and options, multiplied out.
+
+A TOML file has the fields of :class:`~clipfed_bench.spec.CellSpec` as keys (``-`` and ``_`` are the same), each with
+one value or a list of them, and ``name``, ``description`` and ``seeds = 3`` (short for ``seed = [0, 1, 2]``). What is
+not there has CellSpec's default. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from clipfed_bench.errors import UserError, unknown
+from clipfed_bench.spec import CellSpec
+from clipfed_bench.values import convert, split_list
+
+FIELDS = {f.name: f for f in fields(CellSpec)}
+_SCALARS = (str, int, float, bool)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The values that each field of a cell takes; fields that are absent keep their default."""
+
+    name: str = "grid"
+    description: str = ""
+    values: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def override(self, values: Mapping[str, Sequence[Any]]) -> Axes:
+        """These axes with the fields of ``values`` replaced."""
+        return Axes(self.name, self.description, {**self.values, **values})
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """A named list of cells, without duplicates."""
+
+    name: str
+    description: str
+    cells: tuple[CellSpec, ...]
+
+
+def make_grid(axes: Axes) -> GridSpec:
+    """The grid that ``axes`` span. Raises UserError for values that no cell can have."""
+    return GridSpec(check_name(axes.name), axes.description, expand(axes.values))
+
+
+def expand(values: Mapping[str, Sequence[Any]]) -> tuple[CellSpec, ...]:
+    """Every combination of ``values`` once, in the order of CellSpec's fields, seeds changing fastest.
+
+    Combinations that come to the same cell (alpha with an IID partition) are one. Raises UserError.
+    """
+    for name in values:
+        if name not in FIELDS:
+            raise unknown("setting", name, FIELDS)
+    names = [name for name in FIELDS if name in values]
+    cells = (
+        CellSpec(**dict(zip(names, row, strict=True))) for row in itertools.product(*(values[name] for name in names))
+    )
+    return tuple({cell.key: cell for cell in cells}.values())
+
+
+def parse_texts(texts: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Values as typed on a command line, ``{"alpha": "0.1,0.5"}`` -> ``{"alpha": [0.1, 0.5]}``. Raises UserError."""
+    return {name: [_check(name, item) for item in _split(name, text)] for name, text in texts.items()}
+
+
+def seed_range(count: Any) -> list[int]:
+    """``3`` -> ``[0, 1, 2]``. Raises UserError."""
+    number = convert(count, "int", "seeds")
+    if number < 1:
+        raise UserError(f"seeds: {number} is not a number of seeds; write 1 or more.")
+    return list(range(number))
+
+
+def check_name(name: str) -> str:
+    """``name`` if it can name a run folder. Raises UserError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"name: '{name}' cannot name a run folder; use letters, digits, '.', '_' and '-' only.")
+    return name
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    return sorted(p.name.removesuffix(".toml") for p in _presets().iterdir() if p.name.endswith(".toml"))
+
+
+def load_preset(name: str) -> Axes:
+    """A preset that comes with the package. Raises UserError."""
+    if name not in preset_names():
+        raise unknown("preset", name, preset_names())
+    return parse_toml((_presets() / f"{name}.toml").read_text(encoding="utf-8"), f"preset {name}", name)
+
+
+def load_toml(path: Path) -> Axes:
+    """A user's grid. Without a ``name`` it is called by the file's name. Raises UserError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error}).") from None
+    return parse_toml(text, str(path), re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "grid")
+
+
+def parse_toml(text: str, source: str, name: str) -> Axes:
+    """TOML ``text`` as axes; ``source`` is what errors call it, ``name`` is used if it has none. Raises UserError."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{source}: not valid TOML: {error}.") from None
+    heads = {"name": name, "description": ""}
+    values: dict[str, list[Any]] = {}
+    try:
+        for key, value in table.items():
+            plain = key.replace("-", "_")
+            if plain in heads:
+                heads[plain] = convert(value, "str", plain)
+            elif plain in (values if plain != "seeds" else ["seeds"] if "seed" in values else []):
+                raise UserError(f"{key}: given twice; write it once." if plain != "seeds" else _BOTH_SEEDS)
+            elif plain == "seeds":
+                values["seed"] = seed_range(value)
+            elif plain in FIELDS:
+                values[plain] = list(_items(plain, value))
+            else:
+                raise unknown("key", key, [*FIELDS, *heads, "seeds"])
+        if "seeds" in table and "seed" in table:
+            raise UserError(_BOTH_SEEDS)
+        return Axes(check_name(heads["name"]), heads["description"], values)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
+_BOTH_SEEDS = "seed and seeds are both given; seeds = 3 means seed = [0, 1, 2], so write one of them."
+
+
+def _presets() -> Any:
+    return files("clipfed_bench") / "presets"
+
+
+def _items(name: str, value: Any) -> Iterator[Any]:
+    if value == []:
+        raise UserError(f"{name}: the list is empty; give one value at least, or leave the key out.")
+    for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, _SCALARS):
+            raise UserError(f"{name}: '{item}' is not one value; write {name} = value or {name} = [value, value].")
+        yield _check(name, item)
+
+
+def _split(name: str, text: str) -> list[str]:
+    try:
+        return split_list(text)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def _check(name: str, value: Any) -> Any:
+    return convert(value, str(FIELDS[name].type), name)

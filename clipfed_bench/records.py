@@ -1,0 +1,43 @@
+"""What passes between a cell and whoever runs it: plain picklable records, free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a cell runs. Nothing here may change a number (on a GPU: beyond the stated tolerance)."""
+
+    device: str = "cpu"
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+    warmup_dir: Path = field(default_factory=lambda: Path("results/runs/warmups"))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A finished round or preparation step."""
+
+    stage: str
+    """``warmup``, ``teacher`` or ``round``."""
+    done: int
+    total: int
+    mta: float | None = None
+    """Latest evaluation, fraction."""
+    asr: float | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """The numbers of a finished cell. Shares are fractions, times are seconds."""
+
+    history: list[dict[str, float]]
+    """One row per evaluation."""
+    final: dict[str, float]
+    provenance: dict[str, str]

@@ -1,0 +1,96 @@
+"""A table as a LaTeX document that compiles as it is; its tabular needs booktabs and multirow where it is copied to."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from clipfed_bench.report.tables import Entry, Table, heading, label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ESCAPES = {char: f"\\{char}" for char in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    '"': r"\textquotedbl{}",
+    "[": "{[}",  # after a row's end a bare [ would begin an option
+    "]": "{]}",
+    "-": "{-}",  # two of them are not a dash
+    "–": "--",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+}
+
+_DOCUMENT = r"""\documentclass[border=8pt,varwidth=\maxdimen]{standalone}
+\usepackage[T1]{fontenc}
+\usepackage{lmodern,textcomp,booktabs,multirow}
+\begin{document}
+\newsavebox{\results}
+\sbox{\results}{%
+%% ---- from here to the next line of dashes: needs booktabs and multirow
+TABULAR%% ----
+}%
+\textbf{TITLE}\par\smallskip
+\usebox{\results}\par\smallskip
+\newlength{\textbelow}\setlength{\textbelow}{\wd\results}%
+\ifdim\textbelow<14cm\setlength{\textbelow}{14cm}\fi
+\begin{minipage}{\textbelow}\footnotesize\raggedright
+NOTES
+\end{minipage}
+\end{document}
+"""
+
+
+def escape(text: str) -> str:
+    """``text`` so that LaTeX sets it as it stands; characters beyond Latin-1, which fonts may lack, become ``?``."""
+    return "".join(_ESCAPES.get(char, char if char.isprintable() and ord(char) < 256 else "?") for char in text)
+
+
+def render_latex(table: Table) -> str:
+    """The document: title, tabular (booktabs, multirow), notes."""
+    parts = {
+        "TABULAR": _tabular(table),
+        "TITLE": escape(table.title),
+        "NOTES": "\\par\n".join(escape(note) for note in table.notes),
+    }
+    return re.sub("TABULAR|TITLE|NOTES", lambda found: parts[found[0]], _DOCUMENT.replace("%%", "%"))
+
+
+def _tabular(table: Table) -> str:
+    frame = _frame(table)
+    depth = len(table.row_axes)
+    text: str = frame.style.to_latex(
+        hrules=True,
+        clines="skip-last;index" if depth > 1 else None,
+        multirow_align="t",
+        multicol_align="c",
+        column_format="l" * depth + "c" * len(table.cols),
+    )
+    # Styler leaves the cells above the index blank; they are the place for its names.
+    lines = text.splitlines()
+    last = lines.index(r"\midrule") - 1
+    lines[last] = " & ".join([*map(escape, map(heading, table.row_axes)), *lines[last].split(" & ")[depth:]])
+    text = re.sub(r"\\cline\{(.*?)\}", r"\\cmidrule{\1}", "\n".join(lines))
+    return re.sub(r"(\\cmidrule\{[^}]*\}\s*)+(?=\\bottomrule)", "", text) + "\n"
+
+
+def _frame(table: Table) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [tuple(escape(label(value)) for value in row) for row in table.rows]
+    cols = [tuple(escape(label(value)) for value in col) for col in table.cols]
+    cells = [[_cell(table.entry(row, col), table) for col in table.cols] for row in table.rows]
+    return pd.DataFrame(cells, index=pd.MultiIndex.from_tuples(rows), columns=pd.MultiIndex.from_tuples(cols))
+
+
+def _cell(entry: Entry, table: Table) -> str:
+    if not entry.numbers:
+        return {"failed": r"\emph{failed}", "missing": "--"}[entry.status]
+    shown = []
+    for mean, spread, best in table.texts(entry):
+        text = rf"\textbf{{{escape(mean)}}}" if best else escape(mean)
+        shown.append(text + (rf"\,{{\scriptsize$\pm${spread}}}" if spread else ""))
+    fewer = table.fewer(entry)
+    return " / ".join(shown) + (f"$^{{n={fewer}}}$" if fewer else "")

@@ -1,0 +1,189 @@
+"""Tables of results: means and spreads over seeds, the best defense of each row, and what the cells have in common."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from clipfed_bench.errors import UserError
+from clipfed_bench.report.axes import AXES, OF_DEFENSE, Record, choose, refuse_duplicates, sort_key
+from clipfed_bench.report.metrics import Metric, find_metrics
+from clipfed_bench.report.notes import notes
+from clipfed_bench.values import show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Place = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A metric over the seeds of a place. ``mean`` and ``std`` are as stored (fractions), None where undefined."""
+
+    mean: float | None
+    std: float | None
+    """Sample standard deviation, of at least two seeds."""
+    n: int
+    """Seeds for which the metric is defined."""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place of a table: a number for each metric (none if no cell is done), and its cells by outcome."""
+
+    numbers: tuple[Number, ...] = ()
+    seeds: tuple[int, ...] = ()
+    """Seeds of the cells that are done."""
+    failed: int = 0
+
+    @property
+    def status(self) -> str:
+        """``done``, ``failed`` (every cell did) or ``missing``."""
+        return "done" if self.seeds else "failed" if self.failed else "missing"
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is to be shown, free of any format."""
+
+    row_axes: tuple[str, ...]
+    col_axes: tuple[str, ...]
+    rows: tuple[Place, ...]
+    cols: tuple[Place, ...]
+    entries: dict[Place, Entry]
+    """(*row, *col) -> entry; see :meth:`entry`."""
+    metrics: tuple[Metric, ...]
+    decimals: int
+    seeds: int
+    """Seeds of the place that has most; places with fewer are marked."""
+    notes: tuple[str, ...] = ()
+
+    def entry(self, row: Place, col: Place) -> Entry:
+        """What stands in ``row`` and ``col``."""
+        return self.entries.get((*row, *col), Entry())
+
+    def texts(self, entry: Entry) -> list[tuple[str, str | None, bool]]:
+        """Of each number of ``entry``: the mean as shown, the spread as shown, if there is one, and if it is best."""
+        return [
+            (
+                "–" if number.mean is None else metric.text(number.mean, self.decimals),
+                None if number.std is None else metric.text(number.std, self.decimals),
+                number.best,
+            )
+            for metric, number in zip(self.metrics, entry.numbers, strict=True)
+        ]
+
+    def fewer(self, entry: Entry) -> int | None:
+        """The number of seeds behind ``entry`` where it is less than elsewhere and so has to be marked."""
+        fewest = min((number.n for number in entry.numbers if number.n), default=self.seeds)
+        return fewest if fewest < self.seeds else None
+
+    @property
+    def title(self) -> str:
+        """``MTA / ASR in per cent``."""
+        labels = " / ".join(metric.label for metric in self.metrics)
+        return f"{labels} in per cent" if all(metric.scale == 100 for metric in self.metrics) else labels
+
+
+def table(
+    results: pd.DataFrame,
+    rows: Sequence[str] | None = None,
+    cols: Sequence[str] = ("defense",),
+    metrics: Sequence[str] = ("mta", "asr"),
+    decimals: int = 2,
+) -> Table:
+    """A table of ``results`` (see :meth:`clipfed_bench.store.RunStore.frames`), averaged over seeds.
+
+    ``rows`` and ``cols`` name settings; by default attack × alpha (or degree) by defense. Settings that vary and are in
+    neither are added. Best are the highest MTA and the lowest ASR among defenses, each on its own, at ``decimals``.
+    Raises UserError where there are no cells, for unknown names, and for cells that cannot be told apart.
+    """
+    if not 0 <= decimals <= 6:
+        raise UserError(f"decimals: {decimals} is out of range; it must be from 0 to 6.")
+    shown = find_metrics(metrics)
+    if not shown:
+        raise UserError("a table needs at least one metric, e.g. mta.")
+    records = _records(results)
+    left, top, added = choose(records, rows, cols)
+    if not left or not top:
+        raise UserError("a table needs at least one row axis and one column axis, e.g. rows attack, cols defense.")
+    refuse_duplicates(records, (*left, *top))
+    groups: defaultdict[Place, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[tuple(record[name] for name in (*left, *top))].append(record)
+    entries = {place: _entry(group, shown) for place, group in groups.items()}
+    entries = _mark_best(entries, (*left, *top), shown, decimals)
+    return Table(
+        left,
+        top,
+        tuple(sorted({place[: len(left)] for place in groups}, key=sort_key(left))),
+        tuple(sorted({place[len(left) :] for place in groups}, key=sort_key(top))),
+        entries,
+        shown,
+        decimals,
+        max(len(entry.seeds) for entry in entries.values()),
+        notes(records, shown, (*left, *top), added, [entry.seeds for entry in entries.values()]),
+    )
+
+
+def label(value: Any) -> str:
+    """An axis value as shown."""
+    return "–" if value is None else show(value)
+
+
+def heading(axis: str) -> str:
+    """An axis's name as shown."""
+    return axis.removesuffix("_name").replace("_", " ")
+
+
+def _records(results: pd.DataFrame) -> list[dict[str, Any]]:
+    absent = [name for name in ("key", "status", *AXES) if name not in results]
+    if absent:
+        raise UserError(f"these are not the results of a run: there is no column {', '.join(absent)}.")
+    if results.empty:
+        raise UserError("there are no cells to make a table of.")
+    known = results.astype(object).where(results.notna(), None)
+    return [{str(name): value for name, value in record.items()} for record in known.to_dict("records")]
+
+
+def _entry(group: Iterable[Record], metrics: Iterable[Metric]) -> Entry:
+    done = sorted((record for record in group if record["status"] == "done"), key=lambda record: record["seed"])
+    failed = sum(record["status"] != "done" for record in group)
+    numbers = (_number([v for record in done if (v := record.get(metric.name)) is not None]) for metric in metrics)
+    return Entry(tuple(numbers) if done else (), tuple(record["seed"] for record in done), failed)
+
+
+def _number(values: list[float]) -> Number:
+    return Number(fmean(values) if values else None, stdev(values) if len(values) > 1 else None, len(values))
+
+
+def _mark_best(
+    entries: dict[Place, Entry], axes: Sequence[str], metrics: Sequence[Metric], decimals: int
+) -> dict[Place, Entry]:
+    """Compares places that differ in nothing but the defense; a defense alone is not the best of anything."""
+    rivals: defaultdict[Place, list[Place]] = defaultdict(list)
+    for place, entry in entries.items():
+        if entry.numbers:
+            same = (value for axis, value in zip(axes, place, strict=True) if axis not in OF_DEFENSE)
+            rivals[tuple(same)].append(place)
+    marked = dict(entries)
+    for places in rivals.values():
+        for i, metric in enumerate(metrics):
+            shown = {
+                place: float(metric.text(mean, decimals))
+                for place in places
+                if (mean := entries[place].numbers[i].mean) is not None
+            }
+            if metric.better is None or len(shown) < 2:
+                continue
+            best = (max if metric.better == "highest" else min)(shown.values())
+            for place in (place for place, value in shown.items() if value == best):
+                old = marked[place]
+                number = Number(old.numbers[i].mean, old.numbers[i].std, old.numbers[i].n, best=True)
+                marked[place] = Entry((*old.numbers[:i], number, *old.numbers[i + 1 :]), old.seeds, old.failed)
+    return marked

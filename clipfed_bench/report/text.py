@@ -1,0 +1,68 @@
+"""A table as Markdown to read, and as CSV to compute with."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from clipfed_bench.report.tables import Entry, Table, heading, label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def render_markdown(table: Table) -> str:
+    """Title, a table whose columns are aligned in plain text too, notes."""
+    import pandas as pd
+
+    headings = [_plain(heading(axis)) for axis in table.row_axes]
+    headings += [_plain(" · ".join(map(label, col))) for col in table.cols]
+    rows = [
+        [*(_plain(label(value)) for value in row), *(_cell(table.entry(row, col), table) for col in table.cols)]
+        for row in table.rows
+    ]
+    # The headings go in as a row's keys by position, since two columns may share one.
+    body = pd.DataFrame(rows).to_markdown(index=False, headers=headings, disable_numparse=True)
+    notes = "\n".join(f"- {_plain(note)}" for note in table.notes)
+    return f"**{table.title}**\n\n{body}\n\n{notes}\n"
+
+
+def numbers(table: Table) -> pd.DataFrame:
+    """A row for each place: axes, status, seeds done and failed, and mean, std and n of each metric, as stored."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for row in table.rows:
+        for col in table.cols:
+            entry = table.entry(row, col)
+            found: dict[str, Any] = dict(zip((*table.row_axes, *table.col_axes), (*row, *col), strict=True))
+            found |= {"status": entry.status, "done": len(entry.seeds), "failed": entry.failed}
+            for i, metric in enumerate(table.metrics):
+                number = entry.numbers[i] if entry.numbers else None
+                found[f"{metric.name}_mean"] = number.mean if number else None
+                found[f"{metric.name}_std"] = number.std if number else None
+                found[f"{metric.name}_n"] = number.n if number else 0
+            rows.append(found)
+    return pd.DataFrame(rows)
+
+
+def render_csv(table: Table) -> str:
+    """:func:`numbers` in full precision; fractions, not per cent."""
+    text: str = numbers(table).to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def _cell(entry: Entry, table: Table) -> str:
+    if not entry.numbers:
+        return {"failed": "failed", "missing": "–"}[entry.status]
+    shown = [
+        (f"**{mean}**" if best else mean) + (f" ± {spread}" if spread else "")
+        for mean, spread, best in table.texts(entry)
+    ]
+    fewer = table.fewer(entry)
+    return " / ".join(shown) + (f" (n={fewer})" if fewer else "")
+
+
+def _plain(text: str) -> str:
+    """``text`` without meaning to Markdown, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

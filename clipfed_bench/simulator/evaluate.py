@@ -1,0 +1,58 @@
+"""Main-task accuracy (MTA) and attack success rate (ASR), in fractions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clipfed_bench.api import Attack
+from clipfed_bench.data.types import Images
+from clipfed_bench.simulator.local import Normalizer
+
+
+@dataclass(frozen=True)
+class TestSets:
+    """Test images as the model takes them, made once for a cell."""
+
+    __test__ = False  # not a pytest class
+
+    clean: Tensor
+    """(N, C, H, W) normalized float32."""
+    labels: Tensor
+    """(N,) int64."""
+    triggered: Tensor
+    """(M, C, H, W) normalized float32: the images *whose label is not the target*, triggered (Eq. 1)."""
+    target: int
+
+
+def normalized(images: Tensor, normalize: Normalizer, size: int = 500) -> Tensor:
+    """All (N, C, H, W) uint8 ``images`` normalized."""
+    return torch.cat([normalize(normalize.pixels(part)) for part in torch.split(images, size)])
+
+
+def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Normalizer) -> TestSets:
+    """``clean`` is :func:`normalized` of ``test.images``: cells share it."""
+    target = attack.context.target
+    others = test.images[test.labels != target]
+    triggered = torch.cat([normalize(attack.trigger(normalize.pixels(part))) for part in torch.split(others, 500)])
+    return TestSets(clean, test.labels, triggered, target)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, sets: TestSets) -> tuple[float, float]:
+    """(MTA, ASR) of ``model`` in evaluation mode. ASR is nan when no test image has another label than the target."""
+    model.eval()
+    hits = _count(model, sets.clean, sets.labels)
+    taken = _count(model, sets.triggered, torch.full((len(sets.triggered),), sets.target, device=sets.labels.device))
+    asr = float(taken) / len(sets.triggered) if len(sets.triggered) else float("nan")
+    return float(hits) / len(sets.labels), asr
+
+
+def _count(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    size = 2000 if images.is_cuda else 128  # larger batches leave a CPU core's cache
+    hits = torch.zeros((), dtype=torch.int64, device=images.device)
+    for part, truth in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+        hits += (model(part).argmax(dim=1) == truth).sum()
+    return hits

@@ -1,0 +1,77 @@
+"""The figures of a cell: a history row per evaluation, and the final numbers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from statistics import fmean
+
+import torch
+
+SECONDS = ("seconds_local", "seconds_attack", "seconds_defense", "seconds_purify", "seconds_eval")
+"""Where time goes. ``seconds_purify`` is the part of ``seconds_defense`` spent on the aggregated model."""
+
+
+class Log:
+    """Collects figures round by round. Shares are fractions, times are seconds."""
+
+    def __init__(self, device: str) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._cuda = device.startswith("cuda")
+        self._seconds = dict.fromkeys(SECONDS, 0.0)
+        self._recent: list[dict[str, float]] = []
+        self._all: list[dict[str, float]] = []
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the seconds of the ``with`` block to ``part``; on a GPU wait for its work to end."""
+        start = time.perf_counter()
+        yield
+        if self._cuda:
+            torch.cuda.synchronize()
+        self._seconds[part] += time.perf_counter() - start
+
+    def selection(self, tpr: float, fpr: float, dropped: int, info: Mapping[str, float]) -> None:
+        """A round's detection rates, non-finite updates, and what the defense says of itself."""
+        entry = {"tpr": tpr, "fpr": fpr, "dropped": float(dropped), **{f"info_{k}": v for k, v in info.items()}}
+        self._recent.append(entry)
+        self._all.append(entry)
+
+    def evaluation(self, round_: int, mta: float, asr: float) -> None:
+        """A history row: the evaluation, and means (counts: sums) over the rounds since the last one."""
+        row: dict[str, float] = {"round": round_, "mta": mta, "asr": asr, **_detection(self._recent)}
+        names = {name for entry in self._recent for name in entry if name.startswith("info_")}
+        row |= {name: _mean(e.get(name, math.nan) for e in self._recent) for name in sorted(names)}
+        self.rows.append(row | self._seconds)
+        self._seconds = dict.fromkeys(SECONDS, 0.0)
+        self._recent = []
+
+    def final(self, rounds: int) -> dict[str, float]:
+        """Last evaluation, ``*_start`` (before round 1), ``*_tail`` (mean over evaluations in the last 10 % of rounds)."""
+        first, *after = self.rows
+        tail = [row for row in after if row["round"] > 0.9 * rounds]
+        figures = {
+            "mta": after[-1]["mta"],
+            "asr": after[-1]["asr"],
+            "mta_tail": fmean(row["mta"] for row in tail),
+            "asr_tail": fmean(row["asr"] for row in tail),
+            "asr_max": max(row["asr"] for row in after),
+            "mta_start": first["mta"],
+            "asr_start": first["asr"],
+        }
+        return figures | _detection(self._all) | {part: sum(row[part] for row in self.rows) for part in SECONDS}
+
+
+def _detection(entries: list[dict[str, float]]) -> dict[str, float]:
+    return {
+        "tpr": _mean(e["tpr"] for e in entries),
+        "fpr": _mean(e["fpr"] for e in entries),
+        "dropped": sum(e["dropped"] for e in entries),
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [v for v in values if not math.isnan(v)]
+    return fmean(known) if known else math.nan

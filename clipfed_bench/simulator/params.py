@@ -1,0 +1,69 @@
+"""A model whose parameters are views of one flat vector.
+
+Clients train in place in rows of a (K, P) matrix: no copies of models, no stacking of updates. BatchNorm running
+statistics live in a second flat vector, apart from everything that a distance or norm may read.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from clipfed_bench.models.base import Classifier
+
+
+class FlatModel:
+    """Binds a model to flat vectors: ``params`` (P,) and ``grad`` (P,) float32, running statistics ``buffers`` (Q,).
+
+    4-D weights are laid out in channels_last order inside the vector, the layout that convolutions are fast in.
+    ``num_batches_tracked`` is no statistic (momentum is fixed) and is left alone.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        self.model = model
+        self._params = dict(model.named_parameters())
+        self._buffers = {n: b for n, b in model.named_buffers() if b.is_floating_point()}
+        self.layers = _slices(self._params)
+        self._buffer_slices = _slices(self._buffers)
+        device = next(iter(self._params.values())).device
+        self.num_params = sum(p.numel() for p in self._params.values())
+        self.num_buffers = sum(b.numel() for b in self._buffers.values())
+        params = torch.empty(self.num_params, device=device)
+        buffers = torch.empty(self.num_buffers, device=device)
+        for name, place in self.layers.items():
+            _view(params, place, self._params[name].shape).copy_(self._params[name].data)
+        for name, place in self._buffer_slices.items():
+            buffers[place].copy_(self._buffers[name].flatten())
+        self.grad = torch.zeros_like(params)
+        self.bind(params, buffers)
+        for name, p in self._params.items():
+            p.grad = _view(self.grad, self.layers[name], p.shape)
+
+    def bind(self, params: Tensor, buffers: Tensor) -> None:
+        """Make the model compute with, and write to, ``params`` (P,) and ``buffers`` (Q,), both contiguous."""
+        self.params, self.buffers = params, buffers
+        for name, p in self._params.items():
+            p.data = _view(params, self.layers[name], p.shape)
+        for name, place in self._buffer_slices.items():
+            module, _, leaf = name.rpartition(".")
+            shape = self._buffers[name].shape
+            self.model.get_submodule(module)._buffers[leaf] = buffers[place].view(shape)
+
+
+def _slices(tensors: dict[str, Tensor] | dict[str, nn.Parameter]) -> dict[str, slice]:
+    places, start = {}, 0
+    for name, tensor in tensors.items():
+        places[name] = slice(start, start + tensor.numel())
+        start += tensor.numel()
+    return places
+
+
+def _view(flat: Tensor, place: slice, shape: torch.Size) -> Tensor:
+    part = flat[place]
+    if len(shape) != 4:
+        return part.view(shape)
+    outputs, inputs, height, width = shape
+    assert part.numel() == math.prod(shape)
+    return part.view(outputs, height, width, inputs).permute(0, 3, 1, 2)

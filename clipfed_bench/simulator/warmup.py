@@ -1,0 +1,52 @@
+"""The clean warm-up that cells share: FedAvg rounds in which everybody is honest, stored as one checkpoint.
+
+Rounds of the warm-up are numbered up to 0, so that round 1 is the first of the cell proper and random streams differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clipfed_bench.api import RoundContext, ServerContext
+from clipfed_bench.records import Environment, Progress, Report
+from clipfed_bench.registry import create_defense
+from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.round import Federation, aggregate_updates, sample_clients
+from clipfed_bench.spec import CellSpec
+
+
+def checkpoint(spec: CellSpec, env: Environment) -> Path:
+    """Where the warm-up's checkpoint is, or will be."""
+    return env.warmup_dir / f"{spec.warmup_key}.safetensors"
+
+
+def load(spec: CellSpec, env: Environment) -> tuple[Tensor, Tensor]:
+    """(P,) parameters and (Q,) running statistics after the warm-up, on the device."""
+    stored = load_file(checkpoint(spec, env), device=env.device)
+    return stored["params"], stored["buffers"]
+
+
+def compute(spec: CellSpec, env: Environment, federation: Federation, flat: FlatModel, report: Report) -> None:
+    """Run the warm-up from the initial model that ``flat`` holds and store it, whole or not at all."""
+    fedavg = create_defense("fedavg", {}, ServerContext(0, (), (0, 0, 0), (1, 1, 1)))
+    params, buffers = flat.params, flat.buffers
+    for done in range(1, spec.warmup_rounds + 1):
+        round_ = done - spec.warmup_rounds
+        updates = federation.train(flat, round_, sample_clients(spec, round_), None)
+        result, _ = aggregate_updates(fedavg, updates, RoundContext(round_, spec.seed))
+        params += result.delta
+        buffers.copy_(result.buffers)
+        report(Progress("warmup", done, spec.warmup_rounds))
+    if not bool(torch.isfinite(params).all()):
+        raise FloatingPointError(f"the warm-up diverged at lr {spec.lr}; use a smaller one")
+    target = checkpoint(spec, env)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(f".{os.getpid()}.tmp")
+    save_file({"params": params, "buffers": buffers}, temporary, metadata={"spec": json.dumps(spec.warmup)})
+    os.replace(temporary, target)

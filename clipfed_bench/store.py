@@ -1,0 +1,226 @@
+"""Where results live: one json and one parquet file for each cell, and tidy frames of all of them.
+
+``cells/<key>.json`` holds what a cell is and came to, ``cells/<key>.parquet`` its evaluations. Every file is written
+beside its place and moved there, the json last: a cell counts as done once a complete json says so and a complete
+parquet file lies beside it. So a crash leaves a cell undone, and two processes that write the same cell do no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from clipfed_bench.errors import UserError
+from clipfed_bench.spec import CellSpec
+from clipfed_bench.values import convert
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clipfed_bench.records import CellResult
+
+FORMAT = 1
+"""Version of the json files; files of another version never count as done."""
+
+METRICS = (
+    *("mta", "asr", "mta_tail", "asr_tail", "asr_max", "mta_start", "asr_start", "tpr", "fpr", "dropped"),
+    *("seconds_local", "seconds_attack", "seconds_defense", "seconds_purify", "seconds_eval"),
+)
+"""Final figures of a cell: fractions, then dropped updates and seconds."""
+
+HISTORY_AXES = ("dataset", "partition", "alpha", "degree", "attack", "defense", "seed")
+"""What identifies a cell in the history, besides its key."""
+
+_KEY = re.compile(r"[0-9a-f]{16}")
+
+
+class RunStore:
+    """The results of a run folder. ``warnings`` lists the files that the last reading could not use, and why."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.warnings: list[str] = []
+
+    @property
+    def cells(self) -> Path:
+        """The folder of the cells' files; it is made when the first one is stored."""
+        return self.folder / "cells"
+
+    def put(self, spec: CellSpec, result: CellResult) -> None:
+        """Store a finished cell. Metrics that are not finite are stored as null and read back as NaN.
+
+        Raises UserError where the run folder cannot be written.
+        """
+        write_atomically(self._path(spec.key, "parquet"), _parquet(result.history))
+        self._commit(spec, "done", result.provenance, final={k: _finite(v) for k, v in result.final.items()})
+
+    def put_failure(self, spec: CellSpec, error: str, traceback: str, provenance: Mapping[str, str]) -> None:
+        """Store that a cell failed, with the error in one line. A failure never replaces a result that is there."""
+        if self.status(spec.key) != "done":
+            self._commit(spec, "failed", provenance, error=" ".join(error.split()), traceback=traceback)
+
+    def status(self, key: str) -> Literal["done", "failed"] | None:
+        """``done`` or ``failed`` by complete files alone, else None. Raises UserError for what is not a key."""
+        try:
+            payload = self._load(key)
+        except (OSError, ValueError):
+            return None
+        return "done" if payload["status"] == "done" else "failed"
+
+    def statuses(self, keys: Iterable[str]) -> dict[str, str]:
+        """The status of each of ``keys`` that has one."""
+        found = ((key, self.status(key)) for key in keys)
+        return {key: status for key, status in found if status is not None}
+
+    def failure(self, key: str) -> tuple[str, str] | None:
+        """Error and traceback of a failed cell, None for any other."""
+        if self.status(key) != "failed":
+            return None
+        payload = self._load(key)
+        return payload["error"], payload["traceback"]
+
+    def frames(self, keys: Iterable[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Results (a row per cell) and history (a row per evaluation) of ``keys``, by default of all cells there are.
+
+        Fractions, not per cent. Failed cells are rows of the results whose metrics are NaN. Cells without a usable
+        file are left out; ``warnings`` names the files that are there and broken.
+        """
+        from clipfed_bench.frames import history_frame, results_frame
+
+        self.warnings = []
+        payloads, tables = [], []
+        for key in self._keys() if keys is None else keys:
+            try:
+                payload = self._load(key)
+                table = self._read_history(key) if payload["status"] == "done" else None
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:  # pyarrow's errors for broken files are ValueErrors
+                self.warnings.append(f"{self.cells / key}.json or .parquet is left out: {error}")
+                continue
+            payloads.append(payload)
+            if table is not None:
+                tables.append((payload, table))
+        return results_frame(payloads), history_frame(tables)
+
+    def export(self, keys: Iterable[str] | None = None) -> None:
+        """Write ``results.parquet`` and ``history.parquet`` into the run folder, each in one step."""
+        from io import BytesIO
+
+        for name, frame in zip(("results", "history"), self.frames(keys), strict=True):
+            buffer = BytesIO()
+            frame.to_parquet(buffer, index=False)
+            write_atomically(self.folder / f"{name}.parquet", buffer.getvalue())
+
+    def _path(self, key: str, suffix: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise UserError(f"'{key}' is not the key of a cell; a key is 16 hexadecimal digits in lower case.")
+        return self.cells / f"{key}.{suffix}"
+
+    def _commit(self, spec: CellSpec, status: str, provenance: Mapping[str, str], **more: Any) -> None:
+        payload = {
+            "format": FORMAT,
+            "key": spec.key,
+            "status": status,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "spec": asdict(spec),
+            **more,
+            "provenance": dict(provenance),
+        }
+        text = json.dumps(payload, indent=1, allow_nan=False)
+        write_atomically(self._path(spec.key, "json"), text.encode())
+
+    def _keys(self) -> Iterator[str]:
+        for path in sorted(self.cells.glob("*.json")):
+            if _KEY.fullmatch(path.stem):
+                yield path.stem
+            elif not path.name.startswith("."):
+                self.warnings.append(f"{path} is left out: it is not named by the key of a cell.")
+
+    def _load(self, key: str) -> dict[str, Any]:
+        """The checked content of a cell's json. Raises OSError or ValueError where it does not count."""
+        payload = json.loads(self._path(key, "json").read_bytes())
+        if not isinstance(payload, dict) or payload.get("format") != FORMAT or payload.get("key") != key:
+            raise ValueError(f"it is not the json of cell {key} in format {FORMAT}")
+        if not isinstance(payload.get("spec"), dict) or not isinstance(payload.get("provenance"), dict):
+            raise ValueError("it has no spec or no provenance")
+        payload["spec"] = _settings(payload["spec"])
+        if payload.get("status") == "failed" and isinstance(payload.get("error"), str):
+            return payload
+        if payload.get("status") != "done" or not isinstance(payload.get("final"), dict):
+            raise ValueError("it has neither a result nor an error")
+        if not all(value is None or isinstance(value, int | float) for value in payload["final"].values()):
+            raise ValueError("its final figures are not numbers")
+        _check_parquet(self._path(key, "parquet"))
+        return payload
+
+    def _read_history(self, key: str) -> Any:
+        import pyarrow.parquet as pq
+        from pyarrow import types
+
+        with pq.ParquetFile(self._path(key, "parquet")) as file:
+            table = file.read(use_threads=False)
+        for column in table.schema:
+            if not (types.is_integer(column.type) or types.is_floating(column.type) or types.is_null(column.type)):
+                raise ValueError(f"the history's column {column.name} does not hold numbers")
+        return table
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``content`` so that ``path`` holds either what it held before or all of it. Raises UserError."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _parquet(history: list[dict[str, float | int]]) -> bytes:
+    from io import BytesIO
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = list(dict.fromkeys(name for row in history for name in row))
+    buffer = BytesIO()
+    pq.write_table(pa.table({name: [row.get(name) for row in history] for name in names}), buffer)
+    return buffer.getvalue()
+
+
+def _settings(spec: dict[str, Any]) -> dict[str, Any]:
+    """The settings that this version knows, checked; None for those it does not find. Raises ValueError."""
+    try:
+        return {
+            f.name: convert(spec[f.name], str(f.type), f.name) if f.name in spec else None for f in fields(CellSpec)
+        }
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_parquet(path: Path) -> None:
+    """A parquet file ends with its footer's length and a magic word; one that was cut off does not."""
+    with path.open("rb") as file:
+        head, size = file.read(4), file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 8))
+        tail = file.read()
+    if size < 12 or head != b"PAR1" or tail[4:] != b"PAR1" or int.from_bytes(tail[:4], "little") > size - 12:
+        raise ValueError(f"{path.name} is not a complete parquet file")
+
+
+def _finite(value: float) -> float | int | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,91 @@
+"""Tensors on disk by content hash, so that no process computes a feature that another one has."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+
+def digest(*parts: str | bytes | Tensor) -> str:
+    """sha256 over texts, bytes and tensors (dtype, shape and values), each told apart from its neighbors."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            array = part.detach().cpu().contiguous().numpy()
+            total.update(f"{array.dtype} {array.shape}\n".encode())
+            total.update(array.tobytes())
+        else:
+            data = part.encode() if isinstance(part, str) else part
+            total.update(f"{type(part).__name__} {len(data)}\n".encode() + data)
+    return total.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``path`` so that no reader ever sees a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold ``path``.lock, so that of several processes one works while the others wait for its result.
+
+    Where the folder takes no lock (read-only, some network file systems) all of them work; the results are equal.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(f"{path}.lock"))
+        yield
+
+
+class TensorCache:
+    """Named CPU tensors under ``folder``, one safetensors file for each key.
+
+    A damaged file is built anew; a folder that cannot be written costs time, never a run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str, build: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors stored under ``key``; built and stored first where they are not."""
+        path = self.folder / f"{key}.safetensors"
+        if (stored := _read(path)) is not None:
+            return stored
+        with locked(path):
+            if (stored := _read(path)) is not None:
+                return stored
+            built = {name: value.detach().cpu().contiguous() for name, value in build().items()}
+            with contextlib.suppress(OSError):
+                write_atomically(path, save(built))
+            return built
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        return None

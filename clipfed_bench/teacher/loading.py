@@ -1,0 +1,177 @@
+"""Teachers from specs: open_clip's own weights, a local checkpoint, or one trained here. Never a silent substitute."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import nn
+
+from clipfed_bench.data.paths import cache_root
+from clipfed_bench.data.types import ServerData
+from clipfed_bench.errors import TeacherError
+from clipfed_bench.teacher.features import TensorCache, digest, file_sha256, locked
+from clipfed_bench.teacher.preprocess import Preprocess
+from clipfed_bench.teacher.prompts import load_templates, prompts
+from clipfed_bench.teacher.recipe import Recipe
+from clipfed_bench.teacher.spec import TeacherSpec, parse_teacher_spec
+from clipfed_bench.teacher.teacher import Teacher
+from clipfed_bench.teacher.train import Progress, TrainedTeacher, local_key, train_teacher
+
+WAYS_OUT = """Ways out:
+  1. give this machine network access once, or copy the weights into its Hugging Face cache (HF_HOME)
+  2. use a checkpoint file: --teacher open_clip:MODEL@/path/to/checkpoint
+  3. train a small one on the server data: --teacher local, or clipfed-bench teacher train"""
+
+
+def load_teacher(
+    spec: str,
+    classes: Sequence[str],
+    *,
+    templates: str = "simple",
+    server_data: ServerData | None = None,
+    device: torch.device | str = "cpu",
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Teacher:
+    """The teacher that ``spec`` (see :mod:`.spec`) names, for ``classes``, with text prototypes ready.
+
+    ``templates``: ``simple`` [ours], ``openai-cifar``, or a file. ``server_data`` is what a ``local`` teacher is
+    trained on; it is trained once and then found under ``cache_dir`` (default: the project's cache folder), where
+    features are stored too. ``progress`` hears of the training.
+
+    Raises TeacherError with the ways out where the teacher cannot be had, UserError for a spec or templates that are
+    not valid.
+    """
+    parsed = parse_teacher_spec(spec)
+    sentences = prompts(classes, load_templates(templates))
+    root = cache_dir if cache_dir is not None else cache_root()
+    provenance = {"name": spec, "templates": templates}
+    if parsed.kind == "local":
+        assert parsed.recipe is not None
+        if server_data is None:
+            raise TeacherError(f"the teacher '{spec}' is trained on server data, and none was given.")
+        trained = local_teacher(server_data, classes, parsed.recipe, root, progress)
+        parsed = TeacherSpec("checkpoint", model=trained.model_name, path=trained.path)
+        provenance["held_out_accuracy"] = f"{trained.metadata['held_out_accuracy']:.4f}"
+        provenance["trained_on"] = f"{server_data.label} {server_data.content_hash[:12]}"
+    path, tag_config = _weights(parsed, spec)
+    config = open_clip.get_model_config(parsed.model)
+    preprocess = _preprocess(config, tag_config)
+    checkpoint = file_sha256(path)
+    provenance |= {"tag": parsed.tag} if parsed.tag else {}
+    provenance["checkpoint"] = checkpoint
+    quick_gelu = bool(tag_config.get("quick_gelu", False))
+    with _offline_errors(spec):
+        tokens = open_clip.get_tokenizer(parsed.model)(sentences)
+    setup = json.dumps([config, preprocess.as_dict(), quick_gelu], sort_keys=True)
+    return Teacher(
+        partial(_load_model, parsed.model, path, quick_gelu, spec),
+        preprocess,
+        tokens,
+        len(classes),
+        identity=digest("teacher 1", checkpoint, setup),
+        provenance=provenance,
+        cache=TensorCache(root / "features"),
+        device=device,
+    )
+
+
+def local_teacher(
+    server: ServerData, classes: Sequence[str], recipe: Recipe, root: Path, progress: Progress | None = None
+) -> TrainedTeacher:
+    """The teacher that ``recipe`` makes of ``server``, from the cache folder ``root`` or trained into it.
+
+    Of several processes that need it at once one trains and the others wait.
+    """
+    path = root / "teachers" / local_key(server, classes, recipe) / "teacher.safetensors"
+    with locked(path):
+        if not path.is_file():  # written last, so what lies beside it is complete
+            return train_teacher(server, classes, recipe, path, progress)
+    metadata = json.loads(path.with_name(f"{path.stem}.train.json").read_text(encoding="utf-8"))
+    return TrainedTeacher(recipe.model_name, path, metadata)
+
+
+def _weights(parsed: TeacherSpec, spec: str) -> tuple[Path, dict[str, Any]]:
+    """The file with the weights, downloaded if need be, and what open_clip knows about the tag."""
+    if parsed.kind == "checkpoint":
+        assert parsed.path is not None
+        if not parsed.path.is_file():
+            raise TeacherError(f"teacher '{spec}': there is no file '{parsed.path}'.\n{WAYS_OUT}")
+        _register_beside(parsed.model, parsed.path)
+    if parsed.model not in open_clip.list_models():
+        raise TeacherError(f"teacher '{spec}': {_unknown_model(parsed)}\n{WAYS_OUT}")
+    if parsed.kind == "checkpoint":
+        assert parsed.path is not None
+        return parsed.path, {}
+    config = open_clip.get_pretrained_cfg(parsed.model, parsed.tag)
+    if not config:
+        tags = open_clip.list_pretrained_tags_by_model(parsed.model)
+        near = difflib.get_close_matches(parsed.tag, tags, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise TeacherError(
+            f"teacher '{spec}': open_clip has no weights '{parsed.tag}' for {parsed.model}.{hint} "
+            f"It has: {', '.join(tags) or 'none'}.\n{WAYS_OUT}"
+        )
+    with _offline_errors(spec):
+        return Path(open_clip.download_pretrained(config)), config
+
+
+def _register_beside(model: str, checkpoint: Path) -> None:
+    """Tell open_clip of the configuration that lies beside a checkpoint of ours, unless it knows the name."""
+    config = checkpoint.with_name(f"{model}.json")
+    if model not in open_clip.list_models() and config.is_file():
+        open_clip.add_model_config(config)
+
+
+def _unknown_model(parsed: TeacherSpec) -> str:
+    near = difflib.get_close_matches(parsed.model, open_clip.list_models(), n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    beside = f", and there is no {parsed.model}.json beside the checkpoint" if parsed.kind == "checkpoint" else ""
+    return f"open_clip does not know the model '{parsed.model}'{beside}.{hint}"
+
+
+def _preprocess(config: dict[str, Any], tag_config: dict[str, Any]) -> Preprocess:
+    """As open_clip composes it: its defaults, then the tag's, then the image size of the architecture."""
+    merged = open_clip.transform.merge_preprocess_dict(asdict(open_clip.transform.PreprocessCfg()), tag_config)
+    merged["size"] = config["vision_cfg"].get("image_size", 224)
+    return Preprocess.of(merged)
+
+
+def _load_model(model: str, path: Path, quick_gelu: bool, spec: str) -> nn.Module:
+    try:
+        with torch.random.fork_rng(devices=[]):  # open_clip initializes before it loads
+            loaded: nn.Module = open_clip.create_model(
+                model, pretrained=str(path), force_quick_gelu=quick_gelu, weights_only=True, pretrained_text=False
+            )
+    except Exception as error:
+        raise TeacherError(
+            f"teacher '{spec}': the checkpoint '{path}' does not load as {model}: {_first_line(error)}\n"
+            f"It must be a state dict of that architecture, as .safetensors or readable with weights_only.\n{WAYS_OUT}"
+        ) from error
+    return loaded
+
+
+@contextmanager
+def _offline_errors(spec: str) -> Iterator[None]:
+    """Failed downloads (of many kinds, by library) as TeacherError."""
+    try:
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        yield
+    except Exception as error:
+        raise TeacherError(
+            f"teacher '{spec}': its files could not be downloaded: {_first_line(error)}\n{WAYS_OUT}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

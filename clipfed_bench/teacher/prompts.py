@@ -1,0 +1,72 @@
+"""Prompt templates: the sentences that class names are put into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipfed_bench.errors import TeacherError, unknown
+
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "simple": ("a photo of a {}.",),
+    # OpenAI's CIFAR-10/100 templates: github.com/openai/CLIP, data/prompts.md.
+    "openai-cifar": (
+        "a photo of a {}.",
+        "a blurry photo of a {}.",
+        "a black and white photo of a {}.",
+        "a low contrast photo of a {}.",
+        "a high contrast photo of a {}.",
+        "a bad photo of a {}.",
+        "a good photo of a {}.",
+        "a photo of a small {}.",
+        "a photo of a big {}.",
+        "a photo of the {}.",
+        "a blurry photo of the {}.",
+        "a black and white photo of the {}.",
+        "a low contrast photo of the {}.",
+        "a high contrast photo of the {}.",
+        "a bad photo of the {}.",
+        "a good photo of the {}.",
+        "a photo of the small {}.",
+        "a photo of the big {}.",
+    ),
+}
+"""Name -> templates; ``simple`` is the default [ours, after CLIP2FL]."""
+
+
+def load_templates(choice: str) -> tuple[str, ...]:
+    """The templates called ``choice``, or those of a UTF-8 text file, one a line (blank lines are left out).
+
+    Raises UserError: neither a known name nor a file; a line without exactly one ``{}``; an empty file.
+    """
+    if choice in TEMPLATES:
+        return TEMPLATES[choice]
+    path = Path(choice).expanduser()
+    if not path.is_file():
+        if path.suffix or "/" in choice:
+            raise TeacherError(f"templates: there is no file '{choice}'; known names: {', '.join(TEMPLATES)}.")
+        raise unknown("templates", choice, TEMPLATES)
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise TeacherError(f"templates: '{choice}' is not UTF-8 text ({error}).") from error
+    templates = tuple(line for line in lines if line)
+    if not templates:
+        raise TeacherError(f"templates: '{choice}' is empty; write one template a line, as in 'a photo of a {{}}.'.")
+    for number, template in enumerate(templates, 1):
+        if template.replace("{}", "", 1).count("{") or template.count("{}") != 1:
+            raise TeacherError(
+                f"templates: '{template}' (template {number} of '{choice}') does not hold the class name exactly "
+                "once; write {} where it goes, as in 'a photo of a {}.'."
+            )
+    return templates
+
+
+def spoken(class_name: str) -> str:
+    """A class name as one would say it: ``aquarium_fish`` -> ``aquarium fish``."""
+    return " ".join(class_name.replace("_", " ").split())
+
+
+def prompts(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Each template filled with each class, template by template: T · C sentences."""
+    return [template.replace("{}", spoken(name)) for template in templates for name in classes]

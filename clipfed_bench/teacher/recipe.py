@@ -1,0 +1,113 @@
+"""How a local teacher is trained: a torch-free description, so that specs can be checked without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from clipfed_bench.data.catalog import DIGIT_CLASSES
+from clipfed_bench.errors import TeacherError, unknown
+from clipfed_bench.values import convert
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Training of :func:`clipfed_bench.teacher.train.train_teacher`. All defaults are [ours]."""
+
+    epochs: int | None = None
+    """Passes over the training share of the server data, >= 1; none: 12, and more for less than 4,000 images [ours]."""
+    batch_size: int = 128
+    """Images of a batch, >= 2 [ours]."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW, one-cycle (20 % warm-up, cosine down to 0) [ours]."""
+    weight_decay: float = 0.05
+    """Of matrices and kernels; never of biases, norms and the logit scale [ours]."""
+    width: int = 16
+    """Width of the ResNet image tower, a positive multiple of 2 [ours]."""
+    depth: int = 2
+    """Bottleneck blocks in each of its four stages, >= 1 [ours]."""
+    image_size: int = 64
+    """Input side of the image tower, a multiple of 32; images are resized to it [ours]."""
+    crop: int = 4
+    """Random crops out of images padded by that many pixels (mirrored), 0 for none [ours]."""
+    flip: bool | None = None
+    """Mirror half of the images; none: unless the classes are digits [ours]."""
+    jitter: float = 0.0
+    """Strength in [0, 1) of random brightness, contrast, saturation and (quarter as often) grayscale [ours]."""
+    cutout: int = 0
+    """Side of a random gray square in pixels, 0 for none [ours]."""
+    holdout: float = 0.1
+    """Share of each class held out to measure zero-shot accuracy, in (0, 0.5] [ours]."""
+    seed: int = 0
+    """Of initialization, split, batches and augmentation [ours]."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, convert(getattr(self, f.name), str(f.type), f"local teacher: {f.name}"))
+        checks = {
+            "epochs": (self.epochs is None or self.epochs >= 1, "at least 1"),
+            "batch_size": (self.batch_size >= 2, "at least 2"),
+            "lr": (self.lr > 0, "positive"),
+            "weight_decay": (self.weight_decay >= 0, "at least 0"),
+            "width": (self.width >= 2 and self.width % 2 == 0, "a positive multiple of 2"),
+            "depth": (self.depth >= 1, "at least 1"),
+            "image_size": (self.image_size >= 32 and self.image_size % 32 == 0, "a positive multiple of 32"),
+            "crop": (self.crop >= 0, "at least 0"),
+            "jitter": (0 <= self.jitter < 1, "in [0, 1)"),
+            "cutout": (self.cutout >= 0, "at least 0"),
+            "holdout": (0 < self.holdout <= 0.5, "in (0, 0.5]"),
+            "seed": (self.seed >= 0, "at least 0"),
+        }
+        for name, (good, right) in checks.items():
+            if not good:
+                raise TeacherError(f"local teacher: {name} {getattr(self, name)} is out of range; it must be {right}.")
+
+    def resolved(self, classes: Sequence[str], images: int) -> Recipe:
+        """With what is left open (None) chosen for these classes and this number of training images."""
+        digits = all(name in DIGIT_CLASSES or name.isdigit() for name in classes)
+        epochs = max(12, min(48, 48_000 // max(images, 1)))
+        return replace(
+            self,
+            epochs=self.epochs if self.epochs is not None else epochs,
+            flip=self.flip if self.flip is not None else not digits,
+        )
+
+    @property
+    def model_name(self) -> str:
+        """Name of the open_clip configuration of this architecture."""
+        return f"clipfed-rn{self.depth}-w{self.width}-{self.image_size}"
+
+    def model_config(self) -> dict[str, Any]:
+        """The open_clip configuration: CLIP's ResNet and text transformer, made small.
+
+        A ResNet at 32 pixels would shrink to 1×1 after its third stage, so images are enlarged to 64; the stem then
+        convolves at 32×32. Heads of 64 channels, or the whole width where that is less.
+        """
+        width = 32 * self.width
+        return {
+            "embed_dim": 256,
+            "vision_cfg": {
+                "image_size": self.image_size,
+                "layers": [self.depth] * 4,
+                "width": self.width,
+                "head_width": 64 if width % 64 == 0 else width,
+            },
+            "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2},
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields, for JSON."""
+        return asdict(self)
+
+
+def recipe(options: Mapping[str, Any]) -> Recipe:
+    """The recipe with ``options`` (text or values) in place of defaults.
+
+    Raises UserError for unknown options and values that are not possible.
+    """
+    names = [f.name for f in fields(Recipe)]
+    for name in options:
+        if name not in names:
+            raise unknown("option of the local teacher", name, names)
+    return Recipe(**options)

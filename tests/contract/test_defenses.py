@@ -1,0 +1,164 @@
+"""What every defense has to keep, whatever its method. New files in ``baselines/`` are covered without an edit."""
+
+import numpy as np
+import pytest
+import torch
+
+from clipfed_bench import registry
+from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext
+
+SERVER = ServerContext(num_classes=10, classes=tuple("0123456789"), mean=(0.5,) * 3, std=(0.25,) * 3, seed=3)
+# Server data and a teacher take a cell to make; defenses that need them have tests of their own.
+NAMES = [
+    name
+    for name, component in registry.defenses().items()
+    if component.module.startswith("baselines.") and not (component.needs_server_data or component.needs_teacher)
+]
+PARAMETERS, BUFFERS = 60, 4
+COUNTS = [1, 2, 3, 4, 5, 10]
+
+
+def make_updates(count, seed=0, deltas=None, buffers=None):
+    draw = np.random.default_rng([seed, count])
+
+    def normal(*shape):
+        return torch.from_numpy(draw.normal(size=shape)).float()
+
+    usual_deltas, usual_buffers = normal(PARAMETERS) + normal(count, PARAMETERS), normal(count, BUFFERS)
+    return ClientUpdates(
+        usual_deltas if deltas is None else deltas,
+        usual_buffers if buffers is None else buffers,
+        torch.from_numpy(draw.integers(1, 900, count)).double(),
+        tuple(draw.permutation(100)[:count].tolist()),
+        normal(PARAMETERS),
+        normal(BUFFERS),
+    )
+
+
+def aggregate(name, updates, rounds=1):
+    """The aggregate of a fresh defense after ``rounds`` rounds of the same updates."""
+    defense = registry.create_defense(name, {}, SERVER)
+    for number in range(1, rounds + 1):
+        result = defense.aggregate(updates, RoundContext(round=number, seed=SERVER.seed))
+    return result
+
+
+def check_form(result, updates):
+    assert result.delta.shape == updates.global_params.shape
+    assert result.buffers.shape == updates.global_buffers.shape
+    for tensor in (result.delta, result.buffers):
+        assert tensor.dtype == torch.float32
+        assert tensor.isfinite().all()
+    if result.kept is not None:
+        assert result.kept.dtype == torch.bool
+        assert result.kept.shape == (len(updates),)
+        assert result.kept.any()
+    assert all(isinstance(value, float) and np.isfinite(value) for value in result.info.values())
+
+
+def test_all_issued_baselines_are_registered():
+    assert {"fedavg", "krum", "multi-krum", "flame", "median", "trimmed-mean"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(registry.defenses()))
+def test_documentation(name):
+    component = registry.defenses()[name]
+    assert component.summary.endswith(".")
+    for option in component.options:
+        assert option.origin != "unmarked", option.name
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryDefense:
+    def test_form_and_untouched_inputs(self, name, count):
+        updates = make_updates(count)
+        before = {key: value.clone() for key, value in vars(updates).items() if isinstance(value, torch.Tensor)}
+        check_form(aggregate(name, updates, rounds=2), updates)
+        for key, value in before.items():
+            assert torch.equal(getattr(updates, key), value), key
+
+    def test_result_is_not_a_view_of_its_inputs(self, name, count):
+        updates = make_updates(count)
+        result = aggregate(name, updates)
+        delta, buffers = result.delta.clone(), result.buffers.clone()
+        for given in (updates.deltas, updates.buffers, updates.global_params, updates.global_buffers):
+            given.fill_(7)  # the simulator writes the next round into the same memory
+        assert torch.equal(result.delta, delta)
+        assert torch.equal(result.buffers, buffers)
+
+    def test_repeats_are_identical(self, name, count):
+        first, second = (aggregate(name, make_updates(count), rounds=2) for _ in range(2))
+        assert torch.equal(first.delta, second.delta)
+        assert torch.equal(first.buffers, second.buffers)
+        assert first.info == second.info
+        assert (first.kept is None) == (second.kept is None)
+        assert first.kept is None or torch.equal(first.kept, second.kept)
+
+    def test_global_random_state_is_neither_read_nor_written(self, name, count):
+        torch.manual_seed(1)
+        state = torch.get_rng_state()
+        first = aggregate(name, make_updates(count))
+        assert torch.equal(torch.get_rng_state(), state)
+        torch.manual_seed(2)
+        assert torch.equal(aggregate(name, make_updates(count)).delta, first.delta)
+
+    @pytest.mark.parametrize("ties", [False, True])
+    def test_order_of_clients_does_not_matter(self, name, count, ties):
+        for seed in range(4):
+            draw = np.random.default_rng(seed)
+            deltas = torch.from_numpy(draw.integers(-1, 2, (count, PARAMETERS)) / 10).float() if ties else None
+            if ties:
+                deltas[:, 2:] = 0  # few distinct updates: duplicates, equal scores, zero norms
+            updates = make_updates(count, seed, deltas)
+            order = torch.from_numpy(draw.permutation(count))
+            straight, shuffled = aggregate(name, updates), aggregate(name, updates.select(order))
+            torch.testing.assert_close(shuffled.delta, straight.delta, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(shuffled.buffers, straight.buffers, rtol=1e-5, atol=1e-6)
+            if straight.kept is not None:
+                assert torch.equal(shuffled.kept, straight.kept[order])
+
+    def test_buffers_never_decide(self, name, count):
+        updates = make_updates(count)
+        huge = torch.zeros(count, BUFFERS)
+        huge[0] = 1e30
+        usual, odd = aggregate(name, updates), aggregate(name, make_updates(count, buffers=huge))
+        assert torch.equal(odd.delta, usual.delta)
+        assert usual.kept is None or torch.equal(odd.kept, usual.kept)
+        check_form(odd, updates)
+
+    def test_identical_clients_give_what_each_sent(self, name, count):
+        one, statistics = torch.linspace(-1, 1, PARAMETERS), torch.linspace(1, 2, BUFFERS)
+        updates = make_updates(count, deltas=one.repeat(count, 1), buffers=statistics.repeat(count, 1))
+        result = aggregate(name, updates)
+        noise = 6 * result.info.get("flame_sigma", 0.0)
+        torch.testing.assert_close(result.delta, one, rtol=1e-5, atol=1e-6 + noise)
+        torch.testing.assert_close(result.buffers, statistics, rtol=1e-5, atol=1e-6)
+
+    def test_zero_updates_give_zero(self, name, count):
+        result = aggregate(name, make_updates(count, deltas=torch.zeros(count, PARAMETERS)))
+        assert not result.delta.any()
+
+    def test_a_round_in_which_no_two_clients_agree(self, name, count):
+        """Orthogonal updates of very different size: every client looks like an outlier; some aggregate must come."""
+        updates = make_updates(count, deltas=torch.eye(count, PARAMETERS) * 10.0 ** torch.arange(count)[:, None])
+        check_form(aggregate(name, updates), updates)
+
+    def test_the_largest_finite_updates(self, name, count):
+        updates = make_updates(count, deltas=torch.full((count, PARAMETERS), 3e38))
+        updates.deltas[::2] *= -1
+        check_form(aggregate(name, updates), updates)
+
+    def test_models_without_batchnorm(self, name, count):
+        updates = make_updates(count, buffers=torch.zeros(count, 0))
+        assert aggregate(name, updates).buffers.shape == (0,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_aggregates_stay_within_the_updates(name):
+    """Each coordinate of an aggregate lies between the smallest and largest update (deltas, never weights)."""
+    updates = make_updates(10)
+    result = aggregate(name, updates)
+    slack = 6 * result.info.get("flame_sigma", 0.0) + 1e-6
+    low, high = updates.deltas.min(dim=0).values.clamp(max=0), updates.deltas.max(dim=0).values.clamp(min=0)
+    assert ((result.delta >= low - slack) & (result.delta <= high + slack)).all()
