@@ -58,7 +58,7 @@ class Krum(Defense):
 
 
 def malicious_count(share: float, clients: int) -> int:
-    """f: ``share`` of ``clients``, rounded up (0.1 of 30 is 3, although 0.1 * 30 > 3 in binary)."""
+    """f: ``share`` of ``clients``, rounded up (0.14 of 50 is 7, although 0.14 * 50 > 7 in binary)."""
     return math.ceil(share * clients - 1e-9)
 
 

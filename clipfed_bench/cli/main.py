@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+import re
 import sys
 from typing import Annotated
 
 import typer
 
 from clipfed_bench import __version__
-from clipfed_bench.cli import grid, list, run
+from clipfed_bench.cli import grid, run
+from clipfed_bench.cli.list import app as list_app
 from clipfed_bench.errors import UserError
 
 app = typer.Typer(
@@ -38,9 +41,14 @@ def _options(
     pass
 
 
-app.command("grid")(grid.grid)
-app.command("run")(run.run)
-app.add_typer(list.app, name="list")
+def _prose(text: str | None) -> str:
+    """A docstring with each paragraph on one line, for the terminal to break."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text or ""))
+
+
+app.command("grid", help=_prose(grid.grid.__doc__))(grid.grid)
+app.command("run", help=_prose(run.run.__doc__))(run.run)
+app.add_typer(list_app, name="list")
 for _name in ("table", "data", "teacher"):
     if importlib.util.find_spec(f"clipfed_bench.cli.{_name}"):
         _module = importlib.import_module(f"clipfed_bench.cli.{_name}")

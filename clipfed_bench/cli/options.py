@@ -22,7 +22,7 @@ PresetOption = Annotated[
     str | None, typer.Option("--preset", help=f"A grid that comes with the package: {', '.join(preset_names())}.")
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A TOML file with a grid; its keys are the options.")
+    Path | None, typer.Option("--config", help="A TOML file with a grid; keys are called as the options.")
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where cells run; auto takes a GPU if there is one.")]
 DataDirOption = Annotated[
@@ -30,7 +30,7 @@ DataDirOption = Annotated[
 ]
 CacheDirOption = Annotated[
     Path | None,
-    typer.Option("--cache-dir", help="Folder of teachers and features; else CLIPFED_BENCH_CACHE, else yours."),
+    typer.Option("--cache-dir", help="Folder of teachers; else CLIPFED_BENCH_CACHE, else your cache."),
 ]
 
 
@@ -43,9 +43,8 @@ def cell_options(panel: str = PANEL) -> Callable[[Callable[..., None]], Callable
         parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
         for name, field in FIELDS.items():
             annotation = Annotated[str | None, _option(name, field, panel)]
-            parameters.append(
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-            )
+            kind = inspect.Parameter.KEYWORD_ONLY
+            parameters.append(inspect.Parameter(name, kind, default=None, annotation=annotation))
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
         return command

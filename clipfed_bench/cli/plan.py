@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from rich.table import Table
 
-from clipfed_bench.cli.progress import clock
+from clipfed_bench.cli.progress import USUAL, clock, telling
 from clipfed_bench.cli.session import Session
 from clipfed_bench.values import show
 
@@ -15,8 +13,8 @@ def show_plan(session: Session) -> None:
     """Print the cells, what is done already, and how long the rest may take."""
     estimate, out = session.estimate(), session.console
     seconds = {job.id: estimate.seconds(job) for job in session.jobs}
-    varying = [f.name for f in fields(session.cells[0]) if len({getattr(c, f.name) for c in session.cells}) > 1]
-    names = list(dict.fromkeys(["dataset", "attack", "defense", *varying]))
+    varying = [name for name in USUAL if len({getattr(cell, name) for cell in session.cells}) > 1]
+    names = list(dict.fromkeys(["dataset", "attack", "defense", *varying, *telling(session.cells)]))
     table = Table(*(name.replace("_", " ") for name in names), "status", "about", title=f"{session.store.folder}")
     for cell in session.cells:
         status = session.statuses.get(cell.key, "to do")

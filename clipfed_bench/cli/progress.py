@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -31,20 +31,29 @@ class Display(Protocol):
         ...
 
 
-def label(spec: CellSpec) -> str:
-    """A cell in a few words: data set, heterogeneity, attack, defense, seed."""
+USUAL = ("dataset", "partition", "alpha", "degree", "attack", "defense", "seed")
+"""Settings that every label of a cell shows."""
+
+
+def label(job: Job, also: Sequence[str] = ()) -> str:
+    """A job in a few words; ``also`` names settings that a cell's label should have besides the usual ones."""
+    spec = job.spec
     spread = {"dirichlet": f"α={show(spec.alpha)}", "degree": f"q={show(spec.degree)}"}.get(spec.partition, "iid")
-    return f"{spec.dataset} {spread} {spec.attack} {spec.defense} seed {spec.seed}"
-
-
-def job_label(job: Job) -> str:
-    """A job in a few words."""
     if job.stage == "teacher":
-        return f"teacher {job.spec.teacher}"
+        return f"teacher {spec.teacher} for {spec.dataset}"
     if job.stage == "warmup":
-        spread = label(job.spec).split()[1]
-        return f"warm-up {job.spec.dataset} {spread} seed {job.spec.seed}"
-    return label(job.spec)
+        return f"warm-up {spec.dataset} {spread} seed {spec.seed}"
+    more = "".join(f" {name}={show(getattr(spec, name))}" for name in also)
+    return f"{spec.dataset} {spread} {spec.attack} {spec.defense}{more} seed {spec.seed}"
+
+
+def telling(cells: Sequence[CellSpec]) -> list[str]:
+    """Settings in which cells differ that are alike in the usual ones, so that labels need them."""
+    groups: dict[tuple[object, ...], list[CellSpec]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(getattr(cell, name) for name in USUAL), []).append(cell)
+    names = (f.name for f in fields(CellSpec) if f.name not in USUAL)
+    return [name for name in names if any(len({getattr(c, name) for c in group}) > 1 for group in groups.values())]
 
 
 def clock(seconds: float) -> str:
@@ -52,6 +61,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def one_line(text: str) -> str:
+    """``text`` without line breaks."""
+    return " ".join(text.split())
 
 
 def per_cent(value: float | None) -> str:
@@ -70,10 +84,13 @@ class Board:
     done: int = 0
     """Cells done, with those that were done before."""
     failed: int = 0
+    also: Sequence[str] = ()
+    """Settings that labels show besides the usual ones."""
     now: Callable[[], float] = time.monotonic
     running: dict[str, Running] = field(default_factory=dict)
     started: float = field(init=False)
     _finished: float = 0.0
+    _dropped: float = 0.0
 
     def __post_init__(self) -> None:
         self.started = self.now()
@@ -87,10 +104,18 @@ class Board:
             self.running[job.id].step = event.step
         else:
             self.running.pop(job.id, None)
-            self._finished += self.jobs.get(job.id, 0.0)
+            weight = self.jobs.get(job.id, 0.0)
+            if event.kind == "done":
+                self._finished += weight
+            else:
+                self._dropped += weight
             if job.stage == "cell":
                 self.done += event.kind == "done"
                 self.failed += event.kind == "failed"
+
+    def label(self, job: Job) -> str:
+        """``job`` in a few words."""
+        return label(job, self.also)
 
     @property
     def elapsed(self) -> float:
@@ -100,7 +125,7 @@ class Board:
     @property
     def share(self) -> float:
         """Work done of this run, weighted by expected seconds, in [0, 1]."""
-        total = sum(self.jobs.values())
+        total = sum(self.jobs.values()) - self._dropped
         under_way = sum(self.jobs.get(id, 0.0) * running.share for id, running in self.running.items())
         return min(1.0, (self._finished + under_way) / total) if total else 1.0
 
@@ -121,8 +146,10 @@ class Running:
 
     @property
     def share(self) -> float:
-        """Rounds done of all, in [0, 1]."""
-        return self.step.done / self.step.total if self.step and self.step.total else 0.0
+        """Rounds done of all, in [0, 1]; what a cell does before its first round does not count."""
+        if self.step is None or self.step.total == 0 or (self.job.stage == "cell" and self.step.stage != "round"):
+            return 0.0
+        return self.step.done / self.step.total
 
     @property
     def position(self) -> str:
@@ -159,14 +186,14 @@ class LiveDisplay:
 
     def __exit__(self, *error: object) -> None:
         self._live.__exit__(None, None, None)
+        self._console.print(summary(self._board), highlight=False)
 
     def handle(self, event: Event) -> None:
         """Redrawn soon; only what will not be seen again stays on the screen."""
         self._board.handle(event)
         if event.kind == "failed" and event.failure:
-            self._console.print(
-                f"[red]failed[/red] {job_label(event.job)}: ", Text(event.failure.error), soft_wrap=True
-            )
+            line = Text.assemble(("failed ", "red"), self._board.label(event.job), ": ", one_line(event.failure.error))
+            self._console.print(line, soft_wrap=True)
 
     def _render(self) -> Group:
         return Group(*render(self._board, self._console.width))
@@ -181,14 +208,16 @@ def render(board: Board, width: int) -> list[Table]:
     head.add_row(bar, f"{board.done}/{board.cells} cells", failed, clock(board.elapsed), left)
     body = Table.grid(padding=(0, 2), expand=True)
     body.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    for _ in range(3):
+    wide = width >= 100
+    for _ in range(4 if wide else 3):
         body.add_column(justify="right", no_wrap=True)
     for running in board.running.values():
         step = running.step
         figures = ("", "")
         if step is not None and step.mta is not None:
             figures = (f"MTA {per_cent(step.mta):>5}", f"ASR {per_cent(step.asr):>5}")
-        body.add_row(job_label(running.job), running.position, *figures)
+        since = (clock(board.now() - running.since),) if wide else ()
+        body.add_row(board.label(running.job), running.position, *figures, *since)
     return [head, body]
 
 
@@ -204,7 +233,7 @@ class PlainDisplay:
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        self._write(summary(self._board))
 
     def handle(self, event: Event) -> None:
         """Write the line."""
@@ -216,18 +245,24 @@ class PlainDisplay:
             self._write(line)
 
     def _line(self, event: Event, last: Progress | None) -> str:
-        name, board = job_label(event.job), self._board
+        name, board = self._board.label(event.job), self._board
         count = f"[{board.done + board.failed}/{board.cells}]"
         if event.kind == "started":
             return f"{count} started  {name}"
         if event.kind == "step":
             return f"{name}: {_describe(event.step)}" if self._rounds and event.step else ""
         if event.kind == "failed":
-            return f"{count} failed   {name}: {event.failure.error if event.failure else ''}"
+            return f"{count} failed   {name}: {one_line(event.failure.error) if event.failure else ''}"
         final = event.outcome.final if event.outcome else {}
         figures = f" MTA {per_cent(final.get('mta'))} ASR {per_cent(final.get('asr'))}" if final else ""
         left = f", about {clock(board.left)} left" if board.left and event.job.stage == "cell" else ""
         return f"{count} done     {name}:{figures} in {event.seconds:.1f} s{left}"
+
+
+def summary(board: Board) -> str:
+    """What the run came to."""
+    failed = f", {board.failed} failed" if board.failed else ""
+    return f"{board.done} of {board.cells} cells are done{failed}; this run took {clock(board.elapsed)}."
 
 
 def _describe(step: Progress) -> str:

@@ -27,7 +27,6 @@ def run(
 
     asked = make_grid(options.choose_axes(cell, preset, config))
     if len(asked.cells) != 1:
-        raise UserError(
-            f"these settings make {len(asked.cells)} cells; give single values, or use 'clipfed-bench grid'."
-        )
+        count = len(asked.cells)
+        raise UserError(f"these settings make {count} cells; give single values, or use 'clipfed-bench grid'.")
     Session(asked.cells, Places(out or RUNS / "run", device, 1, data_dir, cache_dir)).run(rounds=True)

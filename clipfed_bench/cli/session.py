@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from clipfed_bench.cli.progress import Board, Display, LiveDisplay, PlainDisplay, Silent, job_label
+from clipfed_bench.cli.progress import Board, Display, LiveDisplay, PlainDisplay, Silent, label, telling
 from clipfed_bench.errors import UserError
 from clipfed_bench.execution.estimate import Estimate, make_estimate
 from clipfed_bench.execution.jobs import Event, Job, plan
@@ -83,14 +84,15 @@ class Session:
         done = sum(status == "done" for status in self.statuses.values())
         if done and not quiet:
             self.console.print(f"{done} of {len(self.cells)} cells are done already.", highlight=False)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers ended, and how to go on
         try:
             if self.jobs:
                 self._compute(quiet, rounds)
+            self._conclude()
         except KeyboardInterrupt:
             again = shlex.join(["clipfed-bench", *sys.argv[1:]])
             typer.echo(f"Interrupted. Cells that are done are stored; to go on:\n  {again}", err=True)
             raise typer.Exit(130) from None
-        self._conclude()
 
     def _compute(self, quiet: bool, rounds: bool) -> None:
         guess = make_estimate(self.device, {})
@@ -102,7 +104,8 @@ class Session:
             Environment(self.device, self.places.data_dir, self.places.cache_dir, self.places.folder / "warmups"),
             self.places.folder / "logs",
         )
-        board = Board(weights, len(self.cells), len(self.cells) - len(self.todo))
+        done = sum(status == "done" for status in self.statuses.values())
+        board = Board(weights, len(self.cells), done, also=telling(self.cells))
         with (
             self._display(board, quiet, rounds) as display,
             contextlib.closing(execute(jobs, self.workers, settings)) as events,
@@ -129,17 +132,19 @@ class Session:
             self.store.put_failure(job.spec, event.failure.error, event.failure.traceback, facts)
 
     def _conclude(self) -> None:
-        from clipfed_bench.report import write_tables
+        from clipfed_bench import report
 
         keys = [cell.key for cell in self.cells]
         self.store.export(keys)
         results = self.store.frames(keys)[0]
-        paths = write_tables(self.store.folder, results)
+        paths = [*report.write_tables(self.store.folder, results), self.store.folder / "results.parquet"]
+        self.console.print(report.screen(results))
+        typer.echo("\n".join(f"wrote {path}" for path in [*paths, self.store.folder / "history.parquet"]))
         failures = {cell: self.store.failure(cell.key) for cell in self.cells}
         failed = {cell: failure for cell, failure in failures.items() if failure is not None}
         if failed:
             cell, (error, _) = next(iter(failed.items()))
-            label = job_label(Job(cell.key, "cell", cell))
-            typer.echo(f"{len(failed)} of {len(self.cells)} cells failed. The first is {label}: {error}", err=True)
+            name = label(Job(cell.key, "cell", cell), telling(self.cells))
+            typer.echo(f"{len(failed)} of {len(self.cells)} cells failed. The first is {name}: {error}", err=True)
             typer.echo(f"Tracebacks: {self.store.cells}/KEY.json. The same command tries them again.", err=True)
             raise typer.Exit(1)

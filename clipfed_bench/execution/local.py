@@ -12,9 +12,10 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -41,7 +42,7 @@ class Settings:
     """Module with ``prepare``, ``run_warmup`` and ``run_cell``."""
 
 
-def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Iterator[Event]:
+def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Generator[Event, None, None]:
     """Run ``jobs`` in at most ``workers`` processes, and say what happens while it does.
 
     A job that raises, or whose process dies, has failed; the others go on. Closing the iterator, or an exception in
@@ -67,6 +68,8 @@ def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Iterator[E
             worker.process.terminate()
         for worker in pool:
             worker.stop()
+        with contextlib.suppress(OSError):  # not there, or not empty
+            settings.logs.rmdir()
 
 
 @dataclass(eq=False)
@@ -205,10 +208,9 @@ class _Runner:
     """The simulator, imported in the worker."""
 
     def __init__(self, settings: Settings) -> None:
-        import torch
-
-        torch.set_num_threads(1)
         self._module = importlib.import_module(settings.runner)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)
         self._environment = settings.environment
 
     def run(self, job: Job, connection: Connection[Any, Any]) -> CellResult | None:

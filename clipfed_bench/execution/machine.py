@@ -25,15 +25,13 @@ def cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def resolve_device(device: Device) -> str:
-    """``cpu`` or ``cuda``; ``auto`` is ``cuda`` where torch can use it. Raises UserError for a GPU that is not there."""
+    """``cpu`` or ``cuda``; ``auto`` takes a GPU that torch can use. Raises UserError for one that is not there."""
     if device == "cpu":
         return "cpu"
     if _torch_sees_gpu():
         return "cuda"
     if device == "cuda":
-        raise UserError(
-            "device: torch sees no CUDA GPU here; use --device cpu, or install the driver and a CUDA torch."
-        )
+        raise UserError("device: torch sees no GPU here; use --device cpu, or install the driver and a CUDA torch.")
     return "cpu"
 
 

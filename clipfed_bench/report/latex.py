@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.report.tables import Entry, Table, heading, label
 
@@ -17,8 +18,7 @@ _ESCAPES = {char: f"\\{char}" for char in "&%$#_{}"} | {
     '"': r"\textquotedbl{}",
     "[": "{[}",  # after a row's end a bare [ would begin an option
     "]": "{]}",
-    "-": "{-}",  # two of them are not a dash
-    "–": "--",
+    "–": r"\textendash{}",
     "±": r"$\pm$",
     "×": r"$\times$",
 }
@@ -45,7 +45,8 @@ NOTES
 
 def escape(text: str) -> str:
     """``text`` so that LaTeX sets it as it stands; characters beyond Latin-1, which fonts may lack, become ``?``."""
-    return "".join(_ESCAPES.get(char, char if char.isprintable() and ord(char) < 256 else "?") for char in text)
+    plain = "".join(_ESCAPES.get(char, char if char.isprintable() and ord(char) < 256 else "?") for char in text)
+    return re.sub("-(?=-)", "-{}", plain)  # two hyphens are not a dash
 
 
 def render_latex(table: Table) -> str:
@@ -63,7 +64,7 @@ def _tabular(table: Table) -> str:
     depth = len(table.row_axes)
     text: str = frame.style.to_latex(
         hrules=True,
-        clines="skip-last;index" if depth > 1 else None,
+        clines="skip-last;data" if depth > 1 else None,
         multirow_align="t",
         multicol_align="c",
         column_format="l" * depth + "c" * len(table.cols),
@@ -72,17 +73,22 @@ def _tabular(table: Table) -> str:
     lines = text.splitlines()
     last = lines.index(r"\midrule") - 1
     lines[last] = " & ".join([*map(escape, map(heading, table.row_axes)), *lines[last].split(" & ")[depth:]])
-    text = re.sub(r"\\cline\{(.*?)\}", r"\\cmidrule{\1}", "\n".join(lines))
-    return re.sub(r"(\\cmidrule\{[^}]*\}\s*)+(?=\\bottomrule)", "", text) + "\n"
+    body, end = lines[: lines.index(r"\bottomrule")], lines[lines.index(r"\bottomrule") :]
+    while body[-1].startswith(r"\cline"):
+        body.pop()
+    return "\n".join([*body, *end]).replace(r"\cline", r"\cmidrule") + "\n"
 
 
 def _frame(table: Table) -> pd.DataFrame:
     import pandas as pd
 
-    rows = [tuple(escape(label(value)) for value in row) for row in table.rows]
-    cols = [tuple(escape(label(value)) for value in col) for col in table.cols]
+    def index(places: Iterable[tuple[str, ...]]) -> pd.Index[Any]:
+        levels = list(zip(*(tuple(map(escape, place)) for place in places), strict=True))
+        return pd.Index(levels[0]) if len(levels) == 1 else pd.MultiIndex.from_arrays(levels)
+
+    rows = [tuple(map(label, row)) for row in table.rows]
     cells = [[_cell(table.entry(row, col), table) for col in table.cols] for row in table.rows]
-    return pd.DataFrame(cells, index=pd.MultiIndex.from_tuples(rows), columns=pd.MultiIndex.from_tuples(cols))
+    return pd.DataFrame(cells, index=index(rows), columns=index(table.col_labels))
 
 
 def _cell(entry: Entry, table: Table) -> str:

@@ -47,7 +47,7 @@ def notes(
         _upper_bound(records),
         f"Shown as they vary: {', '.join(added)}." if added else "",
         _gaps(records, seeds),
-        *(_mixed(records, column, what) for column, what in _SOURCES.items()),
+        *(_mixed([r for r in records if r["status"] == "done"], column, what) for column, what in _SOURCES.items()),
     )
     return tuple(sentence for sentence in found if sentence)
 
@@ -59,7 +59,7 @@ def _meaning(metrics: Sequence[Metric]) -> str:
 def _spread(seeds: Sequence[Sequence[int]]) -> str:
     most, every = max(map(len, seeds)), sorted({seed for found in seeds for seed in found})
     if most < 2:
-        return f"One seed ({', '.join(map(str, every))}), so there is no spread." if len(every) == 1 else ""
+        return f"One seed ({', '.join(map(str, every))}) and so no spread." if most else ""
     full = Counter(tuple(found) for found in seeds if len(found) == most)
     text = f"Mean ± sample standard deviation over {most} seeds ({', '.join(map(str, every))})"
     return f"{text}; not the same ones everywhere." if len(full) > 1 else f"{text}."

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Place = tuple[Any, ...]
 
+_SPEAKING = ("dataset", "partition", "attack", "attack_name", "defense", "defense_name", "model")
+"""Axes whose values need no heading above a column."""
+
 
 @dataclass(frozen=True)
 class Number:
@@ -86,8 +89,20 @@ class Table:
     @property
     def title(self) -> str:
         """``MTA / ASR in per cent``."""
-        labels = " / ".join(metric.label for metric in self.metrics)
-        return f"{labels} in per cent" if all(metric.scale == 100 for metric in self.metrics) else labels
+        if all(metric.scale == 100 for metric in self.metrics):
+            return " / ".join(metric.label for metric in self.metrics) + " in per cent"
+        return " / ".join(metric.label + (" in per cent" if metric.scale == 100 else "") for metric in self.metrics)
+
+    @property
+    def col_labels(self) -> list[tuple[str, ...]]:
+        """The labels of each column, from the outermost axis to the innermost."""
+        return [
+            tuple(
+                label(value) if axis in _SPEAKING or value is None else f"{heading(axis)} {label(value)}"
+                for axis, value in zip(self.col_axes, col, strict=True)
+            )
+            for col in self.cols
+        ]
 
 
 def table(

@@ -15,8 +15,8 @@ def render_screen(table: Table) -> Group:
     grid = Grid(title=table.title, title_justify="left", title_style="bold", show_lines=False, padding=(0, 1))
     for axis in table.row_axes:
         grid.add_column(heading(axis), overflow="fold")
-    for col in table.cols:
-        grid.add_column(Text("\n".join(map(label, col))), justify="center", overflow="fold")
+    for labels in table.col_labels:
+        grid.add_column(Text("\n".join(labels)), justify="center", overflow="fold")
     before: tuple[str, ...] | None = None
     for row in table.rows:
         labels = tuple(map(label, row))
@@ -44,6 +44,6 @@ def _cell(entry: Entry, table: Table) -> Text:
     texts = table.texts(entry)
     cell = Text(" / ").join(Text(mean, style="bold green" if best else "") for mean, _, best in texts)
     if any(spread for _, spread, _ in texts):
-        cell.append("\n" + " / ".join(f"±{spread}" if spread else "–" for _, spread, _ in texts), style="dim")
+        cell.append("\n" + " ".join(f"±{spread}" if spread else "–" for _, spread, _ in texts), style="dim")
     fewer = table.fewer(entry)
     return cell.append(f"\nn={fewer}", style="yellow") if fewer else cell

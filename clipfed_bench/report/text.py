@@ -16,12 +16,11 @@ def render_markdown(table: Table) -> str:
     import pandas as pd
 
     headings = [_plain(heading(axis)) for axis in table.row_axes]
-    headings += [_plain(" · ".join(map(label, col))) for col in table.cols]
+    headings += [_plain(" · ".join(labels)) for labels in table.col_labels]
     rows = [
         [*(_plain(label(value)) for value in row), *(_cell(table.entry(row, col), table) for col in table.cols)]
         for row in table.rows
     ]
-    # The headings go in as a row's keys by position, since two columns may share one.
     body = pd.DataFrame(rows).to_markdown(index=False, headers=headings, disable_numparse=True)
     notes = "\n".join(f"- {_plain(note)}" for note in table.notes)
     return f"**{table.title}**\n\n{body}\n\n{notes}\n"

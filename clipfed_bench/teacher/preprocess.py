@@ -47,15 +47,20 @@ class Preprocess:
         height, width = self.size
         mode = tv.InterpolationMode(self.interpolation)
         if images.shape[-2:] != (height, width):
-            if self.resize_mode == "squash":
-                scaled = (height, width)
-            else:
-                factor = max(height / images.shape[-2], width / images.shape[-1])
-                scaled = (round(images.shape[-2] * factor), round(images.shape[-1] * factor))
-            images = tv.resize(images, list(scaled), mode, antialias=True).clamp(0.0, 1.0)
+            images = tv.resize(images, self._resized(*images.shape[-2:]), mode, antialias=True).clamp(0.0, 1.0)
             images = tv.center_crop(images, [height, width])
         mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (images - mean) / std
+
+    def _resized(self, rows: int, columns: int) -> list[int]:
+        """Argument of torchvision's resize; one number means the shorter side, which open_clip gives it too."""
+        height, width = self.size
+        if self.resize_mode == "squash":
+            return [height, width]
+        if height == width:
+            return [height]
+        factor = max(height / rows, width / columns)
+        return [round(rows * factor), round(columns * factor)]
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields, for hashing."""

@@ -16,7 +16,7 @@ class Recipe:
     """Training of :func:`clipfed_bench.teacher.train.train_teacher`. All defaults are [ours]."""
 
     epochs: int | None = None
-    """Passes over the training share of the server data, >= 1; none: 12, and more for less than 4,000 images [ours]."""
+    """Passes over the training share of the server data, >= 1; none: 8, and more for less than 4,000 images [ours]."""
     batch_size: int = 128
     """Images of a batch, >= 2 [ours]."""
     lr: float = 2e-3
@@ -66,7 +66,7 @@ class Recipe:
     def resolved(self, classes: Sequence[str], images: int) -> Recipe:
         """With what is left open (None) chosen for these classes and this number of training images."""
         digits = all(name in DIGIT_CLASSES or name.isdigit() for name in classes)
-        epochs = max(12, min(48, 48_000 // max(images, 1)))
+        epochs = max(8, min(32, 32_000 // max(images, 1)))
         return replace(
             self,
             epochs=self.epochs if self.epochs is not None else epochs,
@@ -93,7 +93,7 @@ class Recipe:
                 "width": self.width,
                 "head_width": 64 if width % 64 == 0 else width,
             },
-            "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2},
+            "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
         }
 
     def as_dict(self) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from clipfed_bench.teacher.prompts import TEMPLATES, prompts
 from clipfed_bench.teacher.recipe import Recipe
 from clipfed_bench.teacher.teacher import BATCH, embed_images, text_prototypes
 
-Progress = Callable[[int, int, str], None]
-"""Called with (epochs done, epochs in all, a short text) after each epoch of training."""
+Progress = Callable[[int, int], None]
+"""Called with (epochs done, epochs in all) before the first and after each epoch."""
 
 MAX_LOGIT_SCALE = 100.0
 """Bound of exp(logit scale), as in CLIP."""
@@ -178,9 +178,10 @@ def _fit(
     random = generator(recipe.seed, "teacher/batches")
     steps = len(training) // recipe.batch_size
     optimizer, schedule = _optimizer(model, recipe, steps * recipe.epochs)
+    report = progress or (lambda done, total: None)
+    report(0, recipe.epochs)
     model.train()
     for epoch in range(recipe.epochs):
-        total = torch.zeros(())
         order = training[torch.randperm(len(training), generator=random)]
         for rows in order[: steps * recipe.batch_size].view(steps, recipe.batch_size):
             labels = server.data.labels[rows]
@@ -200,9 +201,7 @@ def _fit(
             schedule.step()
             with torch.no_grad():
                 model.logit_scale.clamp_(0.0, math.log(MAX_LOGIT_SCALE))  # type: ignore[operator]
-            total += loss.detach()
-        if progress is not None:
-            progress(epoch + 1, recipe.epochs, f"loss {float(total) / steps:.3f}")
+        report(epoch + 1, recipe.epochs)
 
 
 def _optimizer(
@@ -211,7 +210,7 @@ def _optimizer(
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), fused=True)
     return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, max(steps, 2), pct_start=0.2)
 
 

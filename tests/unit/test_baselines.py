@@ -108,7 +108,18 @@ def test_krum_ties_go_to_the_lowest_client_id():
     assert kept.tolist() == [False, True, True, True, False]
 
 
-@pytest.mark.parametrize(("share", "count", "expected"), [(0.2, 10, 2), (0.2, 7, 2), (0.1, 30, 3), (0.0, 9, 0)])
+def test_krum_scores_that_are_equal_but_for_rounding_are_ties():
+    """Each update is the one before, rotated: all scores are equal on paper, and not in their last bits."""
+    draw = np.random.default_rng(1)
+    vector = torch.from_numpy(draw.normal(size=9)).float()
+    deltas = torch.stack([vector.roll(i) for i in range(9)]).repeat(1, 7)
+    for _ in range(10):
+        clients = draw.permutation(9).tolist()
+        kept = krum.Krum(krum.Config(), SERVER).aggregate(updates_of(deltas, clients=clients), ROUND).kept
+        assert kept.nonzero().flatten().tolist() == [clients.index(0)]
+
+
+@pytest.mark.parametrize(("share", "count", "expected"), [(0.2, 10, 2), (0.2, 7, 2), (0.14, 50, 7), (0.0, 9, 0)])
 def test_assumed_malicious_clients_are_rounded_up(share, count, expected):
     assert krum.malicious_count(share, count) == expected
 

@@ -1,0 +1,110 @@
+"""``clipfed-bench data``: look at a data set and at how it is split among clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from clipfed_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from clipfed_bench.data.types import Dataset
+
+app = typer.Typer(no_args_is_help=True, help="Look at data sets and at how clients share them.")
+
+_WIDE = 20
+"""More classes than this are not printed one by one."""
+
+
+@app.callback()
+def data() -> None:
+    """Look at data sets and at how clients share them."""
+
+
+@app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(help="digits, cifar10 or cifar100, or one of them with -lt.")],
+    partition: Annotated[
+        Literal["iid", "dirichlet", "degree"] | None,
+        typer.Option("--partition", help="How clients differ; default: degree if --degree is given, else dirichlet."),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option("--alpha", help="Dirichlet concentration. [default: 0.5]")] = None,
+    degree: Annotated[float | None, typer.Option("--degree", help="Degree of non-IID, 0 to 1. [default: 0.4]")] = None,
+    clients: Annotated[int, typer.Option("--clients", help="Number of clients.")] = 20,
+    min_samples: Annotated[int, typer.Option("--min-samples", help="Images that every client holds at least.")] = 10,
+    imbalance_factor: Annotated[
+        float | None, typer.Option("--imbalance-factor", help="Of a -lt data set. [default: 10]")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the partition.")] = 0,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder of data sets; else CLIPFED_BENCH_DATA, else in the cache.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Heat map to write. [default: DATASET-SCHEME.png, here]")
+    ] = None,
+) -> None:
+    """Print class counts by client and write a heat map of them."""
+    from clipfed_bench.data.datasets import load_dataset
+    from clipfed_bench.data.overview import client_counts, save_heat_map
+    from clipfed_bench.data.partition import partition as divide
+
+    scheme = _scheme(partition, alpha, degree)
+    path = out or Path(f"{dataset}-{_slug(scheme)}.png")
+    if path.suffix.lower() not in (".png", ".pdf", ".svg") or not path.parent.is_dir():
+        raise UserError(f"--out {path}: a .png, .pdf or .svg file in a folder that exists is needed.")
+    loaded = load_dataset(dataset, data_dir, imbalance_factor)
+    labels = loaded.train.labels
+    parts = divide(labels, len(loaded.classes), clients, **scheme, min_samples=min_samples, seed=seed)
+    counts = client_counts(labels, parts, len(loaded.classes))
+    console = Console()
+    console.print(_table(counts, loaded, f"{dataset}: {_words(scheme)}, {clients} clients, seed {seed}"))
+    console.print(f"{len(loaded.train):,} training and {len(loaded.test):,} test images from {loaded.source}")
+    save_heat_map(counts, loaded.classes, f"{dataset}, {_words(scheme)}, {clients} clients, seed {seed}", path)
+    console.print(f"Heat map: {path}", soft_wrap=True)
+
+
+def _scheme(partition: str | None, alpha: float | None, degree: float | None) -> dict[str, Any]:
+    """The partition's arguments; a parameter of another scheme is an error, not ignored."""
+    chosen = partition or ("degree" if degree is not None and alpha is None else "dirichlet")
+    for name, value, owner in (("alpha", alpha, "dirichlet"), ("degree", degree, "degree")):
+        if value is not None and chosen != owner:
+            raise UserError(f"--{name} {value:g} belongs to --partition {owner}, but the partition is {chosen}.")
+    return {
+        "scheme": chosen,
+        "alpha": (0.5 if alpha is None else alpha) if chosen == "dirichlet" else None,
+        "degree": (0.4 if degree is None else degree) if chosen == "degree" else None,
+    }
+
+
+def _words(scheme: dict[str, Any]) -> str:
+    values = [f" {name} {scheme[name]:g}" for name in ("alpha", "degree") if scheme[name] is not None]
+    return scheme["scheme"] + "".join(values) if scheme["scheme"] != "degree" else values[0].strip()
+
+
+def _slug(scheme: dict[str, Any]) -> str:
+    return _words(scheme).replace(" ", "-")
+
+
+def _table(counts: Any, dataset: Dataset, title: str) -> Table:
+    """Clients by classes with totals; with many classes only how many each client holds."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("client", justify="right", min_width=6)
+    wide = len(dataset.classes) > _WIDE
+    for name in ["classes held", "largest class"] if wide else dataset.classes:
+        table.add_column(name, justify="right", min_width=5, overflow="fold")
+    table.add_column("total", justify="right", style="bold", min_width=6)
+    for client, row in enumerate(counts):
+        largest = f"{dataset.classes[int(row.argmax())]} {row.max()}"
+        cells = [str(int((row > 0).sum())), largest] if wide else [str(int(c)) if c else "·" for c in row]
+        table.add_row(str(client), *cells, str(int(row.sum())))
+    table.add_section()
+    totals = counts.sum(axis=0)
+    largest = f"{dataset.classes[int(totals.argmax())]} {totals.max()}"
+    cells = [str(int((totals > 0).sum())), largest] if wide else [str(int(t)) for t in totals]
+    table.add_row("total", *cells, str(int(totals.sum())))
+    return table

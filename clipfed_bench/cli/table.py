@@ -1,0 +1,98 @@
+"""``clipfed-bench table``: a run's table again, with other rows, columns, metrics, decimals or formats."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipfed_bench.errors import UserError
+from clipfed_bench.values import split_list
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Format(StrEnum):
+    """How a table is written; ``all`` is the screen and every file."""
+
+    screen = "screen"
+    latex = "latex"
+    markdown = "markdown"
+    csv = "csv"
+    all = "all"
+
+
+def table(
+    run: Annotated[Path, typer.Argument(help="Run folder, or a results.parquet.", show_default=False)],
+    rows: Annotated[
+        str | None, typer.Option(help="Settings of the rows, by commas; attack,alpha (or degree) if not given.")
+    ] = None,
+    cols: Annotated[str, typer.Option(help="Settings of the columns, by commas.")] = "defense",
+    metrics: Annotated[
+        str, typer.Option(help="What each place shows: mta, asr, mta_tail, asr_tail, tpr, fpr, seconds_defense …")
+    ] = "mta,asr",
+    decimals: Annotated[
+        int | None, typer.Option(min=0, max=6, help="Decimals; 1 on the screen and 2 in files if not given.")
+    ] = None,
+    format: Annotated[
+        Format, typer.Option(help="screen, or text to standard output, to a file with --out.")
+    ] = Format.screen,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for table.tex, table.md, table.csv; for 'all' the run's if not given.")
+    ] = None,
+) -> None:
+    """Show or write the table of a run: means over seeds, best defense of each row in bold."""
+    from clipfed_bench import report
+
+    results = _results(run)
+    left = None if rows is None else split_list(rows)
+    shown = (results, left, split_list(cols), split_list(metrics))
+    if format in (Format.screen, Format.all):
+        from rich.console import Console
+
+        Console().print(report.screen(*shown, decimals=1 if decimals is None else decimals))
+    if format == Format.screen and out is None:
+        return
+    places = 2 if decimals is None else decimals
+    if format in (Format.screen, Format.all):
+        formats = tuple(report.SUFFIXES)
+    elif out is None:
+        typer.echo(report.render(format.value, *shown, decimals=places), nl=False)
+        return
+    else:
+        formats = (format.value,)
+    folder = out or (run if run.is_dir() else run.parent)
+    for path in report.write_tables(folder, *shown, decimals=places, formats=formats):
+        typer.echo(f"wrote {path}", err=True)
+
+
+def _results(run: Path) -> pd.DataFrame:
+    """The results in a run folder (its cells, else its results.parquet) or file. Raises UserError without any."""
+    if not run.exists():
+        raise UserError(f"there is no run folder {run}; 'clipfed-bench grid --out {run}' would make one.")
+    if (run / "cells").is_dir():
+        from clipfed_bench.store import RunStore
+
+        store = RunStore(run)
+        results, _ = store.frames()
+        for warning in store.warnings:
+            typer.echo(f"warning: {warning}", err=True)
+    else:
+        results = _read(run / "results.parquet" if run.is_dir() else run)
+    if results.empty:
+        raise UserError(f"{run} holds no cells yet; run the grid first.")
+    return results
+
+
+def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} is not a run folder: it has neither cells nor results.parquet.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable parquet file: {error}") from None

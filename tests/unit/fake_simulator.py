@@ -1,0 +1,56 @@
+"""Stands in for the simulator in tests of the pool: what a job does depends on its cell's seed. No torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from clipfed_bench.errors import UserError
+from clipfed_bench.records import CellResult, Progress
+
+OK, CRASH, MISTAKE, KILLED, EXIT, SLOW, HANG, NOISY = range(8)
+
+
+def prepare(spec, env, report):
+    report(Progress("teacher", 1, 1))
+    if spec.teacher == "local[seed=13]":
+        raise UserError("no such teacher")
+    time.sleep(0.2)
+    (env.warmup_dir / f"teacher-{os.getpid()}-{time.monotonic_ns()}").touch()
+
+
+def run_warmup(spec, env, report):
+    if spec.seed == CRASH:
+        raise RuntimeError("warm-up broke")
+    (env.warmup_dir / spec.warmup_key).touch(exist_ok=False)
+
+
+def run_cell(spec, env, report):
+    started = time.monotonic()
+    report(Progress("round", 0, spec.rounds, 0.1, 0.9))
+    if spec.seed == CRASH:
+        raise ValueError("numbers do not fit")
+    if spec.seed == MISTAKE:
+        raise UserError("that cannot be")
+    if spec.seed == KILLED:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if spec.seed == EXIT:
+        print("last words", file=sys.stderr, flush=True)
+        os._exit(3)
+    if spec.seed == SLOW:
+        time.sleep(0.3)
+    if spec.seed == NOISY:
+        print("printed by a library", flush=True)
+    while spec.seed == HANG:
+        time.sleep(0.05)
+    facts = {
+        "pid": str(os.getpid()),
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "started": str(started),
+        "ended": str(time.monotonic()),
+        "torch": str("torch" in sys.modules),
+        "sigint_blocked": str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+    }
+    return CellResult([{"round": 0, "mta": 0.1}], {"mta": 0.5, "asr": 0.25}, facts)

@@ -1,0 +1,253 @@
+"""Planning, scheduling and the process pool, with a fake simulator."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from pathlib import Path
+
+import fake_simulator as fake
+import pytest
+
+from clipfed_bench.execution import machine
+from clipfed_bench.execution.estimate import counted, make_estimate
+from clipfed_bench.execution.jobs import Failure, Schedule, plan
+from clipfed_bench.execution.local import Settings, execute
+from clipfed_bench.records import Environment
+from clipfed_bench.spec import CellSpec
+
+
+def cell(seed=0, **values):
+    return CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **values})
+
+
+def settings(tmp_path: Path) -> Settings:
+    return Settings(Environment(warmup_dir=tmp_path), tmp_path / "logs", "fake_simulator")
+
+
+def run(cells, tmp_path, workers=2):
+    with closing(execute(plan(cells), workers, settings(tmp_path))) as events:
+        return list(events)
+
+
+def ends(events, stage="cell"):
+    return {e.job.spec.seed: e for e in events if e.kind in ("done", "failed") and e.job.stage == stage}
+
+
+# --- plan and schedule -------------------------------------------------------------------------------------------
+
+
+def test_shared_work_is_one_job_each_and_comes_first():
+    cells = [cell(s, warmup_rounds=2, defense=d) for s in (0, 1) for d in ("fedavg", "krum", "clip-fed")]
+    jobs = plan(cells)
+    assert [job.stage for job in jobs] == ["teacher", "warmup", "warmup"] + ["cell"] * 6
+    by_id = {job.id: job for job in jobs}
+    for job in jobs[3:]:
+        needed = {by_id[id].stage: by_id[id] for id in job.needs}
+        assert needed["warmup"].spec.warmup_key == job.spec.warmup_key
+        assert ("teacher" in needed) == (job.spec.teacher is not None)
+
+
+def test_cells_without_warm_up_or_teacher_need_nothing():
+    assert [(job.stage, job.needs) for job in plan([cell()])] == [("cell", ())]
+
+
+def test_different_server_data_is_prepared_apart_but_never_two_at_once():
+    jobs = plan([cell(defense="clip-fed", server_per_class=n) for n in (10, 20)])
+    schedule = Schedule(jobs)
+    first = schedule.start()
+    assert first is not None
+    assert first.stage == "teacher"
+    assert schedule.start() is None  # the other may write the same files, and the cells wait
+    schedule.succeed(first)
+    started = [schedule.start(), schedule.start()]
+    assert sorted(job.stage for job in started if job) == ["cell", "teacher"]
+
+
+def test_a_failed_need_fails_all_that_wait_for_it_and_nothing_else():
+    jobs = plan([cell(s, warmup_rounds=1, attack=a) for s in (0, 1) for a in ("badnets", "dba")])
+    schedule = Schedule(jobs)
+    first, second = schedule.start(), schedule.start()
+    assert first is not None
+    assert second is not None
+    doomed = schedule.fail(first, Failure("boom", "Traceback: boom"))
+    assert {(job.spec.seed, job.spec.attack) for job, _ in doomed} == {(0, "badnets"), (0, "dba")}
+    assert {reason.error for _, reason in doomed} == {"the warm-up that it needs failed: boom"}
+    assert {reason.traceback for _, reason in doomed} == {"Traceback: boom"}
+    schedule.succeed(second)
+    for _ in range(2):
+        job = schedule.start()
+        assert job is not None
+        assert job.spec.seed == 1
+        schedule.succeed(job)
+    assert schedule.finished
+
+
+# --- the pool ----------------------------------------------------------------------------------------------------
+
+
+def test_every_cell_runs_once_in_reused_processes(tmp_path):
+    events = run([cell(fake.SLOW, target=t) for t in range(6)], tmp_path)
+    done = [e for e in events if e.kind == "done"]
+    assert sorted(e.job.spec.target for e in done) == list(range(6))
+    facts = [e.outcome.provenance for e in done]
+    assert len({f["pid"] for f in facts}) == 2
+    assert str(os.getpid()) not in {f["pid"] for f in facts}
+    assert {(f["threads"], f["torch"], f["sigint_blocked"]) for f in facts} == {("1", "False", "True")}
+    spans = sorted((float(f["started"]), float(f["ended"])) for f in facts)
+    assert any(later[0] < earlier[1] for earlier, later in zip(spans, spans[1:], strict=False)), (
+        "nothing ran in parallel"
+    )
+    assert all(e.seconds >= 0.3 for e in done)
+
+
+def test_one_worker_is_one_process(tmp_path):
+    events = run([cell(target=t) for t in range(3)], tmp_path, workers=1)
+    assert len({e.outcome.provenance["pid"] for e in events if e.kind == "done"}) == 1
+
+
+def test_events_of_a_cell_come_in_order(tmp_path):
+    kinds = [(e.kind, e.step and (e.step.done, e.step.mta, e.step.asr)) for e in run([cell()], tmp_path)]
+    assert kinds == [("started", None), ("step", (0, 0.1, 0.9)), ("done", None)]
+
+
+@pytest.mark.parametrize(
+    ("seed", "error"),
+    [
+        (fake.CRASH, "ValueError: numbers do not fit"),
+        (fake.MISTAKE, "that cannot be"),
+        (fake.KILLED, "the worker process was killed by SIGKILL"),
+        (fake.EXIT, "the worker process ended with exit status 3"),
+    ],
+)
+def test_a_failed_cell_is_reported_and_the_others_go_on(tmp_path, seed, error):
+    cells = [cell(seed), *(cell(fake.OK, target=t) for t in range(3))]
+    events = run(cells, tmp_path, workers=1)
+    failed = [e for e in events if e.kind == "failed"]
+    assert [e.job.spec.seed for e in failed] == [seed]
+    assert failed[0].failure.error.startswith(error)
+    assert sum(e.kind == "done" for e in events) == 3
+    if seed == fake.CRASH:
+        assert 'raise ValueError("numbers do not fit")' in failed[0].failure.traceback
+    if seed == fake.KILLED:
+        assert "fewer --workers" in failed[0].failure.error
+    if seed == fake.EXIT:
+        assert "last words" in failed[0].failure.traceback
+
+
+def test_a_process_is_replaced_after_a_crash_but_not_after_a_mistake(tmp_path):
+    def pids(seed):
+        cells = [cell(fake.OK, target=0), cell(seed), cell(fake.OK, target=1)]
+        events = run(cells, tmp_path, workers=1)
+        return [e.outcome.provenance["pid"] for e in events if e.kind == "done"]
+
+    before, after = pids(fake.CRASH)
+    assert before != after
+    before, after = pids(fake.MISTAKE)
+    assert before == after
+
+
+def test_a_failed_warm_up_fails_its_cells_with_its_traceback(tmp_path):
+    events = run([cell(s, warmup_rounds=1, attack=a) for s in (0, 1) for a in ("badnets", "dba")], tmp_path)
+    failed = [e for e in events if e.kind == "failed" and e.job.stage == "cell"]
+    assert {(e.job.spec.seed, e.job.spec.attack) for e in failed} == {(1, "badnets"), (1, "dba")}
+    assert all("RuntimeError: warm-up broke" in e.failure.error for e in failed)
+    assert all("in run_warmup" in e.failure.traceback for e in failed)
+    assert {e.job.spec.seed for e in events if e.kind == "done" and e.job.stage == "cell"} == {0}
+
+
+def test_a_teacher_that_cannot_be_had_fails_only_the_cells_that_need_it(tmp_path):
+    cells = [cell(defense="clip-fed", teacher="local[seed=13]"), cell(defense="fedavg")]
+    events = run(cells, tmp_path)
+    outcomes = {e.job.spec.defense: e for e in events if e.job.stage == "cell" and e.kind in ("done", "failed")}
+    assert outcomes["fedavg"].kind == "done"
+    assert outcomes["clip-fed"].failure.error == "the teacher that it needs failed: no such teacher"
+
+
+def test_teachers_with_the_same_files_are_prepared_one_after_the_other(tmp_path):
+    run([cell(defense="clip-fed", server_per_class=n) for n in (10, 20, 30)], tmp_path, workers=3)
+    stamps = sorted(int(path.name.split("-")[2]) for path in tmp_path.glob("teacher-*"))
+    assert len(stamps) == 3
+    assert all(later - earlier >= 0.2e9 for earlier, later in zip(stamps, stamps[1:], strict=False))
+
+
+def test_closing_ends_running_processes(tmp_path):
+    events = execute(plan([cell(fake.OK), cell(fake.HANG)]), 2, settings(tmp_path))
+    pid, hanging = 0, False
+    for event in events:
+        hanging |= event.kind == "step" and event.job.spec.seed == fake.HANG
+        pid = int(event.outcome.provenance["pid"]) if event.outcome else pid
+        if hanging and pid:
+            break
+    import multiprocessing
+
+    children = multiprocessing.active_children()
+    assert children
+    begin = time.monotonic()
+    events.close()
+    assert time.monotonic() - begin < 5
+    assert not any(child.is_alive() for child in children)
+    assert not multiprocessing.active_children()
+
+
+def test_what_libraries_print_goes_to_a_log_and_empty_logs_go_away(tmp_path, capfd):
+    run([cell(fake.OK)], tmp_path, workers=1)
+    assert not (tmp_path / "logs").exists()
+    run([cell(fake.NOISY)], tmp_path, workers=1)
+    assert (tmp_path / "logs" / "worker-1.log").read_text() == "printed by a library\n"
+    assert "printed" not in "".join(capfd.readouterr())
+
+
+def test_a_runner_that_cannot_be_imported_fails_its_cells(tmp_path):
+    wrong = Settings(Environment(), tmp_path / "logs", "no_such_module")
+    events = list(execute(plan([cell(0), cell(1)]), 2, wrong))
+    assert [e.failure.error for e in events if e.kind == "failed"] == [
+        "ModuleNotFoundError: No module named 'no_such_module'"
+    ] * 2
+
+
+# --- machine and estimates ---------------------------------------------------------------------------------------
+
+
+def test_cores_respect_a_containers_quota(tmp_path):
+    quota = tmp_path / "cpu.max"
+    quota.write_text("100000 100000\n")
+    assert machine.cores(quota) == 1
+    quota.write_text("50000 100000\n")
+    assert machine.cores(quota) == 1
+    quota.write_text("max 100000\n")
+    unlimited = machine.cores(quota)
+    assert unlimited == machine.cores(tmp_path / "absent") >= 1
+
+
+def test_a_gpu_that_is_not_there_is_an_error_only_when_asked_for(monkeypatch):
+    monkeypatch.setattr(machine, "_torch_sees_gpu", lambda: False)
+    assert machine.resolve_device("auto") == machine.resolve_device("cpu") == "cpu"
+    with pytest.raises(machine.UserError, match="no GPU"):
+        machine.resolve_device("cuda")
+    monkeypatch.setattr(machine, "_torch_sees_gpu", lambda: True)
+    assert machine.resolve_device("auto") == machine.resolve_device("cuda") == "cuda"
+    assert machine.resolve_device("cpu") == "cpu"
+
+
+def test_counted_seconds_by_hand():
+    spec = CellSpec(
+        dataset="cifar10", model="cnn", clients=50, clients_per_round=5, local_epochs=2, rounds=10, eval_every=5,
+        malicious=0.2, poison_ratio=1.0,
+    )  # fmt: skip
+    images = 10 * 5 * 1000 * 2 * 1.2 + 3 * 20_000 / 3.4
+    assert counted(spec, 10, "cpu") == pytest.approx(images / 950)
+    assert counted(spec, 10, "cpu", attacked=False) == pytest.approx(10 * 5 * 1000 * 2 / 950)
+
+
+def test_estimates_learn_from_done_cells_by_defense():
+    fast, slow = cell(0), cell(0, defense="krum")
+    rate = counted(fast, fast.rounds, "cpu")
+    estimate = make_estimate("cpu", {"a": (fast, 2 * rate), "b": (slow, 6 * rate)})
+    jobs = plan([cell(1), cell(1, defense="krum"), cell(1, defense="flame")])
+    assert [estimate.seconds(job) / rate for job in jobs] == pytest.approx([2, 6, 4])
+    assert "2 cells measured" in estimate.basis
+    assert estimate.total(jobs, 1) == pytest.approx(12 * rate)
+    assert estimate.total(jobs, 3) == pytest.approx(6 * rate), "no shorter than its longest cell"
+    assert "rough" in make_estimate("cpu", {}).basis

@@ -1,0 +1,146 @@
+"""What is shown of a running grid, from made-up events and a made-up clock."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from clipfed_bench.cli.progress import Board, LiveDisplay, PlainDisplay, clock, label, render, summary, telling
+from clipfed_bench.execution.jobs import Event, Failure, Job, plan
+from clipfed_bench.records import CellResult, Progress
+from clipfed_bench.spec import CellSpec
+
+
+def cell(**values):
+    return CellSpec(**{"dataset": "digits", "model": "cnn", "rounds": 30, **values})
+
+
+class Clock:
+    time = 0.0
+
+    def __call__(self):
+        return self.time
+
+
+@pytest.fixture
+def run():
+    """Warm-up, two cells, expected to take 10, 30 and 60 seconds; one cell of three was done before."""
+    now = Clock()
+    jobs = plan([cell(warmup_rounds=1, attack=a) for a in ("badnets", "dba")])
+    board = Board(dict(zip([j.id for j in jobs], (10.0, 30.0, 60.0), strict=True)), cells=3, done=1, now=now)
+    return now, board, jobs
+
+
+def screen(board, width):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    for part in render(board, width):
+        console.print(part)
+    return console.file.getvalue()
+
+
+def test_share_and_time_left_follow_the_expected_seconds(run):
+    now, board, (warmup, first, second) = run
+    assert (board.share, board.left) == (0.0, None)
+    board.handle(Event("started", warmup))
+    now.time = 20
+    board.handle(Event("done", warmup))
+    assert board.share == pytest.approx(0.1)
+    assert board.left == pytest.approx(180)
+    for job in (first, second):
+        board.handle(Event("started", job))
+    now.time = 40
+    board.handle(Event("step", first, step=Progress("round", 10, 30, 0.5, 0.25)))
+    board.handle(Event("step", second, step=Progress("warmup", 1, 2)))  # before its first round: counts for nothing
+    assert board.share == pytest.approx(0.2)
+    assert board.left == pytest.approx(160)
+    board.handle(Event("done", first, outcome=CellResult([], {}, {})))
+    assert (board.done, board.failed) == (2, 0)
+    board.handle(Event("failed", second, failure=Failure("no", "")))
+    assert (board.done, board.failed, board.left, board.running) == (2, 1, 0.0, {})
+    assert summary(board) == "2 of 3 cells are done, 1 failed; this run took 0:40."
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_live_lines_fit_and_show_what_matters(run, width):
+    now, board, (warmup, first, second) = run
+    for job in (warmup, first, second):
+        board.handle(Event("started", job))
+    now.time = 75
+    board.handle(Event("step", first, step=Progress("round", 15, 30, 0.4321, 0.987)))
+    lines = screen(board, width).splitlines()
+    assert len(lines) == 4
+    assert all(len(line) <= width for line in lines)
+    assert "1/3 cells" in lines[0]
+    assert "1:15" in lines[0]
+    assert "about 7:05 left" in " ".join(lines[0].split())
+    assert lines[1].startswith("warm-up digits α=0.5 seed 0")
+    assert "starting" in lines[1]
+    assert lines[2].startswith("digits α=0.5 badnets")
+    assert "round 15/30" in lines[2]
+    assert "MTA  43.2" in lines[2]
+    assert "ASR  98.7" in lines[2]
+    assert ("seed 0" in lines[2]) == (width >= 80)
+
+
+def test_plain_lines_have_one_event_each_and_no_control_characters(run):
+    now, board, (warmup, first, second) = run
+    lines: list[str] = []
+    with PlainDisplay(board, lines.append) as display:
+        display.handle(Event("started", warmup))
+        now.time = 10
+        display.handle(Event("done", warmup, seconds=10))
+        display.handle(Event("started", first))
+        display.handle(Event("step", first, step=Progress("round", 1, 30, 0.1, 0.2)))
+        now.time = 40
+        display.handle(Event("done", first, outcome=CellResult([], {"mta": 0.5, "asr": 1.0}, {}), seconds=30))
+        display.handle(Event("failed", second, failure=Failure("it broke:\n in the middle", "")))
+    assert lines == [
+        "[1/3] started  warm-up digits α=0.5 seed 0",
+        "[1/3] done     warm-up digits α=0.5 seed 0: in 10.0 s",
+        "[1/3] started  digits α=0.5 badnets fedavg seed 0",
+        "[2/3] done     digits α=0.5 badnets fedavg seed 0: MTA 50.0 ASR 100.0 in 30.0 s, about 1:00 left",
+        "[3/3] failed   digits α=0.5 dba fedavg seed 0: it broke: in the middle",
+        "2 of 3 cells are done, 1 failed; this run took 0:40.",
+    ]
+    assert all(line.isprintable() for line in lines)
+
+
+def test_rounds_are_lines_when_asked_for(run):
+    _, board, (_, first, _) = run
+    lines: list[str] = []
+    display = PlainDisplay(board, lines.append, rounds=True)
+    display.handle(Event("started", first))
+    display.handle(Event("step", first, step=Progress("teacher", 2, 9)))
+    display.handle(Event("step", first, step=Progress("round", 3, 30, 0.5, None)))
+    assert [line.rpartition(": ")[2] for line in lines[1:]] == ["teacher 2/9", "round 3/30  MTA 50.0  ASR –"]
+
+
+def test_live_display_keeps_failures_and_a_summary_on_the_screen(run):
+    _, board, (_, first, _) = run
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    with LiveDisplay(board, console) as display:
+        display.handle(Event("started", first))
+        display.handle(Event("failed", first, failure=Failure("[bold]odd[/bold] text", "")))
+    text = console.file.getvalue()
+    assert "failed digits α=0.5 badnets fedavg seed 0: [bold]odd[/bold] text" in text
+    assert "1 of 3 cells are done, 1 failed" in text
+
+
+def test_labels_show_only_what_is_needed_to_tell_cells_apart():
+    teachers = [cell(defense=d, teacher=None) for d in ("fedavg", "clip-fed")]
+    assert telling(teachers) == []
+    shares = [cell(malicious=m, rounds=r) for m in (0.2, 0.4) for r in (10, 20)]
+    assert telling(shares) == ["malicious", "rounds"]
+    spec = shares[0]
+    assert (
+        label(Job(spec.key, "cell", spec), telling(shares))
+        == "digits α=0.5 badnets fedavg malicious=0.2 rounds=10 seed 0"
+    )
+    spread = [cell(partition="degree", degree=0.4), cell(partition="iid")]
+    assert [label(Job("", "cell", s)).split()[1] for s in spread] == ["q=0.4", "iid"]
+
+
+def test_clock():
+    assert [clock(s) for s in (0, 59.6, 75, 3600, 36_061)] == ["0:00", "1:00", "1:15", "1:00:00", "10:01:01"]
