@@ -112,32 +112,30 @@ def load_toml(path: Path) -> Axes:
 def parse_toml(text: str, source: str, name: str) -> Axes:
     """TOML ``text`` as axes; ``source`` is what errors call it, ``name`` is used if it has none. Raises UserError."""
     try:
-        table = tomllib.loads(text)
+        return _axes(tomllib.loads(text), name)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source}: not valid TOML: {error}.") from None
-    heads = {"name": name, "description": ""}
-    values: dict[str, list[Any]] = {}
-    try:
-        for key, value in table.items():
-            plain = key.replace("-", "_")
-            if plain in heads:
-                heads[plain] = convert(value, "str", plain)
-            elif plain in (values if plain != "seeds" else ["seeds"] if "seed" in values else []):
-                raise UserError(f"{key}: given twice; write it once." if plain != "seeds" else _BOTH_SEEDS)
-            elif plain == "seeds":
-                values["seed"] = seed_range(value)
-            elif plain in FIELDS:
-                values[plain] = list(_items(plain, value))
-            else:
-                raise unknown("key", key, [*FIELDS, *heads, "seeds"])
-        if "seeds" in table and "seed" in table:
-            raise UserError(_BOTH_SEEDS)
-        return Axes(check_name(heads["name"]), heads["description"], values)
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
 
 
-_BOTH_SEEDS = "seed and seeds are both given; seeds = 3 means seed = [0, 1, 2], so write one of them."
+def _axes(toml: Mapping[str, Any], name: str) -> Axes:
+    known = ("name", "description", "seeds", *FIELDS)
+    table: dict[str, Any] = {}
+    for key, value in toml.items():
+        plain = key.replace("-", "_")
+        if plain not in known:
+            raise unknown("key", key, known)
+        if plain in table:
+            raise UserError(f"{key}: given twice; write it once.")
+        table[plain] = value
+    if {"seed", "seeds"} <= table.keys():
+        raise UserError("seed and seeds are both given; seeds = 3 means seed = [0, 1, 2], so write one of them.")
+    name = check_name(convert(table.pop("name", name), "str", "name"))
+    description = convert(table.pop("description", ""), "str", "description")
+    if "seeds" in table:
+        table["seed"] = seed_range(table.pop("seeds"))
+    return Axes(name, description, {field: list(_items(field, value)) for field, value in table.items()})
 
 
 def _presets() -> Any:

@@ -92,7 +92,7 @@ def _slug(scheme: dict[str, Any]) -> str:
 
 def _table(counts: Any, dataset: Dataset, title: str) -> Table:
     """Clients by classes with totals; with many classes only how many each client holds."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("client", justify="right", min_width=6)
     wide = len(dataset.classes) > _WIDE
     for name in ["classes held", "largest class"] if wide else dataset.classes:

@@ -68,14 +68,14 @@ def _names(described: Mapping[str, str]) -> None:
     console = Console(highlight=False)
     for name, text in described.items():
         console.print(Text(name, style="bold"))
-        console.print(Padding(Text(text), (0, 0, 0, 4)))
+        console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
 
 
 def _components(components: Iterable[Component]) -> None:
     console = Console(highlight=False)
     for component in components:
         console.print(Text(component.name, style="bold"))
-        console.print(Padding(Text(component.summary), (0, 0, 0, 4)))
+        console.print(Padding(Text(component.summary), (0, 0, 0, 4), expand=False))
         for option in component.options:
             line = Text.assemble((f"{option.name}={show(option.default)}", "cyan"), "  ", option.doc)
-            console.print(Padding(line, (0, 0, 0, 8)))
+            console.print(Padding(line, (0, 0, 0, 8), expand=False))

@@ -32,5 +32,6 @@ def filter_updates(deltas: Tensor, components: int, metric: str) -> Tensor:
     ``metric`` is ``euclidean`` or ``cosine`` on the scores. Clients that are all alike are all kept.
     """
     scores = pca_scores(deltas, components)
-    measure = pairwise_cosine_distances if metric == "cosine" else pairwise_squared_distances
-    return majority_cluster(measure(scores))
+    if metric == "cosine":
+        return majority_cluster(pairwise_cosine_distances(scores))
+    return majority_cluster(pairwise_squared_distances(scores))

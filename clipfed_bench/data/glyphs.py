@@ -20,7 +20,7 @@ from clipfed_bench.data.arrays import Split
 from clipfed_bench.data.digits import enlarge
 from clipfed_bench.rng import generator
 
-PER_CLASS = 100
+PER_CLASS = 300
 """Glyphs of each digit unless stated [ours]."""
 
 _FONTS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from contextlib import closing
@@ -96,9 +97,7 @@ def test_every_cell_runs_once_in_reused_processes(tmp_path):
     assert str(os.getpid()) not in {f["pid"] for f in facts}
     assert {(f["threads"], f["torch"], f["sigint_blocked"]) for f in facts} == {("1", "False", "True")}
     spans = sorted((float(f["started"]), float(f["ended"])) for f in facts)
-    assert any(later[0] < earlier[1] for earlier, later in zip(spans, spans[1:], strict=False)), (
-        "nothing ran in parallel"
-    )
+    assert any(later[0] < earlier[1] for earlier, later in itertools.pairwise(spans)), "nothing ran in parallel"
     assert all(e.seconds >= 0.3 for e in done)
 
 
@@ -169,7 +168,7 @@ def test_teachers_with_the_same_files_are_prepared_one_after_the_other(tmp_path)
     run([cell(defense="clip-fed", server_per_class=n) for n in (10, 20, 30)], tmp_path, workers=3)
     stamps = sorted(int(path.name.split("-")[2]) for path in tmp_path.glob("teacher-*"))
     assert len(stamps) == 3
-    assert all(later - earlier >= 0.2e9 for earlier, later in zip(stamps, stamps[1:], strict=False))
+    assert all(later - earlier >= 0.2e9 for earlier, later in itertools.pairwise(stamps))
 
 
 def test_closing_ends_running_processes(tmp_path):

@@ -42,7 +42,7 @@ def test_combinations_that_are_the_same_cell_are_one():
 
 
 def test_bad_values_and_unknown_settings_are_errors():
-    with pytest.raises(UserError, match="unknown setting 'alfa'. Did you mean 'alpha'"):
+    with pytest.raises(UserError, match=r"unknown setting 'alfa'. Did you mean 'alpha'"):
         expand({"alfa": [1]})
     with pytest.raises(UserError, match=r"Did you mean 'badnets'"):
         expand({"attack": ["badnet"]})
@@ -155,9 +155,9 @@ def test_sources_that_exclude_each_other(tmp_path):
         choose_axes({}, preset="smoke", config=tmp_path)
     with pytest.raises(UserError, match="--seed and --seeds"):
         choose_axes({"seed": "1"}, seeds=2)
-    with pytest.raises(UserError, match="^--local-epochs: 'x' is not a whole number"):
+    with pytest.raises(UserError, match=r"^--local-epochs: 'x' is not a whole number"):
         choose_axes({"local_epochs": "x"})
-    with pytest.raises(UserError, match="^--seeds: 0 is not a number"):
+    with pytest.raises(UserError, match=r"^--seeds: 0 is not a number"):
         choose_axes({}, seeds=0)
-    with pytest.raises(UserError, match="unknown preset 'smok'. Did you mean 'smoke'"):
+    with pytest.raises(UserError, match=r"unknown preset 'smok'. Did you mean 'smoke'"):
         choose_axes({}, preset="smok")

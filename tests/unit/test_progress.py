@@ -75,7 +75,7 @@ def test_live_lines_fit_and_show_what_matters(run, width):
     assert "1/3 cells" in lines[0]
     assert "1:15" in lines[0]
     assert "about 7:05 left" in " ".join(lines[0].split())
-    assert lines[1].startswith("warm-up digits α=0.5 seed 0")
+    assert lines[1].startswith("warm-up digits α=0.5")
     assert "starting" in lines[1]
     assert lines[2].startswith("digits α=0.5 badnets")
     assert "round 15/30" in lines[2]

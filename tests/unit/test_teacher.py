@@ -252,3 +252,21 @@ def test_local_is_trained_once_and_needs_server_data(tmp_path) -> None:
     assert first.provenance["trained_on"] == "x h"
     load_teacher(spec.replace("epochs=1", "epochs=1,seed=1"), ("cat", "dog"), **options)
     assert len(steps) == 4
+
+
+def test_a_tags_own_normalization_and_activation_are_used(checkpoint, images, tmp_path, monkeypatch) -> None:
+    """OpenAI's weights need QuickGELU and others their own mean: open_clip keeps both with the tag."""
+    tag = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "quick_gelu": True}
+    load(checkpoint, tmp_path)  # registers the configuration
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, name: tag if name == "mine" else {})
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda config: str(checkpoint))
+    teacher = load_teacher(f"open_clip:{NAME}/mine", CLASSES, cache_dir=tmp_path)
+    model = open_clip.create_model(NAME, pretrained=str(checkpoint), force_quick_gelu=True).eval()
+    inputs = Preprocess((40, 40), tag["mean"], tag["std"])(images.float() / 255)
+    with torch.no_grad():
+        expected = model.encode_image(inputs, normalize=True)
+    torch.testing.assert_close(teacher.image_features(images), expected)
+    assert teacher.provenance["tag"] == "mine"
+    plain = load(checkpoint, tmp_path)
+    assert plain.identity != teacher.identity
+    assert not torch.allclose(plain.image_features(images), expected, atol=1e-3)
