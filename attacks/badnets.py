@@ -38,4 +38,3 @@ class BadNets(Attack):
     def trigger(self, images: Tensor) -> Tensor:
         c = self.config
         return paint(images, slice(c.row, c.row + c.size), slice(c.col, c.col + c.size), c.value)
-

@@ -40,4 +40,3 @@ class Blend(Attack):
 
     def trigger(self, images: Tensor) -> Tensor:
         return torch.lerp(images, self._pattern.on(images.device), self.config.ratio)
-

@@ -56,6 +56,5 @@ class DBA(Attack):
         return paint(images, _shift(spans[lower], c.row), _shift(spans[right], c.col), c.value)
 
 
-
 def _shift(span: slice, by: int) -> slice:
     return slice(span.start + by, span.stop + by)

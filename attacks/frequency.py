@@ -83,7 +83,6 @@ class Frequency(Attack):
         return mix_amplitudes(images, amplitude, weight).clamp(0, 1)
 
 
-
 def ftrojan_pattern(config: Config, shape: tuple[int, int, int]) -> Tensor:
     """What FTrojan adds to the pixels of every image before the clamp: (3, H, W) float32, [0, 1] being full range."""
     channels, height, width = shape

@@ -36,4 +36,3 @@ class NoAttack(Attack):
     def poison(self, images: Tensor, labels: Tensor, attacker: int) -> tuple[Tensor, Tensor]:
         """The batch as it is, at every poisoning ratio."""
         return images, labels
-

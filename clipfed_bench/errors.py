@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user asked for cannot be done. The message says what was wrong, with what value, and what is right."""
+    """Something the user asked for cannot be done. The message says what was wrong and what is right."""
 
 
 class DataError(UserError):

@@ -119,7 +119,9 @@ def _create(kind: Kind, name: str, options: Mapping[str, Any], context: Any) -> 
         if issubclass(cls, base) and cls.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise UserError(f"{kind} module {component.module} must define exactly one {base.__name__}; it has {len(found)}.")
+        raise UserError(
+            f"{kind} module {component.module} must define exactly one {base.__name__}; it has {len(found)}."
+        )
     return found[0](module.Config(**component.resolve(options)), context)
 
 

@@ -45,26 +45,36 @@ class CellSpec:
     min_samples: int = setting(10, "ours", "images that every client holds at least", low=1)
     clients: int = setting(100, "paper", "clients in all", low=1)
     clients_per_round: int = setting(10, "lineage", "clients sampled in each round", low=1)
-    malicious: float = setting(0.2, "paper", "share of malicious clients, of all and (if fixed) of a round", low=0, high=1)
+    malicious: float = setting(
+        0.2, "paper", "share of malicious clients, of all and (if fixed) of a round", low=0, high=1
+    )
     malicious_sampling: str = setting("fixed", "lineage", "malicious share of a round: fixed, or random")
     attack: str = setting("badnets", "paper", "attack, with options as name[option=value]")
     target: int = setting(5, "lineage", "class that triggered images are to be taken for", low=0)
-    poison_ratio: float = setting(1.0, "lineage", "share of a malicious batch that is poisoned; 1 appends a copy", low=0, high=1)
+    poison_ratio: float = setting(
+        1.0, "lineage", "share of a malicious batch that is poisoned; 1 appends a copy", low=0, high=1
+    )
     attack_start: int = setting(1, "paper", "first attacked round, after the warm-up", low=1)
     attack_stop: int | None = setting(None, "paper", "last attacked round; none: the last", low=1)
     attack_scale: float = setting(1.0, "paper", "factor on malicious updates (model replacement)", low=0)
     defense: str = setting("fedavg", "paper", "defense, with options as name[option=value]")
     model: str = setting("resnet18", "paper", "model that is trained")
-    warmup_rounds: int = setting(0, "ours", "clean FedAvg rounds before round 1, shared by all cells alike in them", low=0)
+    warmup_rounds: int = setting(
+        0, "ours", "clean FedAvg rounds before round 1, shared by all cells alike in them", low=0
+    )
     rounds: int = setting(300, "paper", "federated rounds, after the warm-up", low=1)
     local_epochs: int = setting(2, "lineage", "epochs a client trains in a round", low=1)
     batch_size: int = setting(64, "lineage", "images of a local batch", low=1)
     lr: float = setting(0.1, "lineage", "learning rate of local SGD", low=0)
     momentum: float = setting(0.9, "lineage", "momentum of local SGD", low=0, high=1)
     weight_decay: float = setting(0.0, "lineage", "weight decay of local SGD", low=0)
-    teacher: str | None = setting(None, "paper", "teacher; open_clip:ViT-L-14/openai for CIFAR, local for digits if not given")
+    teacher: str | None = setting(
+        None, "paper", "teacher; open_clip:ViT-L-14/openai for CIFAR, local for digits if not given"
+    )
     templates: str | None = setting("simple", "ours", "prompts: simple, openai-cifar, or a file with a {} in each line")
-    server_data: str | None = setting(None, "ours", "server data set; a generated one if not given, or holdout:N, or a path")
+    server_data: str | None = setting(
+        None, "ours", "server data set; a generated one if not given, or holdout:N, or a path"
+    )
     server_per_class: int | None = setting(300, "ours", "server images per class; none: all there are", low=1)
     eval_every: int = setting(10, "ours", "rounds between evaluations; the last is always evaluated", low=1)
     seed: int = setting(0, "ours", "seed of partition, model, sampling, batches and every other draw", low=0)
@@ -94,7 +104,9 @@ class CellSpec:
         if long_tailed and self.imbalance_factor is None:
             self._set("imbalance_factor", 10.0)
         elif not long_tailed and self.imbalance_factor is not None:
-            raise UserError(f"imbalance_factor: {self.dataset} has no long tail; use {self.dataset}-lt or leave it out.")
+            raise UserError(
+                f"imbalance_factor: {self.dataset} has no long tail; use {self.dataset}-lt or leave it out."
+            )
         for scheme, name in (("dirichlet", "alpha"), ("degree", "degree")):
             if self.partition != scheme:
                 self._set(name, None)

@@ -1,4 +1,4 @@
-"""Frequency-sensitivity augmentation, CLIP-Fed step (b): noise in the frequency band that a visible trigger changes most.
+"""Frequency-sensitivity augmentation, CLIP-Fed step (b): noise in the band that a visible trigger changes most.
 
 Bands are cut by lines orthogonal to the main diagonal of the DCT spectrum; the k-th of K cuts lies at 1/2^(K-k) of the
 diagonal's length from the low-frequency corner. The band is measured on the images at hand: at 32×32 the paper's K of

@@ -49,9 +49,7 @@ def rectification_loss(
     return first + prototype_loss(to_text, to_text, labels, temperature)
 
 
-def transfer_loss(
-    logits: Tensor, teacher_logits: Tensor, labels: Tensor, beta: float, temperature: float
-) -> Tensor:
+def transfer_loss(logits: Tensor, teacher_logits: Tensor, labels: Tensor, beta: float, temperature: float) -> Tensor:
     """L_kt = CE(y, l) + β · KL(softmax(l_clip) ‖ softmax(l)) (Eq. 6), mean over the batch.
 
     Both (B, C) logits are divided by the distillation ``temperature`` T and the KL multiplied by T², which keeps its

@@ -75,7 +75,12 @@ class _Same:
 
 @lru_cache(maxsize=2)
 def _build(
-    data: _Same, teacher: _Same, augmentation: Augmentation, mean: tuple[float, ...], std: tuple[float, ...], device: str
+    data: _Same,
+    teacher: _Same,
+    augmentation: Augmentation,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    device: str,
 ) -> ServerSet:
     source, clip = data.value, teacher.value
     assert isinstance(source, ServerData)

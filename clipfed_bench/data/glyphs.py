@@ -4,6 +4,10 @@ Rendered from the fonts that matplotlib ships. Every glyph is distorted (scale, 
 warp), given another stroke width (blur, then a threshold), and reduced as the handwritten ones were: black-and-white
 at 32×32, counted in 4×4 blocks to 8×8 pixels of 0 … 16, enlarged by :func:`clipfed_bench.data.digits.enlarge`. No
 handwritten digit is used, so it is to ``digits`` what generated images are to CIFAR-10. All ranges below are [ours].
+
+Glyphs are the default for digits and ``holdout:30`` the upper bound. Measured on the 450 test digits (small CNN with
+batch norm, 200 steps of 64, three seeds): trained on 3,000 glyphs 79.2 %, on 1,000 glyphs 75.7 %, on 30 held-out digits
+per class 95.1 %. Held-out digits are the better data; but they are real ones, a fifth of all that the clients have.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from clipfed_bench.data.digits import enlarge
 from clipfed_bench.rng import generator
 
 PER_CLASS = 300
-"""Glyphs of each digit unless stated [ours]."""
+"""Glyphs of each digit unless stated; 300 taught a classifier 3.5 points more than 100 [ours]."""
 
 _FONTS = (
     "DejaVuSans",

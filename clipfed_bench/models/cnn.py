@@ -22,7 +22,11 @@ class CNN(Classifier):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((3, *self.WIDTHS), self.WIDTHS, strict=False):
-            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.GroupNorm(8, after), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(before, after, 3, padding=1, bias=False),
+                nn.GroupNorm(8, after),
+                nn.ReLU(inplace=True),
+            ]
             layers += [nn.MaxPool2d(2)]
         self.convolutions = nn.Sequential(*layers)
         self.hidden = nn.Linear(self.WIDTHS[-1] * 4 * 4, 128)

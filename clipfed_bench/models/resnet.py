@@ -6,6 +6,8 @@ usual on CIFAR and in the CLIP-Fed lineage.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,7 +42,7 @@ class ResNet18(Classifier):
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(Block(before, after, 1 if i == 0 else 2), Block(after, after, 1))
-                for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+                for i, (before, after) in enumerate(pairwise(widths))
             )
         )
         self.classifier = nn.Linear(512, num_classes)

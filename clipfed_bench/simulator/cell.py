@@ -48,7 +48,9 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
     attack_type, attack_options = find("attack", spec.attack)
     shape = image_shape(data.train.images)
     attack = create_attack(
-        attack_type.name, attack_options, AttackContext(spec.target, len(data.classes), shape, spec.poison_ratio, spec.seed)
+        attack_type.name,
+        attack_options,
+        AttackContext(spec.target, len(data.classes), shape, spec.poison_ratio, spec.seed),
     )
     defense_type, defense_options = find("defense", spec.defense)
     defense = create_defense(defense_type.name, defense_options, setup.server_context(spec, env, data))
@@ -106,4 +108,3 @@ def _origins(spec: CellSpec) -> dict[str, str]:
         component, options = find(kind, text)  # type: ignore[arg-type]
         origins |= {f"{kind}.{o.name}": o.origin for o in component.options if options[o.name] == o.default}
     return origins
-

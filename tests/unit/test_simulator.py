@@ -162,7 +162,9 @@ def test_only_malicious_clients_are_poisoned_and_scaled() -> None:
 def _updates(deltas: Tensor) -> ClientUpdates:
     count = len(deltas)
     sizes = torch.ones(count, dtype=torch.float64)
-    return ClientUpdates(deltas, torch.zeros(count, 0), sizes, tuple(range(count)), torch.zeros(deltas.shape[1]), torch.zeros(0))
+    return ClientUpdates(
+        deltas, torch.zeros(count, 0), sizes, tuple(range(count)), torch.zeros(deltas.shape[1]), torch.zeros(0)
+    )
 
 
 def test_non_finite_updates_are_dropped_and_counted() -> None:
@@ -236,5 +238,3 @@ def test_weighted_mean_by_hand() -> None:
     updates = _updates(torch.tensor([[0.0], [4.0]]))
     result: Aggregate = updates.mean(torch.tensor([3.0, 1.0]))
     assert result.delta.tolist() == [1.0]
-
-
