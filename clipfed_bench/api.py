@@ -193,5 +193,5 @@ class Defense(ABC):
     def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
         """Combine the round's updates."""
 
-    def purify(self, model: nn.Module, context: RoundContext) -> None:  # noqa: B027: most defenses have no such step
+    def purify(self, model: nn.Module, context: RoundContext) -> None:  # noqa: B027
         """Train or edit the aggregated global model in place; by default nothing."""

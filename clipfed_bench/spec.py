@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from clipfed_bench import registry
-from clipfed_bench.data.catalog import DATASETS
+from clipfed_bench.data.catalog import DATASETS, SERVER_DATA, base_name, resolve_imbalance
 from clipfed_bench.errors import UserError, unknown
 from clipfed_bench.teacher.spec import parse_teacher_spec
 from clipfed_bench.values import convert
@@ -100,13 +100,8 @@ class CellSpec:
         object.__setattr__(self, name, value)
 
     def _resolve_data(self) -> None:
-        long_tailed = self.dataset.endswith("-lt")
-        if long_tailed and self.imbalance_factor is None:
-            self._set("imbalance_factor", 10.0)
-        elif not long_tailed and self.imbalance_factor is not None:
-            raise UserError(
-                f"imbalance_factor: {self.dataset} has no long tail; use {self.dataset}-lt or leave it out."
-            )
+        factor = resolve_imbalance(self.dataset, self.imbalance_factor)
+        self._set("imbalance_factor", factor if self.dataset.endswith("-lt") else None)
         for scheme, name in (("dirichlet", "alpha"), ("degree", "degree")):
             if self.partition != scheme:
                 self._set(name, None)
@@ -121,18 +116,18 @@ class CellSpec:
         defense, defense_options = registry.find("defense", self.defense)
         self._set("attack", attack.label(attack_options))
         self._set("defense", defense.label(defense_options))
-        digits = self.dataset.startswith("digits")
+        base = base_name(self.dataset)
         if not defense.needs_teacher:
             self._set("teacher", None)
             self._set("templates", None)
         else:
-            teacher = self.teacher or ("local" if digits else "open_clip:ViT-L-14/openai")
+            teacher = self.teacher or ("local" if base == "digits" else "open_clip:ViT-L-14/openai")
             parse_teacher_spec(teacher)
             self._set("teacher", teacher)
         # Held-out server images are taken from the clients' data, so they matter to every defense of a comparison.
         held_out = self.server_data is not None and self.server_data.startswith("holdout:")
         if defense.needs_server_data:
-            self._set("server_data", self.server_data or ("glyphs" if digits else "cifar10-generated"))
+            self._set("server_data", self.server_data or SERVER_DATA[base])
         else:
             self._set("server_per_class", None)
             self._set("server_data", self.server_data if held_out else None)

@@ -23,7 +23,8 @@ def pca_scores(deltas: Tensor, components: int) -> Tensor:
     centered = squared - squared.mean(dim=0, keepdim=True) - squared.mean(dim=1, keepdim=True) + squared.mean()
     values, vectors = torch.linalg.eigh(-centered / 2)
     top = min(components, len(deltas))
-    return vectors[:, -top:].flip(1) * values[-top:].flip(0).clamp(min=0).sqrt()
+    scores: Tensor = vectors[:, -top:].flip(1) * values[-top:].flip(0).clamp(min=0).sqrt()
+    return scores
 
 
 def filter_updates(deltas: Tensor, components: int, metric: str) -> Tensor:

@@ -159,6 +159,9 @@ def test_holdout_and_what_the_clients_keep_are_the_whole(name, size, root):
         spare = dataset.discarded.labels.bincount(minlength=10)
         taken = dataset.train.labels.bincount() - rest.train.labels.bincount()
         assert taken.tolist() == (size - spare).clamp(min=0).tolist()
+    for label in range(10):  # the clients keep the first ones
+        before, after = (part.images[part.labels == label] for part in (dataset.train, rest.train))
+        assert torch.equal(before[: len(after)], after)
 
 
 def test_reserve_is_the_identity_for_other_server_data(root):
