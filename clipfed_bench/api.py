@@ -189,6 +189,12 @@ class Defense(ABC):
         self.config = config
         self.server = server
 
+    def prepare(self) -> None:  # noqa: B027
+        """Work before round 1, such as the teacher's features of the server data; by default nothing.
+
+        It is called once for the cells that share a teacher, so that they find its results cached, and for each cell.
+        """
+
     @abstractmethod
     def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
         """Combine the round's updates."""

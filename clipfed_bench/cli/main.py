@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import re
 import sys
@@ -12,7 +10,7 @@ from typing import Annotated
 import typer
 
 from clipfed_bench import __version__
-from clipfed_bench.cli import grid, run
+from clipfed_bench.cli import data, grid, run, table, teacher
 from clipfed_bench.cli.list import app as list_app
 from clipfed_bench.errors import UserError
 
@@ -49,13 +47,9 @@ def _prose(text: str | None) -> str:
 app.command("grid", help=_prose(grid.grid.__doc__))(grid.grid)
 app.command("run", help=_prose(run.run.__doc__))(run.run)
 app.add_typer(list_app, name="list")
-for _name in ("table", "data", "teacher"):
-    if importlib.util.find_spec(f"clipfed_bench.cli.{_name}"):
-        _module = importlib.import_module(f"clipfed_bench.cli.{_name}")
-        if hasattr(_module, "app"):
-            app.add_typer(_module.app, name=_name)
-        else:
-            app.command(_name)(getattr(_module, _name))
+app.command("table", help=_prose(table.table.__doc__))(table.table)
+app.add_typer(data.app, name="data")
+app.add_typer(teacher.app, name="teacher")
 
 
 def main() -> None:

@@ -22,9 +22,16 @@ def show_plan(session: Session) -> None:
         table.add_row(*(show(getattr(cell, name)) for name in names), status, about)
     out.print(table)
     done = sum(status == "done" for status in session.statuses.values())
-    shared = [job for job in session.jobs if job.stage != "cell"]
-    extra = f", and {len(shared)} warm-ups and teachers before" if shared else ""
-    out.print(f"{len(session.cells)} cells: {done} done, {len(session.todo)} to run{extra}.", highlight=False)
+    out.print(
+        f"{len(session.cells)} cells: {done} done, {len(session.todo)} to run{_before(session)}.", highlight=False
+    )
     if session.todo:
         total = clock(estimate.total(session.jobs, session.workers))
         out.print(f"About {total} with --workers {session.workers}, {estimate.basis}.", highlight=False)
+
+
+def _before(session: Session) -> str:
+    names = {"data": "data set", "teacher": "teacher", "warmup": "warm-up"}
+    counts = {name: sum(job.stage == stage for job in session.jobs) for stage, name in names.items()}
+    parts = [f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
+    return f", after {', '.join(parts)}" if parts else ""

@@ -39,6 +39,8 @@ def label(job: Job, also: Sequence[str] = ()) -> str:
     """A job in a few words; ``also`` names settings that a cell's label should have besides the usual ones."""
     spec = job.spec
     spread = {"dirichlet": f"α={show(spec.alpha)}", "degree": f"q={show(spec.degree)}"}.get(spec.partition, "iid")
+    if job.stage == "data":
+        return f"data {spec.dataset}"
     if job.stage == "teacher":
         return f"teacher {spec.teacher} for {spec.dataset}"
     if job.stage == "warmup":
@@ -126,7 +128,7 @@ class Board:
     def share(self) -> float:
         """Work done of this run, weighted by expected seconds, in [0, 1]."""
         total = sum(self.jobs.values()) - self._dropped
-        under_way = sum(self.jobs.get(id, 0.0) * running.share for id, running in self.running.items())
+        under_way = sum(self.jobs.get(id, 0.0) * running.share for id, running in tuple(self.running.items()))
         return min(1.0, (self._finished + under_way) / total) if total else 1.0
 
     @property
@@ -211,7 +213,7 @@ def render(board: Board, width: int) -> list[Table]:
     wide = width >= 100
     for _ in range(4 if wide else 3):
         body.add_column(justify="right", no_wrap=True)
-    for running in board.running.values():
+    for running in tuple(board.running.values()):  # the main thread goes on while this is drawn
         step = running.step
         figures = ("", "")
         if step is not None and step.mta is not None:

@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.console import Console
 from clipfed_bench.cli.progress import Board, Display, LiveDisplay, PlainDisplay, Silent, label, telling
 from clipfed_bench.errors import UserError
 from clipfed_bench.execution.estimate import Estimate, make_estimate
-from clipfed_bench.execution.jobs import Event, Job, plan
+from clipfed_bench.execution.jobs import STAGES, Event, Job, plan
 from clipfed_bench.execution.local import Settings, execute
 from clipfed_bench.execution.machine import Device, cores, resolve_device
 from clipfed_bench.provenance import provenance
@@ -44,6 +44,16 @@ class Places:
                 raise UserError(f"--{option}: {path} is a file; name a folder.")
         if self.data_dir is not None and not self.data_dir.exists():
             raise UserError(f"--data-dir: there is no folder {self.data_dir}.")
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """SIGTERM is as good as Ctrl-C: workers are ended, and it is said how to go on."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Session:
@@ -84,11 +94,15 @@ class Session:
         done = sum(status == "done" for status in self.statuses.values())
         if done and not quiet:
             self.console.print(f"{done} of {len(self.cells)} cells are done already.", highlight=False)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: workers ended, and how to go on
         try:
-            if self.jobs:
-                self._compute(quiet, rounds)
-            self._conclude()
+            self.places.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out: {self.places.folder} cannot be made: {error.strerror}.") from None
+        try:
+            with _termination_interrupts():
+                if self.jobs:
+                    self._compute(quiet, rounds)
+                self._conclude()
         except KeyboardInterrupt:
             again = shlex.join(["clipfed-bench", *sys.argv[1:]])
             typer.echo(f"Interrupted. Cells that are done are stored; to go on:\n  {again}", err=True)
@@ -98,8 +112,7 @@ class Session:
         guess = make_estimate(self.device, {})
         weights = {job.id: guess.seconds(job) for job in self.jobs}
         # Longest first, so that no worker is left with a long cell at the end; equal ones stay in order.
-        order = {"teacher": 0, "warmup": 1, "cell": 2}
-        jobs = sorted(self.jobs, key=lambda job: (order[job.stage], -weights[job.id]))
+        jobs = sorted(self.jobs, key=lambda job: (STAGES.index(job.stage), -weights[job.id]))
         settings = Settings(
             Environment(self.device, self.places.data_dir, self.places.cache_dir, self.places.folder / "warmups"),
             self.places.folder / "logs",

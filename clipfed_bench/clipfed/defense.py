@@ -77,6 +77,10 @@ class CLIPFed(Defense):
         self._data: ServerSet | None = None
         self._projection: nn.Module | None = None
 
+    def prepare(self) -> None:
+        """Steps (a) and (b), and the teacher's view of the result."""
+        self._server_set()
+
     def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
         """Step (c) and Eq. 2: the kept clients' mean weighted by data size; no clipping, no noise [paper]."""
         kept = torch.ones(len(updates), dtype=torch.bool, device=updates.deltas.device)

@@ -1,7 +1,7 @@
 """Jobs, what they need, and the order in which they may run. Pure: no processes, no torch.
 
-Cells share work: a teacher with its features of the server set, and a clean warm-up. Each is a job of its own that
-runs once, before the cells that need it. If it fails, so do they, with its traceback.
+Cells share work: a data set that may have to be downloaded, a teacher, a clean warm-up. Each is a job of its own that
+runs once, before the jobs that need it. If it fails, so do they, with its traceback.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from clipfed_bench.data.catalog import KNOWN, base_name
 from clipfed_bench.records import CellResult, Progress
 from clipfed_bench.spec import CellSpec
 
-Stage = Literal["teacher", "warmup", "cell"]
+Stage = Literal["data", "teacher", "warmup", "cell"]
+STAGES: tuple[Stage, ...] = ("data", "teacher", "warmup", "cell")
+"""In the order in which they are done."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Job:
     id: str
     stage: Stage
     spec: CellSpec
-    """The cell; for a teacher or a warm-up, any one of those that share it."""
+    """The cell; for shared work, any one of those that share it."""
     needs: tuple[str, ...] = ()
     """Ids of the jobs that have to succeed before."""
     lock: str = ""
@@ -54,27 +57,28 @@ class Event:
 
 
 def plan(cells: Iterable[CellSpec]) -> list[Job]:
-    """Jobs for ``cells``: distinct teachers, distinct warm-ups, then the cells in their order."""
-    shared: dict[str, Job] = {}
-    found: list[Job] = []
+    """Jobs for ``cells``: distinct data sets, teachers and warm-ups, then the cells in their order."""
+    found: dict[str, Job] = {}
     for cell in cells:
-        needs = [job for job in (_teacher(cell), _warmup(cell)) if job is not None]
-        for job in needs:
-            shared.setdefault(job.id, job)
-        found.append(Job(cell.key, "cell", cell, tuple(job.id for job in needs)))
-    return [*sorted(shared.values(), key=lambda job: job.stage), *found]
+        for job in _jobs(cell):
+            found.setdefault(job.id, job)
+    return sorted(found.values(), key=lambda job: STAGES.index(job.stage))
 
 
-def _teacher(cell: CellSpec) -> Job | None:
-    if cell.teacher is None:
-        return None
-    names = ("dataset", "imbalance_factor", "teacher", "templates", "server_data", "server_per_class")
-    id = "teacher/" + "/".join(str(getattr(cell, name)) for name in names)
-    return Job(id, "teacher", cell, lock=f"teacher/{cell.teacher}")
-
-
-def _warmup(cell: CellSpec) -> Job | None:
-    return Job(f"warmup/{cell.warmup_key}", "warmup", cell) if cell.warmup_rounds > 0 else None
+def _jobs(cell: CellSpec) -> list[Job]:
+    """The cell's own job, after those it needs."""
+    jobs: list[Job] = []
+    base = base_name(cell.dataset)
+    if base in KNOWN:  # two processes must not download it at once; the embedded one needs no such care
+        jobs.append(Job(f"data/{base}", "data", cell))
+    data = tuple(job.id for job in jobs)
+    if cell.teacher is not None:
+        names = ("dataset", "imbalance_factor", "teacher", "templates", "server_data", "server_per_class")
+        id = "teacher/" + "/".join(str(getattr(cell, name)) for name in names)
+        jobs.append(Job(id, "teacher", cell, data, lock=f"teacher/{cell.teacher}"))
+    if cell.warmup_rounds > 0:
+        jobs.append(Job(f"warmup/{cell.warmup_key}", "warmup", cell, data))
+    return [*jobs, Job(cell.key, "cell", cell, tuple(job.id for job in jobs))]
 
 
 class Schedule:
@@ -83,7 +87,6 @@ class Schedule:
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._waiting: dict[str, Job] = {job.id: job for job in jobs}
         self._running: dict[str, Job] = {}
-        self._failures: dict[str, Failure] = {}
 
     @property
     def finished(self) -> bool:
@@ -106,13 +109,11 @@ class Schedule:
     def fail(self, job: Job, failure: Failure) -> list[tuple[Job, Failure]]:
         """``job`` failed. All that cannot run any more because of it, with the reason; they are not waiting now."""
         del self._running[job.id]
-        self._failures[job.id] = failure
-        doomed = []
-        for other in list(self._waiting.values()):
-            reason = next((self._failures[need] for need in other.needs if need in self._failures), None)
-            if reason is not None:
-                what = {"teacher": "the teacher", "warmup": "the warm-up"}.get(job.stage, "another job")
-                failed = Failure(f"{what} that it needs failed: {reason.error}", reason.traceback)
-                self._failures[other.id] = failed
-                doomed.append((self._waiting.pop(other.id), failed))
+        what = {"data": "data set", "teacher": "teacher", "warmup": "warm-up"}.get(job.stage, "job")
+        reason = Failure(f"the {what} that it needs failed: {failure.error}", failure.traceback)
+        lost, doomed = {job.id}, []
+        for other in list(self._waiting.values()):  # what is needed stands before what needs it
+            if lost.intersection(other.needs):
+                lost.add(other.id)
+                doomed.append((self._waiting.pop(other.id), reason))
         return doomed

@@ -28,7 +28,7 @@ from clipfed_bench.records import CellResult, Environment, Progress
 
 # Two OpenMP threads collapse when the other core is busy: one thread a process, one cell a core.
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-_FUNCTIONS = {"teacher": "prepare", "warmup": "run_warmup", "cell": "run_cell"}
+_FUNCTIONS = {"data": "load_data", "teacher": "prepare", "warmup": "run_warmup", "cell": "run_cell"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Settings:
     environment: Environment
     logs: Path
     """Folder of the workers' log files; made when needed."""
-    runner: str = "clipfed_bench.simulator.cell"
-    """Module with ``prepare``, ``run_warmup`` and ``run_cell``."""
+    runner: str = "clipfed_bench.execution.runner"
+    """Module with ``load_data``, ``prepare``, ``run_warmup`` and ``run_cell``."""
 
 
 def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Generator[Event, None, None]:
@@ -82,12 +82,9 @@ class _Worker:
     retired: bool = False
 
     def stop(self) -> None:
-        """End the process, whatever it does, and drop a log that has nothing in it."""
+        """Wait for the process, which was told to end or is ending by itself, and drop a log with nothing in it."""
         self.connection.close()
-        self.process.join(timeout=0.0 if self.process.exitcode is None else None)
-        if self.process.is_alive():
-            self.process.terminate()
-            self.process.join(timeout=5)
+        self.process.join(timeout=5)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()

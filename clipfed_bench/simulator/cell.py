@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from clipfed_bench.api import AttackContext, RoundContext
-from clipfed_bench.data.types import image_shape
+from clipfed_bench.api import Attack, AttackContext, Defense, RoundContext
+from clipfed_bench.data.types import Dataset, image_shape
 from clipfed_bench.models import build_model
 from clipfed_bench.provenance import provenance
 from clipfed_bench.records import CellResult, Environment, Progress, Report
@@ -23,9 +23,10 @@ def _silent(_: Progress) -> None:
 
 
 def prepare(spec: CellSpec, env: Environment, report: Report = _silent) -> None:
-    """Load, and where asked train, the teacher, so that cells find it cached. Nothing for defenses without one."""
+    """Train the teacher where asked and compute its features, so that cells find them cached."""
     if find("defense", spec.defense)[0].needs_teacher:
         setup.teacher(spec, env, report)
+        _defense(spec, env, setup.dataset(spec, env)[0]).prepare()
 
 
 def run_warmup(spec: CellSpec, env: Environment, report: Report = _silent) -> None:
@@ -45,15 +46,9 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
     """
     data, clean = setup.dataset(spec, env)
     federation = setup.federation(spec, data)
-    attack_type, attack_options = find("attack", spec.attack)
-    shape = image_shape(data.train.images)
-    attack = create_attack(
-        attack_type.name,
-        attack_options,
-        AttackContext(spec.target, len(data.classes), shape, spec.poison_ratio, spec.seed),
-    )
-    defense_type, defense_options = find("defense", spec.defense)
-    defense = create_defense(defense_type.name, defense_options, setup.server_context(spec, env, data))
+    attack = _attack(spec, data)
+    defense = _defense(spec, env, data)
+    defense.prepare()
     sets = make_test_sets(data.test, clean, attack, federation.normalize)
     flat = FlatModel(build_model(spec.model, len(data.classes), spec.seed).to(env.device))
     if spec.warmup_rounds:
@@ -91,14 +86,31 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
         if round_ % spec.eval_every == 0 or round_ == spec.rounds:
             latest = measure(round_)
         report(Progress("round", round_, spec.rounds, *latest))
+    return CellResult(log.rows, log.final(spec.rounds), provenance(env.device) | _facts(spec, env, data))
+
+
+def _attack(spec: CellSpec, data: Dataset) -> Attack:
+    component, options = find("attack", spec.attack)
+    shape = image_shape(data.train.images)
+    context = AttackContext(spec.target, len(data.classes), shape, spec.poison_ratio, spec.seed)
+    return create_attack(component.name, options, context)
+
+
+def _defense(spec: CellSpec, env: Environment, data: Dataset) -> Defense:
+    component, options = find("defense", spec.defense)
+    return create_defense(component.name, options, setup.server_context(spec, env, data))
+
+
+def _facts(spec: CellSpec, env: Environment, data: Dataset) -> dict[str, str]:
+    """Provenance of what went into the cell."""
     facts = {"data_source": data.source, "defaults": json.dumps(_origins(spec)), "warmup_key": spec.warmup_key}
     if find("defense", spec.defense)[0].needs_teacher:
         used = setup.teacher(spec, env)
         facts |= {f"teacher_{k}": v for k, v in used.provenance.items()} | {"teacher_identity": used.identity}
-    if defense_type.needs_server_data:
+    if find("defense", spec.defense)[0].needs_server_data:
         server = setup.server_data(spec, env, spec.server_per_class)
         facts |= {"server_label": server.label, "server_hash": server.content_hash}
-    return CellResult(log.rows, log.final(spec.rounds), provenance(env.device) | facts)
+    return facts
 
 
 def _origins(spec: CellSpec) -> dict[str, str]:

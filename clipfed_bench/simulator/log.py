@@ -49,7 +49,7 @@ class Log:
         self._recent = []
 
     def final(self, rounds: int) -> dict[str, float]:
-        """The last evaluation; ``*_start``: the one before round 1; ``*_tail``: the mean over the last 10 % of rounds."""
+        """The last evaluation; ``*_start``: the one before round 1; ``*_tail``: the mean of the last 10 % of rounds."""
         first, *after = self.rows
         tail = [row for row in after if row["round"] > 0.9 * rounds]
         figures = {

@@ -99,7 +99,7 @@ def local_teacher(
         if not path.is_file():  # written last, so what lies beside it is complete
             return train_teacher(server, classes, recipe, path, progress)
     metadata = json.loads(path.with_name(f"{path.stem}.train.json").read_text(encoding="utf-8"))
-    return TrainedTeacher(recipe.model_name, path, metadata)
+    return TrainedTeacher(metadata["model"], path, metadata)
 
 
 def _weights(parsed: TeacherSpec, spec: str) -> tuple[Path, dict[str, Any]]:

@@ -27,8 +27,8 @@ class Recipe:
     """Width of the ResNet image tower, a positive multiple of 2 [ours]."""
     depth: int = 2
     """Bottleneck blocks in each of its four stages, >= 1 [ours]."""
-    image_size: int = 64
-    """Input side of the image tower, a multiple of 32; images are resized to it [ours]."""
+    image_size: int | None = None
+    """Input side of the image tower, a multiple of 32, images are resized to it; none: 64, digits 32 [ours]."""
     crop: int = 4
     """Random crops out of images padded by that many pixels (mirrored), 0 for none [ours]."""
     flip: bool | None = None
@@ -47,12 +47,15 @@ class Recipe:
             object.__setattr__(self, f.name, convert(getattr(self, f.name), str(f.type), f"local teacher: {f.name}"))
         checks = {
             "epochs": (self.epochs is None or self.epochs >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 2, "at least 2"),
+            "batch_size": (self.batch_size is None or self.batch_size >= 2, "at least 2"),
             "lr": (self.lr > 0, "positive"),
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "width": (self.width >= 2 and self.width % 2 == 0, "a positive multiple of 2"),
             "depth": (self.depth >= 1, "at least 1"),
-            "image_size": (self.image_size >= 32 and self.image_size % 32 == 0, "a positive multiple of 32"),
+            "image_size": (
+                self.image_size is None or self.image_size in range(32, 1025, 32),
+                "a multiple of 32 up to 1024",
+            ),
             "crop": (self.crop >= 0, "at least 0"),
             "jitter": (0 <= self.jitter < 1, "in [0, 1)"),
             "cutout": (self.cutout >= 0, "at least 0"),
@@ -64,25 +67,27 @@ class Recipe:
                 raise TeacherError(f"local teacher: {name} {getattr(self, name)} is out of range; it must be {right}.")
 
     def resolved(self, classes: Sequence[str], images: int) -> Recipe:
-        """With what is left open (None) chosen for these classes and this number of training images."""
+        """With what is left open (None) chosen for these classes and this number of server images."""
         digits = all(name in DIGIT_CLASSES or name.isdigit() for name in classes)
-        epochs = max(8, min(32, 32_000 // max(images, 1)))
         return replace(
             self,
-            epochs=self.epochs if self.epochs is not None else epochs,
-            flip=self.flip if self.flip is not None else not digits,
+            epochs=self.epochs or max(8, min(100, 32_000 // max(images, 1))),
+            batch_size=self.batch_size or max(2, min(128, images // 8)),
+            flip=not digits if self.flip is None else self.flip,
+            image_size=self.image_size or (32 if digits else 64),
         )
 
     @property
     def model_name(self) -> str:
-        """Name of the open_clip configuration of this architecture."""
+        """Name of the open_clip configuration of this architecture; of a resolved recipe."""
         return f"clipfed-rn{self.depth}-w{self.width}-{self.image_size}"
 
     def model_config(self) -> dict[str, Any]:
         """The open_clip configuration: CLIP's ResNet and text transformer, made small.
 
-        A ResNet at 32 pixels would shrink to 1×1 after its third stage, so images are enlarged to 64; the stem then
-        convolves at 32×32. Heads of 64 channels, or the whole width where that is less.
+        The stem halves the side twice and three stages halve it again, so 32×32 photos are enlarged to 64: then the
+        stem convolves at their own resolution. Attention heads have 64 channels, or all where there are fewer. Of a
+        resolved recipe.
         """
         width = 32 * self.width
         return {

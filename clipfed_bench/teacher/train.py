@@ -68,8 +68,10 @@ def train_teacher(
     """
     if out.suffix != ".safetensors":
         raise TeacherError(f"teacher checkpoints are .safetensors files, not '{out.name}'.")
+    recipe = recipe.resolved(classes, len(server.data))
     training, held_out = stratified_split(server.data.labels, len(classes), recipe)
-    recipe = recipe.resolved(classes, len(training))
+    assert recipe.image_size is not None
+    assert recipe.batch_size is not None
     if len(training) < recipe.batch_size:
         raise TeacherError(
             f"the server data set has {len(training)} images to train a teacher on, less than a batch of "
@@ -101,6 +103,7 @@ def train_teacher(
 
 def local_key(server: ServerData, classes: Sequence[str], recipe: Recipe) -> str:
     """Cache key of the teacher that ``recipe`` makes of ``server``."""
+    recipe = recipe.resolved(classes, len(server.data))
     parts = {"recipe": recipe.as_dict(), "model": recipe.model_config(), "classes": list(classes)}
     return digest("local teacher 1", server.content_hash, json.dumps(parts, sort_keys=True))[:24]
 
@@ -170,6 +173,7 @@ def _fit(
     progress: Progress | None,
 ) -> None:
     assert recipe.epochs is not None
+    assert recipe.batch_size is not None
     tokenize = _tokenizer(recipe)
     texts = {caption: row for row, caption in enumerate(dict.fromkeys(server.captions))}
     own = torch.tensor([texts[caption] for caption in server.captions])

@@ -66,6 +66,13 @@ def test_different_server_data_is_prepared_apart_but_never_two_at_once():
     assert sorted(job.stage for job in started if job) == ["cell", "teacher"]
 
 
+def test_a_data_set_that_may_be_downloaded_is_loaded_once_before_all_else():
+    cells = [cell(dataset=d, defense="clip-fed", warmup_rounds=1) for d in ("cifar10", "cifar10-lt", "digits")]
+    jobs = plan(cells)
+    assert [job.id for job in jobs if job.stage == "data"] == ["data/cifar10"]
+    assert all(("data/cifar10" in job.needs) == (job.spec.dataset != "digits") for job in jobs[1:])
+
+
 def test_a_failed_need_fails_all_that_wait_for_it_and_nothing_else():
     jobs = plan([cell(s, warmup_rounds=1, attack=a) for s in (0, 1) for a in ("badnets", "dba")])
     schedule = Schedule(jobs)
@@ -154,6 +161,15 @@ def test_a_failed_warm_up_fails_its_cells_with_its_traceback(tmp_path):
     assert all("RuntimeError: warm-up broke" in e.failure.error for e in failed)
     assert all("in run_warmup" in e.failure.traceback for e in failed)
     assert {e.job.spec.seed for e in events if e.kind == "done" and e.job.stage == "cell"} == {0}
+
+
+def test_a_data_set_that_is_not_there_fails_everything_on_it(tmp_path):
+    cells = [cell(dataset=d, defense="clip-fed", warmup_rounds=1) for d in ("cifar100", "cifar10")]
+    events = run(cells, tmp_path)
+    outcomes = {e.job.spec.dataset: e for e in events if e.job.stage == "cell" and e.kind in ("done", "failed")}
+    assert outcomes["cifar10"].kind == "done"
+    assert outcomes["cifar100"].failure.error == "the data set that it needs failed: nothing to download it from"
+    assert not any(e.kind == "started" for e in events if e.job.spec.dataset == "cifar100" and e.job.stage != "data")
 
 
 def test_a_teacher_that_cannot_be_had_fails_only_the_cells_that_need_it(tmp_path):

@@ -55,10 +55,14 @@ def test_what_a_recipe_leaves_open() -> None:
     digits = recipe({}).resolved(("zero", "one"), 900)
     photos = recipe({}).resolved(("cat", "dog"), 9000)
     assert (digits.flip, photos.flip) == (False, True)
+    assert (digits.image_size, photos.image_size) == (32, 64)
+    assert (digits.batch_size, photos.batch_size) == (112, 128)
     assert digits.epochs is not None
     assert photos.epochs is not None
     assert digits.epochs > photos.epochs
-    assert recipe({"epochs": "5", "flip": "true"}).resolved(("7", "8"), 900) == Recipe(epochs=5, flip=True)
+    assert recipe({"epochs": "5", "flip": "true"}).resolved(("7", "8"), 900) == Recipe(
+        epochs=5, flip=True, image_size=32, batch_size=112
+    )
 
 
 def test_named_templates() -> None:

@@ -128,6 +128,6 @@ def test_initialization_depends_on_the_seed_alone() -> None:
 
 def test_impossible_training(tmp_path) -> None:
     with pytest.raises(TeacherError, match="72 images to train a teacher on, less than a batch of 128"):
-        train_teacher(colored(), CLASSES, Recipe(), tmp_path / "a.safetensors")
+        train_teacher(colored(), CLASSES, Recipe(batch_size=128), tmp_path / "a.safetensors")
     with pytest.raises(TeacherError, match=r"not 'a\.bin'"):
         train_teacher(colored(), CLASSES, TINY, tmp_path / "a.bin")
