@@ -16,9 +16,9 @@ class Recipe:
     """Training of :func:`clipfed_bench.teacher.train.train_teacher`. All defaults are [ours]."""
 
     epochs: int | None = None
-    """Passes over the training share of the server data, >= 1; none: 8, and more for less than 4,000 images [ours]."""
-    batch_size: int = 128
-    """Images of a batch, >= 2 [ours]."""
+    """Passes over the training share of the server data, >= 1; none: 8 to 100, some 32,000 images in all [ours]."""
+    batch_size: int | None = None
+    """Images of a batch, >= 2; none: 128, or an eighth of the images where that is less [ours]."""
     lr: float = 2e-3
     """Peak learning rate of AdamW, one-cycle (20 % warm-up, cosine down to 0) [ours]."""
     weight_decay: float = 0.05
