@@ -24,6 +24,7 @@ def grid(
     device: options.DeviceOption = "auto",
     data_dir: options.DataDirOption = None,
     cache_dir: options.CacheDirOption = None,
+    warmups: options.WarmupsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cells and how long they may take.")] = False,
     skip_failed: Annotated[bool, typer.Option("--skip-failed", help="Leave cells that failed before alone.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, just the table.")] = False,
@@ -40,7 +41,7 @@ def grid(
     from clipfed_bench.grid import make_grid
 
     asked = make_grid(options.choose_axes(cell, preset, config, seeds))
-    places = Places(out or RUNS / asked.name, device, workers, data_dir, cache_dir)
+    places = Places(out or RUNS / asked.name, device, workers, data_dir, cache_dir, warmups)
     session = Session(asked.cells, places, skip_failed)
     if dry_run:
         show_plan(session)

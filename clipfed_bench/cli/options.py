@@ -33,6 +33,11 @@ CacheDirOption = Annotated[
     typer.Option("--cache-dir", help="Folder of teachers; else CLIPFED_BENCH_CACHE, else your cache."),
 ]
 
+WarmupsOption = Annotated[
+    Path | None,
+    typer.Option("--warmups", help="Folder of warm-up checkpoints, for runs that share them; else in the run folder."),
+]
+
 
 def cell_options(panel: str = PANEL) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator: replaces the ``**cell`` of a command by an option for each field of a cell, all of them text."""

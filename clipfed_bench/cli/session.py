@@ -37,9 +37,15 @@ class Places:
     workers: int | None = None
     data_dir: Path | None = None
     cache_dir: Path | None = None
+    warmups: Path | None = None
 
     def __post_init__(self) -> None:
-        for option, path in (("out", self.folder), ("data-dir", self.data_dir), ("cache-dir", self.cache_dir)):
+        for option, path in (
+            ("out", self.folder),
+            ("data-dir", self.data_dir),
+            ("cache-dir", self.cache_dir),
+            ("warmups", self.warmups),
+        ):
             if path is not None and path.exists() and not path.is_dir():
                 raise UserError(f"--{option}: {path} is a file; name a folder.")
         if self.data_dir is not None and not self.data_dir.exists():
@@ -114,7 +120,12 @@ class Session:
         # Longest first, so that no worker is left with a long cell at the end; equal ones stay in order.
         jobs = sorted(self.jobs, key=lambda job: (STAGES.index(job.stage), -weights[job.id]))
         settings = Settings(
-            Environment(self.device, self.places.data_dir, self.places.cache_dir, self.places.folder / "warmups"),
+            Environment(
+                self.device,
+                self.places.data_dir,
+                self.places.cache_dir,
+                self.places.warmups or self.places.folder / "warmups",
+            ),
             self.places.folder / "logs",
         )
         done = sum(status == "done" for status in self.statuses.values())
