@@ -1,0 +1,120 @@
+"""Components are found and described without being imported, and broken ones are explained."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from clipfed_bench import registry
+from clipfed_bench.api import AttackContext, ServerContext
+from clipfed_bench.errors import UserError
+
+GOOD = '''"""Nothing: an attack that does nothing.
+
+More about it.
+"""
+raise_if_imported = 1 / {divisor}
+from dataclasses import dataclass
+from clipfed_bench.api import Attack
+
+@dataclass(frozen=True)
+class Config:
+    size: int = 3
+    """How large
+    it is [ours]."""
+    mode: str | None = None
+
+class Nothing(Attack):
+    config: Config
+    def trigger(self, images):
+        return images
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Installs modules as somebody's attack package; returns a function that takes them."""
+    monkeypatch.syspath_prepend(tmp_path)
+    own = registry.entry_points(group="clipfed_bench.attacks")
+
+    def install(**modules: str) -> None:
+        package = tmp_path / "strangers"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        for name, source in modules.items():
+            (package / f"{name}.py").write_text(source)
+        theirs = EntryPoint("strangers", "strangers", "clipfed_bench.attacks")
+        monkeypatch.setattr(registry, "entry_points", lambda group: [*own, theirs])
+        registry._components.cache_clear()
+
+    yield install
+    registry._components.cache_clear()
+    for name in [m for m in sys.modules if m.startswith("strangers")]:
+        del sys.modules[name]
+
+
+CONTEXT = AttackContext(0, 10, (3, 32, 32))
+
+
+def test_described_without_import(plugin) -> None:  # type: ignore[no-untyped-def]
+    plugin(does_nothing=GOOD.format(divisor=0), _private="broken (")
+    found = registry.attacks()["does-nothing"]
+    assert found.summary == "Nothing: an attack that does nothing."
+    size, mode = found.options
+    assert (size.name, size.annotation, size.default, size.doc) == ("size", "int", 3, "How large it is [ours].")
+    assert (size.origin, mode.origin) == ("ours", "unmarked")
+    assert found.label({"size": 4, "mode": None}) == "does-nothing[size=4]"
+    with pytest.raises(ZeroDivisionError):
+        registry.create_attack("does-nothing", {}, CONTEXT)
+
+
+def test_made_with_checked_options(plugin) -> None:  # type: ignore[no-untyped-def]
+    plugin(does_nothing=GOOD.format(divisor=1))
+    attack = registry.create_attack("does-nothing", {"size": "7", "mode": "x"}, CONTEXT)
+    assert (attack.config.size, attack.config.mode) == (7, "x")
+    with pytest.raises(UserError, match=r"does-nothing\[size\]: 'x' is not a whole number"):
+        registry.create_attack("does-nothing", {"size": "x"}, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ({"bad": "def ("}, "is not valid Python"),
+        ({"badnets": GOOD.format(divisor=1)}, "two attacks are called 'badnets'"),
+        ({"x": '"""X."""\nclass Config:\n    a: int = len("abc")\n'}, "the default of a must be a literal"),
+    ],
+)
+def test_broken_plugins_are_explained(plugin, modules: dict[str, str], message: str) -> None:  # type: ignore[no-untyped-def]
+    plugin(**modules)
+    with pytest.raises(UserError, match=message):
+        registry.attacks()
+
+
+def test_one_class_a_module(plugin) -> None:  # type: ignore[no-untyped-def]
+    twice = GOOD.format(divisor=1) + "\nclass Other(Nothing):\n    pass\n"
+    plugin(both=twice, neither='"""Empty."""\nclass Config:\n    pass\n')
+    with pytest.raises(UserError, match="must define exactly one Attack; it has 2"):
+        registry.create_attack("both", {}, CONTEXT)
+    with pytest.raises(UserError, match="must define exactly one Attack; it has 0"):
+        registry.create_attack("neither", {}, CONTEXT)
+
+
+def test_needs_are_read_from_the_class() -> None:
+    found = registry.defenses()
+    assert found["clip-fed"].needs_teacher
+    assert found["clip-fed"].needs_server_data
+    assert not found["krum"].needs_teacher
+    assert {name for name, c in found.items() if any(o.origin == "unmarked" for o in c.options)} == set()
+    assert {name for name, c in registry.attacks().items() if any(o.origin == "unmarked" for o in c.options)} == set()
+
+
+def test_impossible_option_values_are_user_errors() -> None:
+    server = ServerContext(10, (), (0, 0, 0), (1, 1, 1))
+    for name, options in (("clip-fed", {"tau": 0.0}), ("clip-fed", {"components": 0}), ("flame", {"noise": -1.0})):
+        with pytest.raises(UserError, match=next(iter(options))):
+            registry.create_defense(name, options, server)
+    with pytest.raises(UserError, match="leaves the image"):
+        registry.create_attack("badnets", {"size": 6}, CONTEXT)
