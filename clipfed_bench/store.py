@@ -11,15 +11,14 @@ import json
 import math
 import os
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from clipfed_bench.errors import UserError
+from clipfed_bench.files import write_atomically
 from clipfed_bench.spec import CellSpec
 from clipfed_bench.values import convert
 
@@ -173,23 +172,6 @@ class RunStore:
             if not (types.is_integer(column.type) or types.is_floating(column.type) or types.is_null(column.type)):
                 raise ValueError(f"the history's column {column.name} does not hold numbers")
         return table
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` so that ``path`` holds either what it held before or all of it. Raises UserError."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _parquet(history: list[dict[str, float | int]]) -> bytes:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
+import io
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clipfed_bench.data.paths import cache_root
+from clipfed_bench.errors import UserError
+from clipfed_bench.files import write_atomically
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -45,18 +46,8 @@ def cached(key: str, build: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arr
     with contextlib.suppress(OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile), np.load(path) as stored:
         return {name: stored[name] for name in stored.files}
     arrays = dict(build())
-    with contextlib.suppress(OSError):
-        _write(path, arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    with contextlib.suppress(UserError):
+        write_atomically(path, buffer.getvalue())
     return arrays
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

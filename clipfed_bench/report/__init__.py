@@ -55,7 +55,7 @@ def write_tables(
     formats: Sequence[str] = tuple(SUFFIXES),
 ) -> list[Path]:
     """Write ``table.tex``, ``table.md`` and ``table.csv`` into ``folder``; their paths. Errors as for ``render``."""
-    from clipfed_bench.store import write_atomically
+    from clipfed_bench.files import write_atomically
 
     texts = {format: render(format, results, rows, cols, metrics, decimals) for format in formats}
     paths = []

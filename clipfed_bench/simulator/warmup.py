@@ -6,14 +6,14 @@ Rounds of the warm-up are numbered up to 0, so that round 1 is the first of the 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clipfed_bench.api import RoundContext, ServerContext
+from clipfed_bench.files import write_atomically
 from clipfed_bench.records import Environment, Progress, Report
 from clipfed_bench.registry import create_defense
 from clipfed_bench.simulator.params import FlatModel
@@ -45,8 +45,5 @@ def compute(spec: CellSpec, env: Environment, federation: Federation, flat: Flat
         report(Progress("warmup", done, spec.warmup_rounds))
     if not bool(torch.isfinite(params).all()):
         raise FloatingPointError(f"the warm-up diverged at lr {spec.lr}; use a smaller one")
-    target = checkpoint(spec, env)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    save_file({"params": params, "buffers": buffers}, temporary, metadata={"spec": json.dumps(spec.warmup)})
-    os.replace(temporary, target)
+    content = save({"params": params, "buffers": buffers}, metadata={"spec": json.dumps(spec.warmup)})
+    write_atomically(checkpoint(spec, env), content)

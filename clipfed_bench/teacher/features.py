@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +11,9 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
+
+from clipfed_bench.errors import UserError
+from clipfed_bench.files import write_atomically
 
 
 def digest(*parts: str | bytes | Tensor) -> str:
@@ -32,18 +34,6 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``path`` so that no reader ever sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}.tmp")  # not mkstemp: others may read the cache
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager
@@ -77,7 +67,7 @@ class TensorCache:
             if (stored := _read(path)) is not None:
                 return stored
             built = {name: value.detach().cpu().contiguous() for name, value in build().items()}
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(UserError):  # a cache that cannot be written costs time, never a run
                 write_atomically(path, save(built))
             return built
 

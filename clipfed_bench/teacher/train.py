@@ -27,9 +27,10 @@ from torch.nn import functional as F
 
 from clipfed_bench.data.types import Images, ServerData
 from clipfed_bench.errors import TeacherError
+from clipfed_bench.files import write_atomically
 from clipfed_bench.rng import generator, stream_seed
 from clipfed_bench.teacher.augment import augment
-from clipfed_bench.teacher.features import digest, write_atomically
+from clipfed_bench.teacher.features import digest
 from clipfed_bench.teacher.preprocess import Preprocess, unit_range
 from clipfed_bench.teacher.prompts import TEMPLATES, prompts
 from clipfed_bench.teacher.recipe import Recipe
