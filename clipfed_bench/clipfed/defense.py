@@ -59,6 +59,9 @@ class Config:
     """Learning rate of the server's SGD [ours]."""
     momentum: float = 0.9
     """Momentum of the server's SGD [ours]."""
+    clip: float = 10.0
+    """Bound on the norm of the server's gradients, 0: none. Usual norms are 3 to 10; without a bound rectification
+    diverges now and then, since the cosine of a short feature vector has a steep gradient [ours]."""
 
 
 class CLIPFed(Defense):
@@ -68,7 +71,15 @@ class CLIPFed(Defense):
 
     def __init__(self, config: Config, server: ServerContext) -> None:
         super().__init__(config, server)
-        for name, low in (("components", 1), ("bands", 1), ("batch_size", 1), ("noise", 0), ("beta", 0), ("lr", 0)):
+        for name, low in (
+            ("components", 1),
+            ("bands", 1),
+            ("batch_size", 1),
+            ("noise", 0),
+            ("beta", 0),
+            ("lr", 0),
+            ("clip", 0),
+        ):
             if getattr(config, name) < low:
                 raise UserError(f"clip-fed[{name}]: {getattr(config, name)} is too small; it must be at least {low}.")
         for name in ("tau", "kd_temperature"):
@@ -97,11 +108,11 @@ class CLIPFed(Defense):
         assert isinstance(model, Classifier)
         data = self._server_set()
         if config.rectify:
-            schedule = Schedule(config.rectify_epochs, config.batch_size, config.lr, config.momentum)
+            schedule = Schedule(config.rectify_epochs, config.batch_size, config.lr, config.momentum, config.clip)
             projection = self._project(model.classifier.in_features, data.text_prototypes.shape[1])
             rectify(model, projection, data, config.tau, schedule, context.generator("clip-fed-rectify"))
         if config.transfer:
-            schedule = Schedule(config.transfer_epochs, config.batch_size, config.lr, config.momentum)
+            schedule = Schedule(config.transfer_epochs, config.batch_size, config.lr, config.momentum, config.clip)
             stream = context.generator("clip-fed-transfer")
             transfer(model, data, config.beta, config.kd_temperature, schedule, stream)
 

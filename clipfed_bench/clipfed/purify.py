@@ -25,6 +25,8 @@ class Schedule:
     batch_size: int
     lr: float
     momentum: float
+    clip: float
+    """Bound on the norm of a step's gradient; 0: none."""
 
 
 def rectify(
@@ -78,7 +80,8 @@ def _train(
     stream: torch.Generator,
 ) -> None:
     model.train()
-    optimizer = torch.optim.SGD(params, lr=schedule.lr, momentum=schedule.momentum)
+    trained = list(params)
+    optimizer = torch.optim.SGD(trained, lr=schedule.lr, momentum=schedule.momentum)
     device = next(model.parameters()).device
     for _ in range(schedule.epochs):
         for index in torch.split(torch.randperm(count, generator=stream), schedule.batch_size):
@@ -86,6 +89,8 @@ def _train(
             model.zero_grad(set_to_none=False)
             optimizer.zero_grad(set_to_none=False)
             loss(index.to(device)).backward()  # type: ignore[no-untyped-call]
+            if schedule.clip:
+                torch.nn.utils.clip_grad_norm_(trained, schedule.clip)
             optimizer.step()
     model.zero_grad(set_to_none=False)
 

@@ -112,7 +112,7 @@ def test_rectification_trains_the_extractor_alone(task: tuple[FlatModel, ServerS
     flat, data = task
     projection = torch.nn.Linear(128, 16, bias=False)
     before, projected = flat.params.clone(), projection.weight.detach().clone()
-    rectify(flat.model, projection, data, 0.1, Schedule(1, 16, 0.01, 0.9), _stream())
+    rectify(flat.model, projection, data, 0.1, Schedule(1, 16, 0.01, 0.9, 0.0), _stream())
     changed = {name: not torch.equal(flat.params[s], before[s]) for name, s in flat.layers.items()}
     assert not changed["classifier.weight"]
     assert not changed["classifier.bias"]
@@ -132,14 +132,23 @@ def test_rectification_pulls_features_to_their_prototypes(task: tuple[FlatModel,
             return float((own - (vector @ data.image_prototypes.T).mean(dim=1)).mean())
 
     before = closeness()
-    rectify(flat.model, projection, data, 0.1, Schedule(10, 16, 0.01, 0.9), _stream())
+    rectify(flat.model, projection, data, 0.1, Schedule(10, 16, 0.01, 0.9, 0.0), _stream())
     assert closeness() > before + 0.2
 
 
 def test_transfer_learns_what_the_teacher_says(task: tuple[FlatModel, ServerSet]) -> None:
     flat, data = task
     shifted = replace(data, teacher_logits=data.teacher_logits.roll(1, 1))  # a teacher that contradicts the labels
-    transfer(flat.model, shifted, 5.0, 1.0, Schedule(40, 16, 0.004, 0.9), _stream())
+    transfer(flat.model, shifted, 5.0, 1.0, Schedule(40, 16, 0.004, 0.9, 0.0), _stream())
     with torch.no_grad():
         taken = flat.model(data.images).argmax(dim=1)
     assert (taken == (data.labels + 1) % 10).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_clipping_bounds_a_step(task: tuple[FlatModel, ServerSet], clip: float) -> None:
+    flat, data = task
+    before = flat.params.clone()
+    transfer(flat.model, data, 1.0, 1.0, Schedule(1, 60, 0.5, 0.0, clip), _stream())  # one batch, one step
+    step = float((flat.params - before).norm()) / 0.5
+    assert step == pytest.approx(clip, rel=1e-3) if clip else step > 0.1
