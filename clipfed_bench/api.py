@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from clipfed_bench.rng import generator
 
 if TYPE_CHECKING:
-    from clipfed_bench.data.types import ServerData
+    from clipfed_bench.data.types import Images, ServerData
     from clipfed_bench.teacher.teacher import Teacher
 
 
@@ -143,6 +143,29 @@ class Aggregate:
     """Figures worth a column in the history, e.g. the clipping bound."""
 
 
+class ServerModel(ABC):
+    """A model of the server's own, of the architecture that is trained. What is done with it touches no other model."""
+
+    layers: Mapping[str, slice]
+    """Parameter name -> its slice of the flat vector. The last layer is ``classifier.weight`` and ``.bias``."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Parameter name -> the shape of its slice in memory: (O, H, W, I) for convolutions, (O, I) for linear layers."""
+    image_shape: tuple[int, int, int]
+    """(C, H, W)."""
+
+    @abstractmethod
+    def train(self, data: Images, params: Tensor, buffers: Tensor, context: RoundContext) -> tuple[Tensor, Tensor]:
+        """Train on ``data`` (on the server's device) from ``params`` (P,) and ``buffers`` (Q,), as a client does.
+
+        Same epochs, batches and optimizer as the clients, and a random stream of the server's. Returns (P,) trained
+        minus given parameters, and (Q,) running statistics; the arguments stay as they are.
+        """
+
+    @abstractmethod
+    def predict(self, params: Tensor, buffers: Tensor, pixels: Tensor) -> Tensor:
+        """(B, classes) logits of ``pixels`` (B, C, H, W) float32 in [0, 1], in evaluation mode, without gradients."""
+
+
 @dataclass(frozen=True)
 class ServerContext:
     """What a server legitimately has before round 1: the task and data and a teacher of its own; no test data."""
@@ -160,6 +183,8 @@ class ServerContext:
     """Loads the server data set; None unless the defense declares ``needs_server_data``."""
     teacher: Callable[[], Teacher] | None = None
     """Loads the teacher; None unless the defense declares ``needs_teacher``."""
+    model: Callable[[], ServerModel] | None = None
+    """Makes the server's own model, once; None only where there is no cell, as in tests."""
 
 
 @dataclass(frozen=True)

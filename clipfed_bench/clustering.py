@@ -37,7 +37,19 @@ def majority_cluster(distances: Tensor) -> Tensor:
     return (kept if kept.any() else torch.ones_like(kept)).to(distances.device)
 
 
-def _labels(distances: NDArray[np.float64], min_cluster_size: int) -> NDArray[np.intp]:
+def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
+    """Every cluster, of ``min_cluster_size`` >= 2 clients or more: (K,) int64 labels on the CPU, -1 for noise.
+
+    ``distances`` as for :func:`majority_cluster`. Unlike there, all clients are never one cluster (they are all noise
+    then), and where distances tie the result depends on the order of clients: hand them over in an order of their own.
+    """
+    if len(distances) < max(3, min_cluster_size):
+        return torch.full((len(distances),), -1)
+    matrix = round_significant(distances.detach().cpu().double()).numpy()
+    return torch.from_numpy(_labels(matrix, min_cluster_size, single=False).astype(np.int64))
+
+
+def _labels(distances: NDArray[np.float64], min_cluster_size: int, single: bool = True) -> NDArray[np.intp]:
     """HDBSCAN's label of each client, -1 for noise; by the hdbscan package, or scikit-learn where it is absent."""
     if importlib.util.find_spec("hdbscan"):
         from hdbscan import HDBSCAN
@@ -48,5 +60,5 @@ def _labels(distances: NDArray[np.float64], min_cluster_size: int) -> NDArray[np
 
         # scikit-learn counts the point itself among its samples, and overwrites the matrix unless told to copy.
         options = {"min_samples": 2, "copy": True}
-    model = HDBSCAN(min_cluster_size=min_cluster_size, allow_single_cluster=True, metric="precomputed", **options)
+    model = HDBSCAN(min_cluster_size=min_cluster_size, allow_single_cluster=single, metric="precomputed", **options)
     return np.asarray(model.fit(distances).labels_)

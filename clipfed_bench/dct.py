@@ -41,6 +41,19 @@ def idct2(x: Tensor) -> Tensor:
     return rows.T @ x @ cols
 
 
+def dct1(x: Tensor) -> Tensor:
+    """DCT-II over the last dimension of a floating ``x`` (..., N) by FFT, for N whose matrix would be too large."""
+    size = x.shape[-1]
+    # Makhoul, "A Fast Cosine Transform in One and Two Dimensions", IEEE TASSP 1980: one FFT of length N.
+    spectrum = torch.fft.fft(torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1))
+    angle = torch.arange(size, dtype=torch.float64) * (math.pi / (2 * size))
+    scale = torch.full_like(angle, math.sqrt(2 / size))
+    scale[0] = math.sqrt(1 / size)
+    cos, sin = ((scale * part).to(x.device, x.dtype) for part in (angle.cos(), angle.sin()))
+    result: Tensor = spectrum.real * cos + spectrum.imag * sin
+    return result
+
+
 def _sides(x: Tensor) -> tuple[Tensor, Tensor]:
     height, width = x.shape[-2:]
     return dct_matrix(height, x.device, x.dtype), dct_matrix(width, x.device, x.dtype)

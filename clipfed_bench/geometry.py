@@ -52,6 +52,17 @@ def pairwise_cosine_distances(matrix: Tensor) -> Tensor:
     return torch.where(distances > _RESOLUTION, distances, 0.0).fill_diagonal_(0)
 
 
+def cosines(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Cosine between each row of a (K, P) matrix and a (P,) vector: (K,) float64 in [-1, 1]; 0 where one is zero."""
+    dots = torch.zeros(len(matrix), dtype=torch.float64, device=matrix.device)
+    start = 0
+    for block in _blocks(matrix):
+        dots += block.double() @ vector[start : start + block.shape[1]].double()
+        start += block.shape[1]
+    product = row_norms(matrix) * row_norms(vector[None])
+    return torch.where(product > 0, dots / product, 0.0).clamp(-1, 1)
+
+
 def trimmed_mean(matrix: Tensor, trim: int) -> Tensor:
     """Mean over the first axis of (K, ...) without the ``trim`` smallest and largest of each column, 0 <= 2 trim < K.
 

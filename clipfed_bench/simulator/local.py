@@ -48,9 +48,11 @@ class Normalizer:
         return ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
-def batches(num_samples: int, hyper: Hyper, seed: int, round_: int, client: int) -> Iterator[Tensor]:
+def batches(
+    num_samples: int, hyper: Hyper, seed: int, round_: int, client: int, purpose: str = "batches"
+) -> Iterator[Tensor]:
     """Index batches (int64) of all epochs; a client's draw depends on nothing but (seed, round, client)."""
-    stream = generator(seed, "batches", round_, client)
+    stream = generator(seed, purpose, round_, client)
     for _ in range(hyper.epochs):
         yield from torch.split(torch.randperm(num_samples, generator=stream), hyper.batch_size)
 

@@ -26,6 +26,7 @@ class FlatModel:
         self._params = dict(model.named_parameters())
         self._buffers = {n: b for n, b in model.named_buffers() if b.is_floating_point()}
         self.layers = _slices(self._params)
+        self.shapes = {name: _layout(p.shape) for name, p in self._params.items()}
         self._buffer_slices = _slices(self._buffers)
         device = next(iter(self._params.values())).device
         self.num_params = sum(p.numel() for p in self._params.values())
@@ -60,10 +61,16 @@ def _slices(tensors: dict[str, Tensor] | dict[str, nn.Parameter]) -> dict[str, s
     return places
 
 
+def _layout(shape: torch.Size) -> tuple[int, ...]:
+    """The shape that a parameter of ``shape`` has in the flat vector."""
+    if len(shape) != 4:
+        return tuple(shape)
+    outputs, inputs, height, width = shape
+    return outputs, height, width, inputs
+
+
 def _view(flat: Tensor, place: slice, shape: torch.Size) -> Tensor:
     part = flat[place]
-    if len(shape) != 4:
-        return part.view(shape)
-    outputs, inputs, height, width = shape
     assert part.numel() == math.prod(shape)
-    return part.view(outputs, height, width, inputs).permute(0, 3, 1, 2)
+    view = part.view(_layout(shape))
+    return view.permute(0, 3, 1, 2) if len(shape) == 4 else view

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from clipfed_bench.registry import find
 from clipfed_bench.simulator.evaluate import normalized
 from clipfed_bench.simulator.local import Hyper, Normalizer
 from clipfed_bench.simulator.round import Federation, malicious_clients
+from clipfed_bench.simulator.server import CellServerModel
 from clipfed_bench.spec import CellSpec
 
 if TYPE_CHECKING:
@@ -70,8 +71,12 @@ def federation(spec: CellSpec, data: Dataset) -> Federation:
         [data.train.take(part.to(device)) for part in parts],
         malicious_clients(spec),
         Normalizer(data.mean, data.std, device),
-        Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, spec.weight_decay),
+        _hyper(spec),
     )
+
+
+def _hyper(spec: CellSpec) -> Hyper:
+    return Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, spec.weight_decay)
 
 
 @lru_cache(maxsize=2)
@@ -124,4 +129,5 @@ def server_context(spec: CellSpec, env: Environment, data: Dataset) -> ServerCon
         device=torch.device(env.device),
         server_data=(lambda: server_data(spec, env, spec.server_per_class)) if component.needs_server_data else None,
         teacher=(lambda: teacher(spec, env)) if component.needs_teacher else None,
+        model=cache(lambda: CellServerModel(spec.model, spec.seed, data, _hyper(spec))),
     )

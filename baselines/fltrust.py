@@ -1,0 +1,85 @@
+"""FLTrust: trust each update by its cosine with an update that the server trains itself.
+
+Cao et al., "FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping", NDSS 2021, Algorithm 2: the server
+trains the global model on a small clean root data set, which gives g0; the trust score of g_i is ReLU(cos(g_i, g0))
+(Eq. 2); g_i is rescaled to the norm of g0 (Eq. 3); the aggregate is the trust-weighted mean (Eq. 4), added with the
+global learning rate 1 (Eq. 5).
+
+Root data are images of the server data set, never test data, fixed for a cell. The server trains with the clients'
+epochs, batch size and optimizer. Deviations: where no client is trusted the global model stays as it is (Eq. 4 is
+0/0). BatchNorm running statistics are the trust-weighted mean of the clients', unscaled. The paper's root data are
+drawn from the clients' distribution; ours are as good as the server data set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext, ServerModel
+from clipfed_bench.data.types import Images
+from clipfed_bench.errors import UserError
+from clipfed_bench.geometry import cosines, row_norms
+from clipfed_bench.rng import generator
+
+
+@dataclass(frozen=True)
+class Config:
+    root_samples: int = 100
+    """Root images, in equal parts from all classes as far as there are any; at least 1 [paper: FLTrust]."""
+
+
+class FLTrust(Defense):
+    config: Config
+    needs_server_data = True
+
+    def __init__(self, config: Config, server: ServerContext) -> None:
+        super().__init__(config, server)
+        if config.root_samples < 1:
+            raise UserError(f"fltrust: root_samples {config.root_samples} is too small; it must be at least 1.")
+
+    @cached_property
+    def root(self) -> Images:
+        """The root data set, on the server's device."""
+        assert self.server.server_data is not None
+        data, device = self.server.server_data().data, self.server.device
+        chosen = data.take(balanced_choice(data.labels, self.config.root_samples, self.server.seed))
+        return Images(chosen.images.to(device), chosen.labels.to(device))
+
+    @cached_property
+    def model(self) -> ServerModel:
+        assert self.server.model is not None
+        return self.server.model()
+
+    def prepare(self) -> None:
+        _ = self.root
+
+    def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
+        reference, _ = self.model.train(self.root, updates.global_params, updates.global_buffers, context)
+        trust = cosines(updates.deltas, reference).clamp(min=0)
+        kept, total = trust > 0, trust.sum()
+        info = {"fltrust_trust": float(trust.mean()), "fltrust_root": float(len(self.root))}
+        if not kept.any():
+            return Aggregate(torch.zeros_like(updates.global_params), updates.global_buffers.clone(), kept, info)
+        share = trust / total
+        norms = row_norms(updates.deltas)
+        scale = torch.where(kept, row_norms(reference[None]) / norms, 0.0)  # a zero update has no trust
+        return Aggregate((share * scale).float() @ updates.deltas, share.float() @ updates.buffers, kept, info)
+
+
+def balanced_choice(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Indices (int64) of ``count`` images, or all there are: classes take turns, each in an order drawn from ``seed``.
+
+    So class sizes differ by one at most, unless a class runs out of images.
+    """
+    order = torch.randperm(len(labels), generator=generator(seed, "fltrust-root"))
+    shuffled = labels.cpu()[order]
+    turn = torch.empty_like(order)
+    for label in set(shuffled.tolist()):
+        own = shuffled == label
+        turn[own] = torch.arange(int(own.sum()))
+    taken = torch.argsort(turn, stable=True)[:count]  # of the last turn, whoever comes first in the draw
+    return order[taken].to(labels.device)

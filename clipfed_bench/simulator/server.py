@@ -1,0 +1,37 @@
+"""The server's own model: what a defense trains or evaluates on the server, apart from the cell's model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clipfed_bench.api import RoundContext, ServerModel
+from clipfed_bench.data.types import Dataset, Images, image_shape
+from clipfed_bench.models import build_model
+from clipfed_bench.simulator.local import Hyper, Normalizer, batches, train_client
+from clipfed_bench.simulator.params import FlatModel
+
+
+class CellServerModel(ServerModel):
+    """A second model like the cell's, on the device of the data, trained with the clients' ``hyper``."""
+
+    def __init__(self, model: str, seed: int, data: Dataset, hyper: Hyper) -> None:
+        device = data.train.labels.device
+        self._flat = FlatModel(build_model(model, len(data.classes), seed).to(device))
+        self._hyper = hyper
+        self._normalize = Normalizer(data.mean, data.std, device)
+        self.layers, self.shapes = self._flat.layers, self._flat.shapes
+        self.image_shape = image_shape(data.train.images)
+
+    def train(self, data: Images, params: Tensor, buffers: Tensor, context: RoundContext) -> tuple[Tensor, Tensor]:
+        self._flat.bind(params.clone(), buffers.clone())
+        order = batches(len(data), self._hyper, context.seed, context.round, 0, purpose="server")
+        train_client(self._flat, data, order, self._normalize, self._hyper, None)
+        return self._flat.params - params, self._flat.buffers
+
+    @torch.no_grad()
+    def predict(self, params: Tensor, buffers: Tensor, pixels: Tensor) -> Tensor:
+        self._flat.bind(params, buffers)
+        model = self._flat.model.eval()
+        size = 2000 if pixels.is_cuda else 128
+        return torch.cat([model(self._normalize(part)) for part in torch.split(pixels, size)])

@@ -1,0 +1,354 @@
+"""FoolsGold, FedCPA, RLR and FreqFed against slow float64 references written from their sources, and their effect."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.fft
+import scipy.stats
+import torch
+
+from baselines import fedcpa, flame, foolsgold, freqfed, rlr
+from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext, ServerModel
+from clipfed_bench.dct import dct1
+from clipfed_bench.errors import UserError
+
+CLASSES, FEATURES = 10, 30
+SHAPES = {"conv.weight": (12, 3, 3, 5), "norm.weight": (12,), "classifier.weight": (CLASSES, FEATURES)}
+SHAPES |= {"classifier.bias": (CLASSES,)}
+SIZE = sum(math.prod(shape) for shape in SHAPES.values())
+
+
+class Layout(ServerModel):
+    """Nothing but a layout."""
+
+    def __init__(self):
+        stops = np.cumsum([math.prod(shape) for shape in SHAPES.values()]).tolist()
+        self.layers = {name: slice(a, b) for name, a, b in zip(SHAPES, [0, *stops], stops, strict=False)}
+        self.shapes, self.image_shape = SHAPES, (3, 2, 2)
+
+    def train(self, data, params, buffers, context):
+        raise NotImplementedError
+
+    def predict(self, params, buffers, pixels):
+        raise NotImplementedError
+
+
+LAYERS = Layout().layers
+SERVER = ServerContext(CLASSES, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3, model=Layout)
+ROUND = RoundContext(round=1, seed=0)
+
+
+def updates_of(deltas, clients=None, params=None, samples=None):
+    deltas = torch.as_tensor(np.asarray(deltas), dtype=torch.float32)
+    count, size = deltas.shape
+    return ClientUpdates(
+        deltas,
+        torch.arange(count * 2.0).reshape(count, 2),
+        torch.as_tensor([100.0] * count if samples is None else samples, dtype=torch.float64),
+        tuple(range(count) if clients is None else clients),
+        torch.zeros(size) if params is None else torch.as_tensor(params, dtype=torch.float32),
+        torch.zeros(2),
+    )
+
+
+def numpy(tensor):
+    return tensor.double().numpy()
+
+
+def random_deltas(seed, count=8, shared=1.0):
+    draw = np.random.default_rng(seed)
+    return shared * draw.normal(size=SIZE) + draw.normal(size=(count, SIZE)) * draw.uniform(0.5, 2, (count, 1))
+
+
+def check_weighted(result, updates, weights):
+    """The weighted mean of updates and buffers, with weights that were computed elsewhere."""
+    share = np.asarray(weights) / np.sum(weights)
+    np.testing.assert_allclose(numpy(result.delta), share @ numpy(updates.deltas), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(numpy(result.buffers), share @ numpy(updates.buffers), rtol=1e-5)
+    assert result.kept.tolist() == [w > 0 for w in weights]
+
+
+# --- FoolsGold -------------------------------------------------------------------------------------------------------
+
+
+def foolsgold_reference(histories, kappa=1.0, pardon=True):
+    """Algorithm 1 of Fung et al., entry by entry, with the authors' reading of it (similarities from 0, 0.99 for 1)."""
+    count = len(histories)
+    cs = [[0.0] * count for _ in range(count)]
+    for i, a in enumerate(histories):
+        for j, b in enumerate(histories):
+            if i != j:
+                cs[i][j] = (a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum())
+    v = [max(row) for row in cs]
+    for i in range(count):
+        for j in range(count):
+            if pardon and i != j and v[j] > v[i]:
+                cs[i][j] *= v[i] / v[j]
+    alpha = [min(max(1 - max(row), 0.0), 1.0) for row in cs]
+    alpha = [a / max(alpha) for a in alpha]
+    alpha = [0.99 if a == 1 else a for a in alpha]
+    logits = [kappa * (math.log(a / (1 - a)) + 0.5) if a > 0 else -math.inf for a in alpha]
+    return [min(max(w, 0.0), 1.0) for w in logits]
+
+
+@pytest.mark.parametrize("features", ["classifier", "all"])
+@pytest.mark.parametrize("kappa", [1.0, 0.5])
+def test_foolsgold_equals_algorithm_1_over_rounds_of_changing_clients(features, kappa):
+    defense = foolsgold.FoolsGold(foolsgold.Config(features, kappa), SERVER)
+    history, partial = {}, 0
+    for number in range(1, 5):
+        draw = np.random.default_rng(number)
+        clients = draw.permutation(10)[:6].tolist()
+        alike = np.array(clients)[:, None] / 5 * np.random.default_rng(99).normal(size=SIZE)  # the higher the id
+        updates = updates_of(draw.normal(size=(6, SIZE)) + alike, clients)
+        result = defense.aggregate(updates, RoundContext(number, 0))
+        place = slice(None)
+        if features == "classifier":
+            place = slice(LAYERS["classifier.weight"].start, LAYERS["classifier.bias"].stop)
+        for client, row in zip(clients, numpy(updates.deltas)[:, place], strict=True):
+            history[client] = history.get(client, 0) + row
+        weights = foolsgold_reference([history[c] for c in clients], kappa)
+        partial += sum(0 < w < 1 for w in weights)
+        check_weighted(result, updates, weights)
+        assert result.info["foolsgold_weight"] == pytest.approx(np.mean(weights), abs=1e-5)
+        if number == 4:  # the history matters
+            assert not np.allclose(weights, foolsgold_reference(numpy(updates.deltas)[:, place], kappa), atol=1e-2)
+    assert partial  # the logit was looked at where it is neither 0 nor 1
+
+
+def test_foolsgold_history_belongs_to_the_instance():
+    first, second = (foolsgold.FoolsGold(foolsgold.Config(), SERVER) for _ in range(2))
+    first.aggregate(updates_of(random_deltas(1)), ROUND)
+    updates = updates_of(random_deltas(2))
+    fresh = foolsgold.FoolsGold(foolsgold.Config(), SERVER).aggregate(updates, ROUND)
+    assert torch.equal(second.aggregate(updates, ROUND).delta, fresh.delta)
+    assert not torch.equal(first.aggregate(updates, ROUND).delta, fresh.delta)
+
+
+def test_foolsgold_removes_sybils_and_pardons_the_honest():
+    draw = np.random.default_rng(0)
+    sybil, honest = draw.normal(size=SIZE), draw.normal(size=(6, SIZE))
+    honest[0] += 1.2 * sybil  # an honest client that looks a little like the sybils
+    deltas = np.concatenate([honest, sybil + 0.05 * draw.normal(size=(3, SIZE))])
+    result = foolsgold.FoolsGold(foolsgold.Config(), SERVER).aggregate(updates_of(deltas), ROUND)
+    assert result.kept.tolist() == [True] * 6 + [False] * 3
+    histories = deltas[:, LAYERS["classifier.weight"].start :]
+    assert foolsgold_reference(histories, pardon=False)[0] == 0
+    assert foolsgold_reference(histories)[0] > 0.2
+
+
+def test_foolsgold_weights_of_clients_that_are_equally_alike():
+    assert foolsgold.foolsgold_weights(torch.ones(4, 4)).tolist() == [1, 1, 1, 1]
+    assert foolsgold.foolsgold_weights(torch.full((3, 3), 0.999999)).tolist() == [1, 1, 1]
+    assert foolsgold.foolsgold_weights(-torch.ones(2, 2)).tolist() == [1, 1]
+
+
+# --- FedCPA ----------------------------------------------------------------------------------------------------------
+
+
+def fedcpa_reference(deltas, params, before, share, with_biases=False):
+    """α of the authors' code, with sets and scipy; ``before`` is the global model one round ago, or None."""
+    weights = [n for n, shape in SHAPES.items() if len(shape) > 1 or with_biases]
+
+    def importance(change, value):
+        return np.concatenate([np.abs(change[LAYERS[n]] * value[LAYERS[n]]) for n in weights])
+
+    def alike(a, b):
+        count, parts = int(len(a) * share), []
+        for sign in (1, -1):
+            one, other = (set(np.argsort(sign * x, kind="stable")[-count:].tolist()) for x in (a, b))
+            both = sorted(one & other)
+            r = scipy.stats.pearsonr(a[both], b[both])[0] if len(both) > 1 else -1
+            parts.append((r + 1) / 2 + len(both) / len(one | other))
+        return sum(parts) / 2
+
+    found = [importance(d, params + d) for d in deltas]
+    scores = [np.mean([1 if i is j else alike(i, j) for j in found]) for i in found]
+    if before is not None:
+        own = importance(params - before, params)
+        scores = [s + alike(i, own) for s, i in zip(scores, found, strict=True)]
+    scaled = (np.array(scores) - min(scores)) / (max(scores) - min(scores))
+    scaled = np.where(scaled == 0, 0.01, np.where(scaled == 1, 0.99, scaled))
+    return np.clip(np.log(scaled / (1 - scaled)) + 0.5, 0, 1)
+
+
+def test_fedcpa_equals_the_published_code_over_rounds():
+    config = fedcpa.Config(share=0.1)
+    defense = fedcpa.FedCPA(config, SERVER)
+    draw = np.random.default_rng(3)
+    params, before, told_apart = draw.normal(size=SIZE).astype(np.float32), None, 0
+    for number in range(1, 5):
+        updates = updates_of(random_deltas(number, 7, shared=1.5), params=params)
+        deltas, now = numpy(updates.deltas), numpy(updates.global_params)
+        result = defense.aggregate(updates, RoundContext(number, 0))
+        alpha = fedcpa_reference(deltas, now, before, config.share)
+        expected = alpha @ deltas / (alpha > 0).sum()
+        np.testing.assert_allclose(numpy(result.delta), expected, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(result.buffers, alpha @ numpy(updates.buffers) / alpha.sum(), rtol=1e-4)
+        assert result.kept.tolist() == (alpha > 0).tolist()
+        mistakes = [fedcpa_reference(deltas, now, before, config.share, with_biases=True)]
+        mistakes += [fedcpa_reference(deltas, now, None, config.share)] if number > 1 else []
+        told_apart += all(np.abs(alpha - wrong).max() > 1e-2 for wrong in mistakes)
+        before = now
+        params += result.delta.numpy()
+    assert told_apart >= 2
+
+
+def test_fedcpa_keeps_a_copy_of_the_global_model():
+    """The simulator moves the global model in place."""
+    draw = np.random.default_rng(0)
+    one, other = (fedcpa.FedCPA(fedcpa.Config(share=0.1), SERVER) for _ in range(2))
+    params = torch.from_numpy(draw.normal(size=SIZE)).float()
+    results = []
+    for defense, copy in ((one, False), (other, True)):
+        held = params.clone()
+        first = updates_of(random_deltas(1), params=held)
+        step = defense.aggregate(first, ROUND).delta
+        held = held + step if copy else held.add_(step)
+        results.append(defense.aggregate(updates_of(random_deltas(2), params=held), RoundContext(2, 0)).delta)
+    assert torch.equal(*results)
+
+
+def test_fedcpa_excludes_clients_whose_critical_parameters_differ():
+    draw = np.random.default_rng(1)
+    params = draw.normal(size=SIZE)
+    scale = np.exp(2 * draw.normal(size=SIZE))  # which parameters a benign client moves
+    benign = scale * (1 + 0.2 * draw.normal(size=(8, SIZE)))
+    poisoned = draw.permutation(scale) * (1 + 0.2 * draw.normal(size=(2, SIZE)))
+    updates = updates_of(0.01 * np.concatenate([benign, poisoned]), params=params)
+    result = fedcpa.FedCPA(fedcpa.Config(share=0.05), SERVER).aggregate(updates, ROUND)
+    assert result.kept.tolist() == [True] * 8 + [False] * 2
+
+
+def test_fedcpa_similarity_by_hand():
+    def pick(*entries):
+        return np.array([i for i, _ in entries]), np.array([v for _, v in entries], dtype=np.float32)
+
+    one = (pick((1, 5.0), (2, 6.0), (3, 7.0)), pick((8, 0.1)))
+    other = (pick((3, 9.0), (2, 8.0), (4, 7.0)), pick((8, 0.2)))
+    # Top: {2, 3} of {1, 2, 3, 4} in the same order, 1 + 1/2. Bottom: one common parameter, r undefined, 0 + 1.
+    assert fedcpa.similarity(one, other) == pytest.approx((1.5 + 1) / 2)
+    assert fedcpa.similarity(one, one) == pytest.approx((2 + 1) / 2)
+
+
+def test_fedcpa_score_weights():
+    assert fedcpa.score_weights(torch.tensor([1.0, 1.0 + 1e-15, 1.0], dtype=torch.float64)).tolist() == [1, 1, 1]
+    weights = fedcpa.score_weights(torch.tensor([0.0, 0.3, 0.5, 0.7, 1.0], dtype=torch.float64)).tolist()
+    assert weights == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+# --- RLR -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 3, 4, 7, 50, None])
+def test_rlr_equals_algorithm_1(threshold):
+    draw = np.random.default_rng(5)
+    deltas = draw.normal(size=(7, 60)) + draw.normal(size=60)
+    deltas[draw.random(deltas.shape) < 0.2] = 0  # which votes for neither
+    updates = updates_of(deltas, samples=draw.integers(1, 500, 7))
+    result = rlr.RLR(rlr.Config(threshold), SERVER).aggregate(updates, ROUND)
+    needed = min(3 if threshold is None else threshold, 7)  # 20 % of 7 clients are 2, and one more
+    sizes, points, reversed_ = updates.num_samples.tolist(), numpy(updates.deltas), 0
+    for j in range(60):
+        votes = sum((x > 0) - (x < 0) for x in points[:, j].tolist())
+        mean = sum(n * x for n, x in zip(sizes, points[:, j], strict=True)) / sum(sizes)
+        reversed_ += abs(votes) < needed
+        assert float(result.delta[j]) == pytest.approx(mean if abs(votes) >= needed else -mean, rel=1e-4, abs=1e-6)
+    assert result.info == {"rlr_threshold": needed, "rlr_reversed": pytest.approx(reversed_ / 60)}
+    np.testing.assert_allclose(
+        result.buffers, np.array(sizes) / sum(sizes) @ numpy(updates.buffers), rtol=1e-6
+    )  # never reversed
+    assert result.kept is None
+
+
+def test_rlr_reverses_what_attackers_alone_want():
+    """Coordinate 0: all agree. Coordinate 1: the honest are split, and two attackers push hard."""
+    deltas = [[1.0, -0.1]] * 4 + [[1.0, 0.1]] * 4 + [[1.0, 9.0]] * 2
+    result = rlr.RLR(rlr.Config(), SERVER).aggregate(updates_of(deltas), ROUND)
+    assert result.delta.tolist() == pytest.approx([1.0, -1.8])
+    alone = rlr.RLR(rlr.Config(), SERVER).aggregate(updates_of(deltas[-1:]), ROUND)
+    assert alone.delta.tolist() == [1, 9]  # unanimous
+
+
+# --- FreqFed ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 27, 1000])
+def test_dct1_is_the_orthonormal_dct(size):
+    x = np.random.default_rng(size).normal(size=(4, 3, size))
+    np.testing.assert_allclose(dct1(torch.from_numpy(x)), scipy.fft.dct(x, norm="ortho"), atol=1e-12)
+    assert dct1(torch.from_numpy(x).float()).dtype == torch.float32
+
+
+def freqfed_reference(delta, low):
+    parts = []
+    for name, shape in SHAPES.items():
+        matrix = delta[LAYERS[name]].reshape(shape[0] if len(shape) > 1 else 1, -1)
+        rows, cols = matrix.shape
+        last = int(low * (cols if rows == 1 else min(rows, cols)))
+        found = scipy.fft.dctn(matrix, norm="ortho")
+        parts += [found[u, v] for u in range(rows) for v in range(cols) if u + v <= last]
+    return np.array(parts)
+
+
+@pytest.mark.parametrize("low", [0.5, 0.2, 1.0, 1000.0])
+def test_freqfed_spectrum_equals_scipy(low):
+    delta = random_deltas(1, 1)[0]
+    expected = freqfed_reference(delta / np.abs(delta).max(), low)
+    found = freqfed.FreqFed(freqfed.Config(low), SERVER)._spectrum(torch.from_numpy(delta).float())
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert (len(found) == SIZE) == (low == 1000)
+
+
+def test_freqfed_with_all_frequencies_selects_as_flame_does():
+    """An orthonormal transform keeps every cosine."""
+    for seed in range(5):
+        updates = updates_of(random_deltas(seed, 9))
+        everything = freqfed.FreqFed(freqfed.Config(low=1000.0), SERVER).aggregate(updates, ROUND)
+        plain = flame.Flame(flame.Config(noise=0.0, clip=False), SERVER).aggregate(updates, ROUND)
+        assert torch.equal(everything.kept, plain.kept)
+        torch.testing.assert_close(everything.delta, plain.delta, rtol=1e-4, atol=1e-5)
+
+
+def smooth(draw):
+    """An update whose every layer has low frequencies only."""
+    parts = []
+    for shape in SHAPES.values():
+        matrix = np.zeros((shape[0] if len(shape) > 1 else 1, math.prod(shape[1:]) if len(shape) > 1 else shape[0]))
+        matrix[:2, :3] = draw.normal(size=matrix[:2, :3].shape)
+        parts.append(scipy.fft.idctn(matrix, norm="ortho").ravel())
+    return np.concatenate(parts)
+
+
+def test_freqfed_excludes_other_low_frequencies_and_ignores_high_ones():
+    draw = np.random.default_rng(2)
+    common = smooth(draw)
+    noise = draw.normal(size=(8, SIZE)) * np.array([0.02] * 7 + [0.0])[:, None]
+    high = np.zeros((CLASSES, FEATURES))
+    high[-1, -1] = 3 * np.linalg.norm(common)
+    benign = common + noise
+    benign[7, LAYERS["classifier.weight"]] += scipy.fft.idctn(high, norm="ortho").ravel()  # the largest part of it
+    deltas = np.concatenate([benign, np.tile(smooth(draw), (2, 1))])
+    config = freqfed.Config()
+    spectra = torch.from_numpy(np.array([freqfed_reference(d, config.low) for d in deltas]))
+    kept = freqfed.FreqFed(config, SERVER).aggregate(updates_of(deltas), ROUND).kept
+    assert not kept[8:].any()
+    assert kept[7]
+    assert torch.cosine_similarity(spectra[7], spectra[0], dim=0) > 0.9
+    assert not freqfed.FreqFed(freqfed.Config(low=1000.0), SERVER).aggregate(updates_of(deltas), ROUND).kept[7]
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: foolsgold.FoolsGold(foolsgold.Config(kappa=0.0), SERVER), "foolsgold: kappa 0.0"),
+        (lambda: fedcpa.FedCPA(fedcpa.Config(share=0.0), SERVER), "fedcpa: share 0.0"),
+        (lambda: fedcpa.FedCPA(fedcpa.Config(share=0.6), SERVER), "fedcpa: share 0.6"),
+        (lambda: rlr.RLR(rlr.Config(threshold=-1), SERVER), "rlr: threshold -1"),
+        (lambda: freqfed.FreqFed(freqfed.Config(low=0.0), SERVER), "freqfed: low 0.0"),
+    ],
+)
+def test_impossible_options_say_what_is_right(make, text):
+    with pytest.raises(UserError, match=text):
+        make()
