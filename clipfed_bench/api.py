@@ -40,8 +40,36 @@ class AttackContext:
 
 
 @dataclass(frozen=True)
+class LocalContext:
+    """A round as the malicious clients see it before they train."""
+
+    round: int
+    global_params: Tensor
+    """(P,) float32, the global model that the round starts from."""
+    previous_update: Tensor | None
+    """(P,) float32, by how much the global model moved in the round before; None in the first round of a cell."""
+
+
+GradientRule = Callable[[Tensor, Tensor], Tensor]
+"""(gradient (P,), parameters (P,)) -> the gradient (P,) to step along; it leaves its arguments alone."""
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """What one client has after local training."""
+
+    delta: Tensor
+    """(P,) float32: trained minus global parameters."""
+    buffers: Tensor
+    """(Q,) float32: BatchNorm running statistics (values, not differences)."""
+
+
+@dataclass(frozen=True)
 class CraftContext:
-    """The round as the malicious clients see it when they craft what they upload."""
+    """The round as the malicious clients see it when they craft what they upload.
+
+    The callables are computed when they are called, and cost nothing to attacks that do not.
+    """
 
     round: int
     clients: tuple[int, ...]
@@ -50,11 +78,28 @@ class CraftContext:
     """(P,) float32, the global model that the round started from."""
     layers: Mapping[str, slice]
     """Parameter name -> its slice of the flat vector."""
+    buffers: Tensor
+    """(M, Q) float32: the running statistics that belong to the rows handed to :meth:`Attack.craft`."""
+    participants: int
+    """How many clients the server averages this round, malicious ones among them."""
+    colluders: tuple[int, ...]
+    """Ids of all malicious clients, sampled or not, in the order in which they are numbered."""
+    honest: Callable[[int], LocalModel]
+    """Malicious client id -> what it would upload if it were honest, trained on the same images in the same batches."""
+    validation: Callable[[int], tuple[Tensor, Tensor]]
+    """Client id -> the images (V, C, H, W) in [0, 1] and labels (V,) that it kept from training
+    (:attr:`Attack.held_out`)."""
+    logits: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """Parameters (P,), running statistics (Q,), images (V, C, H, W) in [0, 1] -> the model's logits (V, classes)."""
     seed: int = 0
 
 
 class Attack(ABC):
     """A backdoor attack. All methods are pure: they return new tensors and leave their arguments alone."""
+
+    held_out: float = 0.0
+    """Share of its images, rounded down, that each malicious client keeps from training while the attack is on, to
+    measure success on. It reports all of them."""
 
     def __init__(self, config: Any, context: AttackContext) -> None:
         self.config = config
@@ -85,9 +130,20 @@ class Attack(ABC):
             torch.cat([torch.full_like(labels[:count], target), labels[count:]]),
         )
 
+    def gradient_rule(self, context: LocalContext) -> GradientRule | None:
+        """What malicious clients do to the gradient in each step of this round's poisoned training; None: nothing.
+
+        Weight decay is the optimizer's: it is added afterwards.
+        """
+        return None
+
     def craft(self, updates: Tensor, context: CraftContext) -> Tensor:
         """What the malicious clients upload, (M, P) float32, given their trained ``updates`` (M, P)."""
         return updates
+
+    def craft_buffers(self, context: CraftContext) -> Tensor:
+        """The running statistics that they upload with it, (M, Q) float32; by default those of poisoned training."""
+        return context.buffers
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from torch import Tensor
+
 from clipfed_bench.api import Attack, AttackContext, Defense, RoundContext
 from clipfed_bench.data.types import Dataset, image_shape
 from clipfed_bench.models import build_model
@@ -64,14 +66,16 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
         log.evaluation(round_, *figures)
         return figures
 
+    previous_update: Tensor | None = None
     latest = measure(0)
     report(Progress("round", 0, spec.rounds, *latest))
     for round_ in range(1, spec.rounds + 1):
         sampled = sample_clients(spec, round_)
         attacked = spec.attack_start <= round_ <= (spec.attack_stop or spec.rounds)
         context = RoundContext(round_, spec.seed)
+        start = params.clone()
         with log.timed("seconds_local"):
-            updates = federation.train(flat, round_, sampled, attack if attacked else None)
+            updates = federation.train(flat, round_, sampled, attack if attacked else None, previous_update)
         if attacked:
             with log.timed("seconds_attack"):
                 federation.craft(updates, flat, round_, attack)
@@ -81,6 +85,7 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
             buffers.copy_(result.buffers)
             with log.timed("seconds_purify"):
                 defense.purify(flat.model, context)
+        previous_update = params - start
         rates = detection(result.kept, sampled, federation.malicious if attacked else ())
         log.selection(*rates, dropped, result.info)
         if round_ % spec.eval_every == 0 or round_ == spec.rounds:

@@ -50,8 +50,19 @@ def evaluate(model: nn.Module, sets: TestSets) -> tuple[float, float]:
     return float(hits) / len(sets.labels), asr
 
 
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits (N, classes) of normalized ``images`` (N, C, H, W), in evaluation mode."""
+    model.eval()
+    return torch.cat([model(part) for part in torch.split(images, _batch_size(images))])
+
+
+def _batch_size(images: Tensor) -> int:
+    return 2000 if images.is_cuda else 128  # larger batches leave a CPU core's cache
+
+
 def _count(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    size = 2000 if images.is_cuda else 128  # larger batches leave a CPU core's cache
+    size = _batch_size(images)
     hits = torch.zeros((), dtype=torch.int64, device=images.device)
     for part, truth in zip(torch.split(images, size), torch.split(labels, size), strict=True):
         hits += (model(part).argmax(dim=1) == truth).sum()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clipfed_bench.api import GradientRule
 from clipfed_bench.data.types import Images
 from clipfed_bench.rng import generator
 from clipfed_bench.simulator.params import FlatModel
@@ -58,7 +59,13 @@ def batches(
 
 
 def train_client(
-    flat: FlatModel, data: Images, order: Iterator[Tensor], normalize: Normalizer, hyper: Hyper, poison: Poison | None
+    flat: FlatModel,
+    data: Images,
+    order: Iterator[Tensor],
+    normalize: Normalizer,
+    hyper: Hyper,
+    poison: Poison | None,
+    rule: GradientRule | None = None,
 ) -> None:
     """Train the model that ``flat`` is bound to, in place, on ``data`` in the given ``order`` of batches."""
     flat.model.train()
@@ -70,6 +77,8 @@ def train_client(
         if poison is not None:
             pixels, labels = poison(pixels, labels)
         F.cross_entropy(flat.model(normalize(pixels)), labels).backward()  # type: ignore[no-untyped-call]
+        if rule is not None:
+            flat.grad.copy_(rule(flat.grad, flat.params))
         sgd_step(flat.params, flat.grad, velocity, hyper)
 
 

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from clipfed_bench.api import Aggregate, Attack, ClientUpdates, CraftContext, Defense, RoundContext
+from clipfed_bench.api import (
+    Aggregate,
+    Attack,
+    ClientUpdates,
+    CraftContext,
+    Defense,
+    GradientRule,
+    LocalContext,
+    LocalModel,
+    RoundContext,
+)
 from clipfed_bench.data.types import Images
 from clipfed_bench.rng import generator
-from clipfed_bench.simulator.local import Hyper, Normalizer, batches, train_client
+from clipfed_bench.simulator.evaluate import predict
+from clipfed_bench.simulator.local import Hyper, Normalizer, Poison, batches, train_client
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.spec import CellSpec
 
@@ -40,6 +52,16 @@ def sample_clients(spec: CellSpec, round_: int) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
+def split_off(data: Images, share: float, seed: int, client: int) -> tuple[Images, Images]:
+    """(rest, ``int(share * N)`` images drawn for good): what a client trains on and what it keeps to validate on."""
+    count = int(share * len(data))
+    if count == 0:
+        nothing = torch.empty(0, dtype=torch.int64, device=data.labels.device)
+        return data, data.take(nothing)
+    order = torch.randperm(len(data), generator=generator(seed, "held-out", client)).to(data.labels.device)
+    return data.take(order[count:]), data.take(order[:count])
+
+
 @dataclass(frozen=True)
 class Federation:
     """The clients of a cell: their data and how they train. Holds no state that a round changes."""
@@ -50,38 +72,97 @@ class Federation:
     normalize: Normalizer
     hyper: Hyper
 
-    def train(self, flat: FlatModel, round_: int, sampled: tuple[int, ...], attack: Attack | None) -> ClientUpdates:
+    def train(
+        self,
+        flat: FlatModel,
+        round_: int,
+        sampled: tuple[int, ...],
+        attack: Attack | None,
+        previous_update: Tensor | None = None,
+    ) -> ClientUpdates:
         """Local training of ``sampled`` from the model ``flat`` is bound to, which is bound to it again afterwards.
 
-        ``attack`` None: everybody is honest. Row k of the result belongs to ``sampled[k]``.
+        ``attack`` None: everybody is honest. ``previous_update`` (P,): how far the global model moved in the round
+        before, where there was one. Row k of the result belongs to ``sampled[k]``.
         """
         params, buffers = flat.params, flat.buffers
         rows = params.repeat(len(sampled), 1)
         buffer_rows = buffers.repeat(len(sampled), 1)
+        rule = attack.gradient_rule(LocalContext(round_, params, previous_update)) if attack is not None else None
         for k, client in enumerate(sampled):
-            poison = None
-            if attack is not None and client in self.malicious:
-                attacker = self.malicious.index(client)
-
-                def poison(images: Tensor, labels: Tensor, attacker: int = attacker) -> tuple[Tensor, Tensor]:
-                    return attack.poison(images, labels, attacker)
-
             flat.bind(rows[k], buffer_rows[k])
-            order = batches(len(self.clients[client]), self.hyper, self.spec.seed, round_, client)
-            train_client(flat, self.clients[client], order, self.normalize, self.hyper, poison)
+            if attack is None or client not in self.malicious:
+                self._train(flat, self.clients[client], round_, client)
+            else:
+                own, _ = split_off(self.clients[client], attack.held_out, self.spec.seed, client)
+                poison = partial(attack.poison, attacker=self.malicious.index(client))
+                self._train(flat, own, round_, client, poison, rule)
         flat.bind(params, buffers)
         rows -= params
         sizes = torch.tensor([len(self.clients[c]) for c in sampled], dtype=torch.float64)
         return ClientUpdates(rows, buffer_rows, sizes, sampled, params, buffers)
+
+    def _train(
+        self,
+        flat: FlatModel,
+        data: Images,
+        round_: int,
+        client: int,
+        poison: Poison | None = None,
+        rule: GradientRule | None = None,
+    ) -> None:
+        order = batches(len(data), self.hyper, self.spec.seed, round_, client)
+        train_client(flat, data, order, self.normalize, self.hyper, poison, rule)
 
     def craft(self, updates: ClientUpdates, flat: FlatModel, round_: int, attack: Attack) -> None:
         """Replace the malicious rows of ``updates`` in place by what ``attack`` uploads, times ``attack_scale``."""
         index = [k for k, client in enumerate(updates.clients) if client in self.malicious]
         if not index:
             return
-        clients = tuple(updates.clients[k] for k in index)
-        context = CraftContext(round_, clients, updates.global_params, flat.layers, self.spec.seed)
-        updates.deltas[index] = attack.craft(updates.deltas[index], context) * self.spec.attack_scale
+        context = self._craft_context(updates, index, flat, round_, attack)
+        deltas, buffers = attack.craft(updates.deltas[index], context), attack.craft_buffers(context)
+        updates.deltas[index] = deltas * self.spec.attack_scale
+        updates.buffers[index] = buffers
+
+    def _craft_context(
+        self, updates: ClientUpdates, index: list[int], flat: FlatModel, round_: int, attack: Attack
+    ) -> CraftContext:
+        start, statistics = updates.global_params, updates.global_buffers
+
+        def share(client: int) -> tuple[Images, Images]:
+            return split_off(self.clients[client], attack.held_out, self.spec.seed, client)
+
+        @cache
+        def honest(client: int) -> LocalModel:
+            params, buffers = start.clone(), statistics.clone()
+            flat.bind(params, buffers)
+            self._train(flat, share(client)[0], round_, client)
+            flat.bind(start, statistics)
+            return LocalModel(params - start, buffers)
+
+        def validation(client: int) -> tuple[Tensor, Tensor]:
+            kept = share(client)[1]
+            return self.normalize.pixels(kept.images), kept.labels
+
+        def logits(params: Tensor, buffers: Tensor, images: Tensor) -> Tensor:
+            flat.bind(params, buffers)
+            result = predict(flat.model, self.normalize(images))
+            flat.bind(start, statistics)
+            return result
+
+        return CraftContext(
+            round=round_,
+            clients=tuple(updates.clients[k] for k in index),
+            global_params=start,
+            layers=flat.layers,
+            buffers=updates.buffers[index],
+            participants=len(updates),
+            colluders=self.malicious,
+            honest=honest,
+            validation=validation,
+            logits=logits,
+            seed=self.spec.seed,
+        )
 
 
 def aggregate_updates(defense: Defense, updates: ClientUpdates, context: RoundContext) -> tuple[Aggregate, int]:

@@ -4,10 +4,16 @@ import pytest
 import torch
 
 from clipfed_bench import registry
-from clipfed_bench.api import AttackContext, CraftContext
+from clipfed_bench.api import AttackContext, CraftContext, LocalContext, LocalModel
 
 TARGET = 3
-VARIANTS = {"frequency": [{"variant": "amplitude"}], "blend": [{"per_seed": True}]}
+VARIANTS = {
+    "frequency": [{"variant": "amplitude"}],
+    "blend": [{"per_seed": True}],
+    "afa": [{"layers": "all"}],
+    "layer": [{"trigger": "dba", "check": "krum"}],
+    "model-replacement": [{"alpha": 0.5, "bound": 1.0}],
+}
 CASES = [(name, options) for name in registry.attacks() for options in [{}, *VARIANTS.get(name, [])]]
 
 
@@ -127,16 +133,55 @@ def test_poisoned_batches(name, options, ratio):
         torch.testing.assert_close(out[bad], attack.client_trigger(images[:count], attacker), rtol=0, atol=2e-6)
 
 
+def craft_context():
+    """Two of four malicious clients, a model of two modules that calls every image the class its parameters sum to."""
+    return CraftContext(
+        round=1,
+        clients=(4, 9),
+        global_params=torch.zeros(20),
+        layers={"first.weight": slice(0, 12), "first.bias": slice(12, 14), "second.weight": slice(14, 20)},
+        buffers=torch.ones(2, 3),
+        participants=5,
+        colluders=(1, 4, 7, 9),
+        honest=lambda client: LocalModel(torch.full((20,), 0.01 * client), torch.full((3,), float(client))),
+        validation=lambda client: (noise(8, client), torch.arange(8)),
+        logits=lambda params, buffers, images: torch.eye(10)[params.sum().abs().long() % 10].expand(len(images), 10),
+    )
+
+
 def test_crafted_updates(name, options):
     updates = torch.randn(2, 20, generator=torch.Generator().manual_seed(0))
-    context = CraftContext(round=1, clients=(4, 9), global_params=torch.zeros(20), layers={"w": slice(0, 20)})
+    context = craft_context()
     before = updates.clone()
-    out = make(name, options).craft(updates, context)
+    attack = make(name, options)
+    out = attack.craft(updates, context)
     assert torch.equal(updates, before)
     assert out.shape == updates.shape
     assert out.dtype == torch.float32
+    buffers = attack.craft_buffers(context)
+    assert buffers.shape == (2, 3)
+    assert torch.equal(context.buffers, torch.ones(2, 3))
     if name in {"badnets", "blend", "dba", "frequency", "none"}:
         assert torch.equal(out, updates)
+        assert torch.equal(buffers, context.buffers)
+
+
+@pytest.mark.parametrize("previous", [None, torch.linspace(-1, 1, 20)])
+def test_gradient_rules(name, options, previous):
+    """A rule gives a new gradient of the same shape, the same one each time."""
+    context = LocalContext(2, torch.zeros(20), previous)
+    rule = make(name, options).gradient_rule(context)
+    if rule is None:
+        return
+    grad, params = noise(1).flatten()[:20], noise(1, 1).flatten()[:20]
+    before = grad.clone(), params.clone()
+    out = rule(grad, params)
+    assert out.shape == grad.shape
+    assert out.dtype == torch.float32
+    assert torch.equal(out, rule(grad, params))
+    assert torch.equal(grad, before[0])
+    assert torch.equal(params, before[1])
+    assert torch.isfinite(rule(grad, torch.zeros(20))).all()
 
 
 def test_any_device(name, options):

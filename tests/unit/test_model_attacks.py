@@ -1,0 +1,484 @@
+"""Attacks on the model by their defining properties: what is masked, scaled, flipped or substituted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attacks import layer, model_replacement, neurotoxin
+from clipfed_bench.api import Aggregate, Attack, AttackContext, LocalContext, LocalModel, RoundContext, ServerContext
+from clipfed_bench.data.types import Images
+from clipfed_bench.errors import UserError
+from clipfed_bench.models import build_model
+from clipfed_bench.records import CellResult, Environment
+from clipfed_bench.registry import create_attack, create_defense, find
+from clipfed_bench.simulator import setup
+from clipfed_bench.simulator.cell import run_cell
+from clipfed_bench.simulator.local import Hyper, Normalizer
+from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.round import Federation, split_off
+from clipfed_bench.spec import CellSpec
+from clipfed_bench.substitution import critical_layers, modules, substitute
+
+TARGET = 5
+NAMES = ("afa", "layer", "model-replacement", "neurotoxin")
+
+
+def make(name: str, **options: Any) -> Attack:
+    return create_attack(name, options, AttackContext(TARGET, 10, (3, 32, 32)))
+
+
+# --- borrowing a trigger ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trigger_and_poison_are_those_of_the_attack_named(name: str) -> None:
+    images, labels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+    for trigger, plain in (("dba", make("dba")), ("badnets[size=3,row=1]", make("badnets", size=3, row=1))):
+        attack = make(name, trigger=trigger)
+        assert torch.equal(attack.trigger(images), plain.trigger(images))
+        for attacker in range(4):
+            assert torch.equal(attack.client_trigger(images, attacker), plain.client_trigger(images, attacker))
+            for one, two in zip(
+                attack.poison(images, labels, attacker), plain.poison(images, labels, attacker), strict=True
+            ):
+                assert torch.equal(one, two)
+
+
+def test_nested_options_survive_the_label_of_a_cell() -> None:
+    text = "neurotoxin[trigger=badnets[size=3,row=1],masked=0.1]"
+    component, options = find("attack", text)
+    assert options == {"trigger": "badnets[size=3,row=1]", "masked": 0.1}
+    assert component.label(options) == text
+    assert CellSpec(dataset="digits", attack=text).attack == text
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("layer", {"trigger": "badnet"}, "unknown attack 'badnet'"),
+        ("layer", {"trigger": "badnets[sise=3]"}, "sise"),
+        ("neurotoxin", {"trigger": "model-replacement"}, "no trigger of its own"),
+        ("neurotoxin", {"masked": 1.5}, "masked 1.5"),
+        ("layer", {"threshold": 0.0}, "threshold 0.0"),
+        ("layer", {"validation": 1.0}, "validation 1.0"),
+        ("layer", {"scale": -1.0}, "scale -1.0"),
+        ("layer", {"check": "clip-fed"}, "only the server has"),
+        ("afa", {"validation": 0.0}, "validation 0.0"),
+        ("model-replacement", {"alpha": 2.0}, "alpha 2.0"),
+        ("model-replacement", {"gamma": -1.0}, "gamma -1.0"),
+        ("model-replacement", {"bound": 0.0}, "bound 0.0"),
+    ],
+)
+def test_what_does_not_fit(name: str, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        make(name, **options)
+
+
+# --- layer substitution analysis, by hand ----------------------------------------------------------------------------
+
+LAYERS = {"a.weight": slice(0, 2), "a.bias": slice(2, 3), "b.weight": slice(3, 4), "c.weight": slice(4, 6)}
+START = torch.tensor([1.0, 2, 3, 4, 5, 6])
+HONEST = LocalModel(torch.zeros(6), torch.tensor([0.0]))
+POISONED = LocalModel(torch.ones(6), torch.tensor([1.0]))
+
+
+class Shares:
+    """Success is the sum of the shares of the modules that are poisoned; remembers what it was asked."""
+
+    def __init__(self, **shares: float) -> None:
+        self.shares = shares
+        self.asked: list[tuple[str, float]] = []
+
+    def __call__(self, params: Tensor, buffers: Tensor) -> float:
+        moved = (params - START).bool()
+        bad = [name for name, places in modules(LAYERS).items() if all(bool(moved[p].all()) for p in places)]
+        assert int(moved.sum()) == sum(len(range(*p.indices(6))) for n in bad for p in modules(LAYERS)[n])
+        self.asked.append(("".join(bad), buffers.item()))
+        return sum(self.shares[name] for name in bad)
+
+
+def critical(success: Shares, threshold: float) -> list[str]:
+    return critical_layers(HONEST, POISONED, START, LAYERS, success, threshold)
+
+
+def test_a_module_is_a_layer() -> None:
+    assert modules(LAYERS) == {"a": [slice(0, 2), slice(2, 3)], "b": [slice(3, 4)], "c": [slice(4, 6)]}
+    mixed = substitute(START, -START, modules(LAYERS)["a"])
+    assert mixed.tolist() == [-1, -2, -3, 4, 5, 6]
+    assert START.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_layers_are_ranked_forward_and_added_backward() -> None:
+    success = Shares(a=0.1, b=0.3, c=0.6)
+    assert critical(success, 0.85) == ["c", "b"]
+    # the poisoned model; one honest layer in it; then poisoned layers in the honest model, with each one's statistics
+    forward = [("abc", 1.0), ("bc", 1.0), ("ac", 1.0), ("ab", 1.0)]
+    assert success.asked == [*forward, ("c", 0.0), ("bc", 0.0)]
+
+
+def test_threshold_ties_and_failure() -> None:
+    assert critical(Shares(a=0.1, b=0.3, c=0.6), 0.6) == ["c"]
+    assert critical(Shares(a=0.25, b=0.25, c=0.5), 1.0) == ["c", "a", "b"]  # ties in the model's order
+    assert critical(Shares(a=0.0, b=0.0, c=0.0), 0.95) == []  # no success, nothing to upload
+
+
+# --- a federation in which a backdoor is learned ---------------------------------------------------------------------
+
+SPEC = CellSpec(
+    dataset="digits",
+    model="cnn",
+    clients=6,
+    clients_per_round=6,
+    malicious=0.34,
+    local_epochs=6,
+    batch_size=16,
+    lr=0.05,
+)
+
+
+class World:
+    """One round with two attackers, ``bad``, and an honest client; ``context`` remembers the honest models."""
+
+    def __init__(self, attack: Attack) -> None:
+        data, _ = setup.dataset(SPEC, Environment(cache_dir=Path(), warmup_dir=Path()))
+        self.federation, self.attack = setup.federation(SPEC, data), attack
+        self.flat = FlatModel(build_model(SPEC.model, 10, 0))
+        self.bad = self.federation.malicious
+        good = next(c for c in range(SPEC.clients) if c not in self.bad)
+        self.poisoned = self.federation.train(self.flat, 1, (*self.bad, good), attack)
+        self.context = self.federation._craft_context(self.poisoned, [0, 1], self.flat, 1, attack)
+        self.honest = cache(self._honest)
+
+    def craft(self, name: str, **options: Any) -> Tensor:
+        """What an attack that trains and holds out like this one uploads, (2, P)."""
+        attack = make(name, **options)
+        assert attack.held_out == self.attack.held_out
+        return attack.craft(self.poisoned.deltas[:2], self.context)
+
+    def kept(self, client: int) -> tuple[Images, Images]:
+        return split_off(self.federation.clients[client], self.attack.held_out, SPEC.seed, client)
+
+    def _honest(self, client: int) -> Tensor:
+        """The client's update when everybody is honest and it has just the images that are not held out."""
+        clients = list(self.federation.clients)
+        clients[client] = self.kept(client)[0]
+        return replace(self.federation, clients=clients).train(self.flat, 1, (client,), None).deltas[0]
+
+    def success(self, delta: Tensor, client: int) -> float:
+        kept, normalize = self.kept(client)[1], self.federation.normalize
+        images = self.attack.trigger(normalize.pixels(kept.images[kept.labels != TARGET]))
+        twin = FlatModel(build_model(SPEC.model, 10, 0))
+        twin.bind(self.flat.params + delta, self.flat.buffers.clone())
+        with torch.no_grad():
+            logits = twin.model.eval()(normalize(images))
+        return float((logits.argmax(1) == TARGET).float().mean())
+
+
+def _pixels(count: int, seed: int = 0) -> Tensor:
+    stream = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, 32, 32), generator=stream, dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(make("layer"))
+
+
+def changed_modules(one: Tensor, two: Tensor, flat: FlatModel) -> set[str]:
+    return {n for n, parts in modules(flat.layers).items() if any(not torch.equal(one[p], two[p]) for p in parts)}
+
+
+def test_layer_poisons_critical_layers_alone_and_keeps_the_backdoor(world: World) -> None:
+    for client, poisoned, crafted in zip(world.bad, world.poisoned.deltas, world.craft("layer"), strict=False):
+        honest, whole = world.honest(client), world.success(poisoned, client)
+        assert whole > 0.9
+        assert world.success(honest, client) < 0.5
+        assert world.success(crafted, client) >= 0.95 * whole
+        chosen = changed_modules(crafted, honest, world.flat)
+        assert 1 <= len(chosen) < len(modules(world.flat.layers))
+        for name, parts in modules(world.flat.layers).items():
+            for part in parts:
+                assert torch.equal(crafted[part], (poisoned if name in chosen else honest)[part])
+
+
+def test_the_simulator_uploads_what_was_crafted(world: World) -> None:
+    expected = world.craft("layer")
+    uploaded = replace(world.poisoned, deltas=world.poisoned.deltas.clone(), buffers=world.poisoned.buffers.clone())
+    world.federation.craft(uploaded, world.flat, 1, world.attack)
+    assert torch.equal(uploaded.deltas[:2], expected)
+    assert torch.equal(uploaded.deltas[2], world.poisoned.deltas[2])  # the honest client
+    assert uploaded.num_samples.tolist() == [len(world.federation.clients[c]) for c in uploaded.clients]
+
+
+def test_afa_flips_signs_on_the_same_layers(world: World) -> None:
+    flipped, substituted = world.craft("afa"), world.craft("layer")
+    for k, client in enumerate(world.bad):
+        honest, poisoned = world.honest(client), world.poisoned.deltas[k]
+        chosen = changed_modules(substituted[k], honest, world.flat)
+        assert changed_modules(flipped[k], honest, world.flat) == chosen
+        for name, parts in modules(world.flat.layers).items():
+            for part in parts:  # 2 w_global - w_poisoned
+                assert torch.equal(flipped[k][part], -poisoned[part] if name in chosen else honest[part])
+
+
+def test_afa_flips_everything_when_asked(world: World) -> None:
+    rows = world.poisoned.deltas[:2]
+    assert torch.equal(make("afa", layers="all").craft(rows, world.context), -rows)
+
+
+@pytest.mark.parametrize(("scale", "rest"), [(0.25, 0.75), (3.0, 0.0)])
+def test_layer_scale_is_lambda_of_equation_4(world: World, scale: float, rest: float) -> None:
+    plain, scaled = world.craft("layer"), world.craft("layer", scale=scale)
+    for k, client in enumerate(world.bad):
+        honest, poisoned = world.honest(client), world.poisoned.deltas[k]
+        chosen = changed_modules(plain[k], honest, world.flat)
+        for name, parts in modules(world.flat.layers).items():
+            for part in parts:
+                expected = scale * poisoned[part] + rest * honest[part] if name in chosen else honest[part]
+                torch.testing.assert_close(scaled[k][part], expected)
+
+
+def test_layer_drops_the_least_critical_layers_until_the_check_accepts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = world.honest(world.bad[0])
+    full = changed_modules(world.craft("layer")[0], honest, world.flat)
+    assert len(full) > 2
+    tried: list[int] = []
+
+    class Filter:
+        """Keeps whoever differs from the first attacker's honest self in one or two layers."""
+
+        def aggregate(self, updates: Any, context: RoundContext) -> Aggregate:
+            # a copy for each attacker in the round, and the honest model of the only other one
+            assert len(updates) == 3
+            assert torch.equal(updates.deltas[0], updates.deltas[1])
+            assert torch.equal(updates.deltas[2], world.honest(world.bad[1]))
+            tried.append(len(changed_modules(updates.deltas[0], honest, world.flat)))
+            return Aggregate(updates.deltas[0], updates.buffers[0], torch.tensor([False, tried[-1] <= 2, True]))
+
+    monkeypatch.setattr(layer, "create_defense", lambda *args: Filter())
+    attack = make("layer", check="flame")
+    crafted = attack._craft(
+        LocalModel(world.poisoned.deltas[0], world.poisoned.buffers[0]), world.bad[0], world.context
+    )
+    assert tried == list(range(len(full), 1, -1))
+    assert changed_modules(crafted, honest, world.flat) < full
+    monkeypatch.setattr(Filter, "aggregate", lambda *_: Aggregate(honest, honest, None))
+    with pytest.raises(UserError, match="selects no clients"):
+        world.craft("layer", check="flame")
+
+
+def test_layer_check_with_a_real_filter(world: World) -> None:
+    plain, checked = world.craft("layer"), world.craft("layer", check="krum")
+    for k, client in enumerate(world.bad):
+        honest = world.honest(client)
+        assert changed_modules(checked[k], honest, world.flat) <= changed_modules(plain[k], honest, world.flat)
+        assert changed_modules(checked[k], honest, world.flat)
+
+
+def test_running_statistics_are_the_honest_ones() -> None:
+    clients = [Images(_pixels(4), torch.arange(4)) for _ in range(2)]
+    spec = CellSpec(dataset="digits", model="resnet18", clients=2, clients_per_round=2, malicious=0.5)
+    plain = Normalizer((0.5,) * 3, (0.25,) * 3)
+    (bad,) = setup.malicious_clients(spec)
+    for name, options, of_honest in (
+        ("layer", {}, True),
+        ("afa", {"layers": "all"}, False),
+    ):
+        attack = make(name, **options)
+        federation = Federation(spec, clients, (bad,), plain, Hyper(1, 8, 0.01, 0.0, 0.0))
+        flat = FlatModel(build_model("resnet18", 10, 0))
+        updates = federation.train(flat, 1, (bad,), attack)
+        own = split_off(clients[bad], attack.held_out, spec.seed, bad)[0]
+        alone = replace(federation, clients=[own, own]).train(flat, 1, (bad,), None)
+        poisoned, start = updates.buffers.clone(), (flat.params.clone(), flat.buffers.clone())
+        assert not torch.equal(poisoned, alone.buffers)
+        federation.craft(updates, flat, 1, attack)
+        assert torch.equal(updates.buffers, alone.buffers if of_honest else poisoned)
+        assert torch.equal(flat.params, start[0])  # the simulator's model is as it was, and still bound
+        assert torch.equal(flat.buffers, start[1])
+
+
+def test_held_out_images_are_a_fixed_part_and_the_rest_trains() -> None:
+    data = Images(torch.arange(11, dtype=torch.uint8).view(11, 1, 1, 1), torch.arange(11))
+    rest, kept = split_off(data, 0.25, 0, 3)
+    assert (len(rest), len(kept)) == (9, 2)  # 11 // 4
+    assert sorted([*rest.labels.tolist(), *kept.labels.tolist()]) == list(range(11))
+    assert torch.equal(kept.labels, split_off(data, 0.25, 0, 3)[1].labels)
+    assert len({tuple(split_off(data, 0.25, 0, c)[1].labels.tolist()) for c in range(9)}) > 3
+    assert split_off(data, 0.0, 0, 3)[0] is data
+
+
+# --- neurotoxin ------------------------------------------------------------------------------------------------------
+
+
+def test_the_largest_coordinates_are_masked_by_hand() -> None:
+    update = torch.tensor([0.1, -5.0, 0.0, 3.0, -0.2, 4.0, 0.3, 0.4, -0.5, 1.0])
+    assert neurotoxin.free_coordinates(update, 0.3).tolist() == [1, 0, 1, 0, 1, 0, 1, 1, 1, 1]
+    assert neurotoxin.free_coordinates(update, 0.0).tolist() == [1] * 10
+    assert neurotoxin.free_coordinates(update, 1.0).tolist() == [0] * 10
+
+
+def _small(**settings: Any) -> tuple[Federation, FlatModel]:
+    spec = CellSpec(dataset="digits", model="cnn", clients=4, clients_per_round=4, malicious=0.5, **settings)
+    clients = [Images(_pixels(8, client), torch.arange(8)) for client in range(4)]
+    hyper = Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, 0.0)
+    federation = Federation(spec, clients, setup.malicious_clients(spec), Normalizer((0.5,) * 3, (0.25,) * 3), hyper)
+    return federation, FlatModel(build_model("cnn", 10, 0))
+
+
+def test_neurotoxin_leaves_masked_coordinates_and_honest_clients_alone() -> None:
+    federation, flat = _small(local_epochs=1, batch_size=8, momentum=0.0, lr=0.1)
+    previous = torch.randn(flat.num_params, generator=torch.Generator().manual_seed(2))
+    everyone = (0, 1, 2, 3)
+    masked = torch.zeros(flat.num_params, dtype=torch.bool)
+    masked[previous.abs().argsort(descending=True)[: int(0.25 * flat.num_params)]] = True
+    plain = federation.train(flat, 2, everyone, make("badnets"), previous).deltas
+    attacked = federation.train(flat, 2, everyone, make("neurotoxin", masked=0.25), previous).deltas
+    for client in everyone:
+        if client in federation.malicious:
+            assert (attacked[client][masked] == 0).all()
+            assert (plain[client][masked] != 0).any()
+            assert torch.equal(attacked[client][~masked], plain[client][~masked])  # one step: the same gradient
+        else:
+            assert torch.equal(attacked[client], plain[client])
+
+
+def test_neurotoxin_with_momentum_over_many_steps_and_without_history() -> None:
+    federation, flat = _small(local_epochs=3, batch_size=4, momentum=0.9, lr=0.05)
+    previous = torch.randn(flat.num_params, generator=torch.Generator().manual_seed(2))
+    bad = federation.malicious
+    free = neurotoxin.free_coordinates(previous, 0.05).bool()
+    attacked = federation.train(flat, 2, bad, make("neurotoxin"), previous).deltas
+    assert (attacked[:, ~free] == 0).all()
+    assert (attacked[:, free] != 0).float().mean() > 0.5
+    first = federation.train(flat, 1, bad, make("neurotoxin"), None).deltas
+    assert torch.equal(first, federation.train(flat, 1, bad, make("badnets"), None).deltas)
+
+
+# --- model replacement -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attackers", [1, 2])
+def test_averaging_puts_the_attackers_model_in_place(attackers: int) -> None:
+    federation, flat = _small(local_epochs=1, batch_size=8, lr=0.05)
+    bad = federation.malicious[:attackers]
+    honest = [c for c in range(4) if c not in federation.malicious]
+    attack = make("model-replacement")
+    updates = federation.train(flat, 1, (*bad, *honest), attack)
+    updates.deltas[attackers:] = 0  # honest clients that have converged
+    models = flat.params + updates.deltas[:attackers]
+    federation.craft(updates, flat, 1, attack)
+    fedavg = create_defense("fedavg", {}, ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
+    result = flat.params + fedavg.aggregate(updates, RoundContext(1)).delta
+    torch.testing.assert_close(result, models.mean(0), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(result, flat.params, atol=1e-4)
+
+
+def test_gamma_and_bound_by_hand() -> None:
+    federation, flat = _small(local_epochs=1, batch_size=8, lr=0.05)
+    bad = federation.malicious[:1]
+    trained = federation.train(flat, 1, bad, make("badnets")).deltas
+    norm = float(trained.norm())
+    for options, factor in (
+        ({"gamma": 3.0}, 3.0),
+        ({"gamma": 3.0, "bound": 2 * norm}, 2.0),
+        ({"gamma": 1.0, "bound": 2 * norm}, 1.0),  # shorter than the bound: as it is
+    ):
+        attack = make("model-replacement", **options)
+        updates = federation.train(flat, 1, bad, attack)
+        federation.craft(updates, flat, 1, attack)
+        torch.testing.assert_close(updates.deltas, factor * trained)
+
+
+def test_constraint_is_the_gradient_of_the_constrained_loss() -> None:
+    stream = torch.Generator().manual_seed(0)
+    start, x = (torch.randn(12, generator=stream, dtype=torch.float64) for _ in range(2))
+    images, labels = torch.randn(5, 4, generator=stream, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
+
+    def gradient(alpha: float) -> Tensor:
+        w = x.clone().requires_grad_()
+        loss = alpha * F.cross_entropy(images @ w.view(4, 3), labels) + (1 - alpha) * (w - start).norm()
+        return torch.autograd.grad(loss, w)[0]
+
+    for alpha in (0.0, 0.3, 0.9):
+        rule = make("model-replacement", alpha=alpha).gradient_rule(LocalContext(1, start, None))
+        assert rule is not None
+        torch.testing.assert_close(rule(gradient(1.0), x), gradient(alpha))
+        torch.testing.assert_close(rule(gradient(1.0), start), alpha * gradient(1.0))  # no distance, no pull
+    assert make("model-replacement").gradient_rule(LocalContext(1, start, None)) is None
+
+
+def test_constraint_keeps_the_model_near() -> None:
+    federation, flat = _small(local_epochs=4, batch_size=4, lr=0.05)
+    bad = federation.malicious
+    norms = [
+        float(federation.train(flat, 1, bad, make("model-replacement", alpha=a)).deltas.norm()) for a in (1.0, 0.6, 0.2)
+    ]
+    assert norms[0] > norms[1] > norms[2]
+    assert isinstance(make("model-replacement"), model_replacement.ModelReplacement)
+
+
+# --- whole cells -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    folder = tmp_path_factory.mktemp("cell")
+    return Environment(cache_dir=folder / "cache", warmup_dir=folder / "warmups")
+
+
+def cell(attack: str, **settings: Any) -> CellSpec:
+    base: dict[str, Any] = {"dataset": "digits", "model": "cnn", "clients": 10, "clients_per_round": 5, "rounds": 2}
+    base |= {"local_epochs": 2, "batch_size": 16, "lr": 0.05, "eval_every": 1, "warmup_rounds": 4}
+    return CellSpec(**base | settings, attack=attack)
+
+
+def numbers(result: CellResult) -> list[dict[str, str]]:
+    rows = [*result.history, result.final]
+    return [{k: repr(v) for k, v in row.items() if not k.startswith("seconds")} for row in rows]
+
+
+def test_cells_run_and_differ_from_badnets(env: Environment) -> None:
+    plain = run_cell(cell("badnets"), env)
+    results = {attack: run_cell(cell(attack), env) for attack in ("afa", "layer", "model-replacement", "neurotoxin")}
+    for attack, result in results.items():
+        assert numbers(result)[0] == numbers(plain)[0], attack  # nothing has happened yet
+        assert numbers(result) != numbers(plain), attack
+    assert plain.history[1]["asr"] < 0.4
+    assert results["model-replacement"].history[1]["asr"] > 0.6  # one round is enough
+    assert numbers(results["neurotoxin"])[1] == numbers(plain)[1]  # nothing to mask by yet
+
+
+@pytest.mark.parametrize("attack", ["layer[check=flame]", "neurotoxin[trigger=dba]"])
+def test_a_cell_is_bit_identical_when_repeated(env: Environment, attack: str) -> None:
+    one = cell(attack, local_epochs=1, warmup_rounds=0)
+    assert numbers(run_cell(one, env)) == numbers(run_cell(one, env))
+
+
+def test_attackers_see_how_far_the_global_model_moved(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[LocalContext] = []
+
+    def spy(self: Attack, context: LocalContext) -> None:
+        seen.append(replace(context, global_params=context.global_params.clone()))
+
+    monkeypatch.setattr(neurotoxin.Neurotoxin, "gradient_rule", spy)
+    run_cell(cell("neurotoxin", rounds=4, attack_start=2, warmup_rounds=0, local_epochs=1), env)
+    assert [c.round for c in seen] == [2, 3, 4]
+    assert seen[0].previous_update is not None  # it was an ordinary client before
+    for before, after in pairwise(seen):
+        assert after.previous_update is not None
+        assert torch.equal(after.previous_update, after.global_params - before.global_params)
+    seen.clear()
+    run_cell(cell("neurotoxin", rounds=1, warmup_rounds=0), env)
+    assert [c.previous_update for c in seen] == [None]
