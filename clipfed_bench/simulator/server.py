@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from clipfed_bench.api import RoundContext, ServerModel
 from clipfed_bench.data.types import Dataset, Images, image_shape
 from clipfed_bench.models import build_model
+from clipfed_bench.simulator.evaluate import predict
 from clipfed_bench.simulator.local import Hyper, Normalizer, batches, train_client
 from clipfed_bench.simulator.params import FlatModel
 
@@ -29,9 +29,6 @@ class CellServerModel(ServerModel):
         train_client(self._flat, data, order, self._normalize, self._hyper, None)
         return self._flat.params - params, self._flat.buffers
 
-    @torch.no_grad()
     def predict(self, params: Tensor, buffers: Tensor, pixels: Tensor) -> Tensor:
         self._flat.bind(params, buffers)
-        model = self._flat.model.eval()
-        size = 2000 if pixels.is_cuda else 128
-        return torch.cat([model(self._normalize(part)) for part in torch.split(pixels, size)])
+        return predict(self._flat.model, self._normalize(pixels))
