@@ -64,7 +64,7 @@ def test_warmup_is_computed_once_and_shared(env: Environment, monkeypatch: pytes
     assert all(r.stage != "warmup" for r in reports)
     assert checkpoint(one, env).stat().st_mtime_ns == stamp
     assert first.final["mta_start"] == second.final["mta_start"]
-    assert first.final["mta_start"] > 0.2  # ten classes: something was learned
+    assert first.final["mta_start"] > 0.15  # ten classes: something was learned
 
 
 def test_a_warmup_found_gives_the_numbers_of_a_warmup_computed(tmp_path: Path, env: Environment) -> None:
