@@ -1,0 +1,1 @@
+"""Published numbers; README.md says where they are from."""
