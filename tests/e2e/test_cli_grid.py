@@ -22,7 +22,15 @@ def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "clipfed_bench", *map(str, arguments)]
     env = os.environ | {"PYTHONPATH": str(ROOT), "CLIPFED_BENCH_CACHE": str(cwd / "cache"), "COLUMNS": "120"}
     return subprocess.Popen(
-        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests may run in the background of a shell, which makes children ignore what Ctrl-C sends.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
