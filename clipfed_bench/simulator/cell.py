@@ -32,8 +32,8 @@ def prepare(spec: CellSpec, env: Environment, report: Report = _silent) -> None:
 
 
 def run_warmup(spec: CellSpec, env: Environment, report: Report = _silent) -> None:
-    """Compute the cell's warm-up checkpoint unless it is there."""
-    if spec.warmup_rounds == 0 or warmup.checkpoint(spec, env).exists():
+    """Compute the cell's warm-up checkpoint unless it is there and whole."""
+    if spec.warmup_rounds == 0 or warmup.is_stored(spec, env):
         return
     data, _ = setup.dataset(spec, env)
     flat = FlatModel(build_model(spec.model, len(data.classes), spec.seed).to(env.device))

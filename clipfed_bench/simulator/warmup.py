@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -24,6 +25,15 @@ from clipfed_bench.spec import CellSpec
 def checkpoint(spec: CellSpec, env: Environment) -> Path:
     """Where the warm-up's checkpoint is, or will be."""
     return env.warmup_dir / f"{spec.warmup_key}.safetensors"
+
+
+def is_stored(spec: CellSpec, env: Environment) -> bool:
+    """Whether there is a checkpoint, and it can be read; one that cannot is as good as none."""
+    try:
+        load(spec, env)
+    except (OSError, SafetensorError, KeyError):
+        return False
+    return True
 
 
 def load(spec: CellSpec, env: Environment) -> tuple[Tensor, Tensor]:

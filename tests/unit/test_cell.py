@@ -73,6 +73,17 @@ def test_a_warmup_found_gives_the_numbers_of_a_warmup_computed(tmp_path: Path, e
     assert numbers(run_cell(cell, fresh)) == numbers(run_cell(cell, fresh))
 
 
+def test_a_damaged_warmup_is_computed_again(tmp_path: Path, env: Environment) -> None:
+    cell, fresh = spec(warmup_rounds=1), Environment(cache_dir=env.cache_dir, warmup_dir=tmp_path)
+    run_warmup(cell, fresh)
+    path = checkpoint(cell, fresh)
+    whole = path.read_bytes()
+    for damaged in (whole[:100], b"", b"something else"):
+        path.write_bytes(damaged)
+        run_warmup(cell, fresh)
+        assert path.read_bytes() == whole
+
+
 def test_before_its_start_and_after_its_stop_an_attack_does_nothing(env: Environment) -> None:
     clean = run_cell(spec(attack="none"), env)
     late = run_cell(spec(attack="badnets", attack_start=3), env)
