@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from clipfed_bench.rng import generator
+from clipfed_bench.simulator.compute import Compute
 
 if TYPE_CHECKING:
     from clipfed_bench.data.types import Images, ServerData
@@ -244,6 +245,8 @@ class ServerContext:
     """Loads the teacher; None unless the defense declares ``needs_teacher``."""
     model: Callable[[], ServerModel] | None = None
     """Makes the server's own model, once; None only where there is no cell, as in tests."""
+    compute: Compute = field(default_factory=Compute)
+    """How training steps run on the device, for defenses that train the global model."""
 
 
 @dataclass(frozen=True)

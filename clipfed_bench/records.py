@@ -23,6 +23,12 @@ class Environment:
     """Folder for what is unfinished, so that a killed process goes on from it; None: nothing is kept."""
     checkpoint_every: int | None = None
     """Rounds from one checkpoint to the next, 0: none are written; None: by time, about every two minutes."""
+    precision: str = "float32"
+    """Of training and evaluation; ``bfloat16`` on a GPU alone, with float32 weights."""
+    graphs: bool = False
+    """On a GPU, record each training step as a CUDA graph and replay it."""
+    streams: int = 1
+    """On a GPU, clients that train side by side."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
 from clipfed_bench.clipfed.filtering import filter_updates
-from clipfed_bench.clipfed.purify import Schedule, rectify, transfer
+from clipfed_bench.clipfed.purify import Rectification, Transfer
 from clipfed_bench.clipfed.server_set import Augmentation, ServerSet, build_server_set
+from clipfed_bench.clipfed.training import Schedule
 from clipfed_bench.errors import UserError
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.rng import stream_seed
@@ -88,6 +89,8 @@ class CLIPFed(Defense):
                 raise UserError(f"clip-fed[{name}]: {getattr(config, name)} is not a temperature; it must be > 0.")
         self._data: ServerSet | None = None
         self._projection: nn.Module | None = None
+        self._model: Classifier | None = None
+        self._steps: list[tuple[str, Rectification | Transfer]] = []
 
     def prepare(self) -> None:
         """Steps (a) and (b), and the teacher's view of the result."""
@@ -107,15 +110,25 @@ class CLIPFed(Defense):
         if not (config.rectify or config.transfer):
             return
         assert isinstance(model, Classifier)
-        data = self._server_set()
+        if self._model is not model:
+            self._model, self._steps = model, self._make_steps(model)
+        for purpose, step in self._steps:
+            step(context.generator(purpose))
+
+    def _make_steps(self, model: Classifier) -> list[tuple[str, Rectification | Transfer]]:
+        """What trains the model in each round, with the name of its random stream."""
+        config, data, compute = self.config, self._server_set(), self.server.compute
+        steps: list[tuple[str, Rectification | Transfer]] = []
         if config.rectify:
             schedule = Schedule(config.rectify_epochs, config.batch_size, config.lr, config.momentum, config.clip)
             projection = self._project(model.classifier.in_features, data.text_prototypes.shape[1])
-            rectify(model, projection, data, config.tau, schedule, context.generator("clip-fed-rectify"))
+            rectification = Rectification(model, projection, data, config.tau, schedule, compute)
+            steps.append(("clip-fed-rectify", rectification))
         if config.transfer:
             schedule = Schedule(config.transfer_epochs, config.batch_size, config.lr, config.momentum, config.clip)
-            stream = context.generator("clip-fed-transfer")
-            transfer(model, data, config.beta, config.kd_temperature, schedule, stream)
+            transfer = Transfer(model, data, config.beta, config.kd_temperature, schedule, compute)
+            steps.append(("clip-fed-transfer", transfer))
+        return steps
 
     def state(self) -> dict[str, Tensor]:
         """The projection, where it is trained."""

@@ -1,101 +1,93 @@
-"""Training on the server after aggregation: feature rectification (d) and knowledge transfer (e) of CLIP-Fed.
-
-Both run plain SGD with momentum over the server set. The optimizer's state is fresh in every round: between rounds the
-model moves by what clients send, and old momentum would point nowhere [ours].
-"""
+"""What the server minimizes after aggregation: feature rectification (d) and knowledge transfer (e) of CLIP-Fed."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from clipfed_bench.clipfed.losses import class_prototypes, rectification_loss, transfer_loss
 from clipfed_bench.clipfed.server_set import ServerSet
+from clipfed_bench.clipfed.training import Schedule, Training
 from clipfed_bench.models.base import Classifier
+from clipfed_bench.simulator.compute import Compute
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How the server trains."""
-
-    epochs: int
-    batch_size: int
-    lr: float
-    momentum: float
-    clip: float
-    """Bound on the norm of a step's gradient; 0: none."""
-
-
-def rectify(
-    model: Classifier,
-    projection: nn.Module,
-    data: ServerSet,
-    temperature: float,
-    schedule: Schedule,
-    stream: torch.Generator,
-) -> None:
+class Rectification:
     """Minimize L_pcl (Eq. 3 to 5) over the feature extractor and ``projection``; the classifier is left alone.
 
     The extractor's prototypes e^F are those of its features on D_s when the round's rectification begins [ours].
     """
-    own = class_prototypes(_features(model, data.images), data.labels, len(data.text_prototypes))
-    trained = [p for name, p in model.named_parameters() if not name.startswith("classifier.")]
 
-    def loss(index: Tensor) -> Tensor:
-        features = model.features(data.images[index])
+    def __init__(
+        self,
+        model: Classifier,
+        projection: nn.Module,
+        data: ServerSet,
+        temperature: float,
+        schedule: Schedule,
+        compute: Compute | None = None,
+    ) -> None:
+        self._model, self._projection, self._data, self._temperature = model, projection, data, temperature
+        self._compute = compute or Compute()
+        classes, width = len(data.text_prototypes), model.classifier.in_features
+        self._own = torch.zeros(classes, width, device=data.images.device)
+        trained = [p for name, p in model.named_parameters() if not name.startswith("classifier.")]
+        trained += projection.parameters()
+        self._training = Training(model, trained, self._loss, len(data.labels), schedule, self._compute)
+
+    def __call__(self, stream: torch.Generator) -> None:
+        """Train for a round; ``stream`` shuffles D_s."""
+        labels = self._data.labels
+        self._own.copy_(class_prototypes(self._features(), labels, len(self._own)))
+        self._training(stream)
+
+    def _loss(self, index: Tensor) -> Tensor:
+        data = self._data
+        with self._compute.autocast():
+            features = self._model.features(data.images[index])
+        features = features.float()
         return rectification_loss(
             features,
-            projection(features),
+            self._projection(features),
             data.labels[index],
             data.image_prototypes,
             data.text_prototypes,
-            own,
-            temperature,
+            self._own,
+            self._temperature,
         )
 
-    _train(model, [*trained, *projection.parameters()], loss, len(data.labels), schedule, stream)
+    @torch.no_grad()
+    def _features(self) -> Tensor:
+        self._model.eval()
+        with self._compute.autocast():
+            return torch.cat([self._model.features(part).float() for part in torch.split(self._data.images, 256)])
 
 
-def transfer(
-    model: Classifier, data: ServerSet, beta: float, temperature: float, schedule: Schedule, stream: torch.Generator
-) -> None:
+class Transfer:
     """Minimize L_kt (Eq. 6) over the whole model."""
 
-    def loss(index: Tensor) -> Tensor:
-        logits = model(data.images[index])
-        return transfer_loss(logits, data.teacher_logits[index], data.labels[index], beta, temperature)
+    def __init__(
+        self,
+        model: Classifier,
+        data: ServerSet,
+        beta: float,
+        temperature: float,
+        schedule: Schedule,
+        compute: Compute | None = None,
+    ) -> None:
+        self._model, self._data, self._beta, self._temperature = model, data, beta, temperature
+        self._compute = compute or Compute()
+        trained = list(model.parameters())
+        self._training = Training(model, trained, self._loss, len(data.labels), schedule, self._compute)
 
-    _train(model, model.parameters(), loss, len(data.labels), schedule, stream)
+    def __call__(self, stream: torch.Generator) -> None:
+        """Train for a round; ``stream`` shuffles D_s."""
+        self._training(stream)
 
-
-def _train(
-    model: nn.Module,
-    params: Iterable[nn.Parameter],
-    loss: Callable[[Tensor], Tensor],
-    count: int,
-    schedule: Schedule,
-    stream: torch.Generator,
-) -> None:
-    model.train()
-    trained = list(params)
-    optimizer = torch.optim.SGD(trained, lr=schedule.lr, momentum=schedule.momentum)
-    device = next(model.parameters()).device
-    for _ in range(schedule.epochs):
-        for index in torch.split(torch.randperm(count, generator=stream), schedule.batch_size):
-            # Gradients are views of the simulator's flat vector: zero them in place, also those not trained here.
-            model.zero_grad(set_to_none=False)
-            optimizer.zero_grad(set_to_none=False)
-            loss(index.to(device)).backward()  # type: ignore[no-untyped-call]
-            if schedule.clip:
-                torch.nn.utils.clip_grad_norm_(trained, schedule.clip)
-            optimizer.step()
-    model.zero_grad(set_to_none=False)
-
-
-@torch.no_grad()
-def _features(model: Classifier, images: Tensor) -> Tensor:
-    model.eval()
-    return torch.cat([model.features(part) for part in torch.split(images, 256)])
+    def _loss(self, index: Tensor) -> Tensor:
+        data = self._data
+        with self._compute.autocast():
+            logits = self._model(data.images[index])
+        return transfer_loss(
+            logits.float(), data.teacher_logits[index], data.labels[index], self._beta, self._temperature
+        )

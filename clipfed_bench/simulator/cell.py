@@ -47,7 +47,7 @@ def run_warmup(spec: CellSpec, env: Environment, report: Report = _silent) -> No
     facts = provenance(env.device) | {"data_source": data.source}
     warn = partial(_warn, report, Progress("warmup", 0, spec.warmup_rounds))
     unfinished = Checkpoint(env, f"warmup-{spec.warmup_key}", identity(spec.warmup_key, facts), warn)
-    warmup.compute(spec, env, setup.federation(spec, data), flat, report, unfinished)
+    warmup.compute(spec, env, setup.federation(spec, env, data), flat, report, unfinished)
 
 
 def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> CellResult:
@@ -58,7 +58,7 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
     images for all clients), DataError and TeacherError.
     """
     data, clean = setup.dataset(spec, env)
-    federation = setup.federation(spec, data)
+    federation = setup.federation(spec, env, data)
     attack = _attack(spec, data)
     defense = _defense(spec, env, data)
     defense.prepare()
@@ -67,7 +67,7 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
     params, buffers = flat.params, flat.buffers
     facts = provenance(env.device) | _facts(spec, env, data)
     unfinished = _checkpoint(spec, env, facts, report)
-    log = Log(env.device)
+    log, compute = Log(env.device), setup.compute(env)
     done, previous_update = 0, None
     if saved := unfinished.load():
         done, previous_update = _restore(saved, flat, defense, log)
@@ -77,7 +77,7 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
             own.copy_(loaded)
 
     def measure(round_: int) -> None:
-        with log.timed("seconds_eval"):
+        with log.timed("seconds_eval"), compute.autocast():
             figures = evaluate(flat.model, sets)
         log.evaluation(round_, *figures)
 
@@ -151,7 +151,8 @@ def _defense(spec: CellSpec, env: Environment, data: Dataset) -> Defense:
 
 def _facts(spec: CellSpec, env: Environment, data: Dataset) -> dict[str, str]:
     """Provenance of what went into the cell."""
-    facts = {"data_source": data.source, "defaults": json.dumps(_origins(spec)), "warmup_key": spec.warmup_key}
+    facts = {"precision": env.precision, "steps": "graph" if env.graphs else "eager", "data_source": data.source}
+    facts |= {"defaults": json.dumps(_origins(spec)), "warmup_key": spec.warmup_key}
     if find("defense", spec.defense)[0].needs_teacher:
         used = setup.teacher(spec, env)
         facts |= {f"teacher_{k}": v for k, v in used.provenance.items()} | {"teacher_identity": used.identity}

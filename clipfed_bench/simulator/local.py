@@ -1,4 +1,4 @@
-"""Local training of one client: plain SGD from the global model, in place in the client's row of the update matrix.
+"""Local training of one client: which batches it trains on, and the step it takes on each.
 
 McMahan et al. 2017, Algorithm 1, ClientUpdate; cross-entropy; SGD with momentum as torch.optim.SGD defines it (no
 dampening, no Nesterov), its state fresh for every client and round [lineage]. No augmentation, no decay [lineage].
@@ -6,17 +6,15 @@ dampening, no Nesterov), its state fresh for every client and round [lineage]. N
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clipfed_bench.api import GradientRule
 from clipfed_bench.data.types import Images
 from clipfed_bench.rng import generator
-from clipfed_bench.simulator.params import FlatModel
 
 Poison = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(B, C, H, W) float32 in [0, 1] and (B,) int64 labels -> the batch to train on."""
@@ -58,28 +56,32 @@ def batches(
         yield from torch.split(torch.randperm(num_samples, generator=stream), hyper.batch_size)
 
 
-def train_client(
-    flat: FlatModel,
-    data: Images,
-    order: Iterator[Tensor],
-    normalize: Normalizer,
-    hyper: Hyper,
-    poison: Poison | None,
-    rule: GradientRule | None = None,
-) -> None:
-    """Train the model that ``flat`` is bound to, in place, on ``data`` in the given ``order`` of batches."""
-    flat.model.train()
-    flat.grad.zero_()
-    velocity = torch.zeros_like(flat.grad)
-    for index in order:
-        batch = data.take(index.to(data.labels.device))
+@dataclass(frozen=True)
+class Task:
+    """One client's local training in one round."""
+
+    data: Images
+    order: Iterable[Tensor]
+    """Index batches (int64, on the CPU), in the order in which they are trained on."""
+    poison: Poison | None = None
+    rule: GradientRule | None = None
+
+
+def train_batches(task: Task, normalize: Normalizer) -> Iterator[tuple[Tensor, Tensor]]:
+    """(B, C, H, W) float32 pixels in [0, 1] and (B,) int64 labels of each step, poisoned if the client is malicious."""
+    for index in on_device(task.order, task.data.labels.device):
+        batch = task.data.take(index)
         pixels, labels = normalize.pixels(batch.images), batch.labels
-        if poison is not None:
-            pixels, labels = poison(pixels, labels)
-        F.cross_entropy(flat.model(normalize(pixels)), labels).backward()  # type: ignore[no-untyped-call]
-        if rule is not None:
-            flat.grad.copy_(rule(flat.grad, flat.params))
-        sgd_step(flat.params, flat.grad, velocity, hyper)
+        yield (pixels, labels) if task.poison is None else task.poison(pixels, labels)
+
+
+def on_device(order: Iterable[Tensor], device: torch.device) -> Iterable[Tensor]:
+    """Index batches on ``device``; to a GPU all go at once, from pinned memory, so that nothing waits for the host."""
+    if device.type == "cpu":
+        return order
+    parts = list(order)
+    together = torch.cat(parts).pin_memory().to(device, non_blocking=True)
+    return torch.split(together, [len(part) for part in parts])
 
 
 def sgd_step(params: Tensor, grad: Tensor, velocity: Tensor, hyper: Hyper) -> None:

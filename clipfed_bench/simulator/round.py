@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
@@ -15,7 +15,6 @@ from clipfed_bench.api import (
     ClientUpdates,
     CraftContext,
     Defense,
-    GradientRule,
     LocalContext,
     LocalModel,
     RoundContext,
@@ -23,7 +22,8 @@ from clipfed_bench.api import (
 from clipfed_bench.data.types import Images
 from clipfed_bench.rng import generator
 from clipfed_bench.simulator.evaluate import predict
-from clipfed_bench.simulator.local import Hyper, Normalizer, Poison, batches, train_client
+from clipfed_bench.simulator.executor import Executor
+from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.spec import CellSpec
 
@@ -71,6 +71,8 @@ class Federation:
     malicious: tuple[int, ...]
     normalize: Normalizer
     hyper: Hyper
+    executor: Executor
+    """Where they train."""
 
     def train(
         self,
@@ -80,39 +82,28 @@ class Federation:
         attack: Attack | None,
         previous_update: Tensor | None = None,
     ) -> ClientUpdates:
-        """Local training of ``sampled`` from the model ``flat`` is bound to, which is bound to it again afterwards.
+        """Local training of ``sampled`` from the global model ``flat``.
 
         ``attack`` None: everybody is honest. ``previous_update`` (P,): how far the global model moved in the round
         before, where there was one. Row k of the result belongs to ``sampled[k]``.
         """
-        params, buffers = flat.params, flat.buffers
-        rows = params.repeat(len(sampled), 1)
-        buffer_rows = buffers.repeat(len(sampled), 1)
+        params, buffers, count = flat.params, flat.buffers, len(sampled)
         rule = attack.gradient_rule(LocalContext(round_, params, previous_update)) if attack is not None else None
-        for k, client in enumerate(sampled):
-            flat.bind(rows[k], buffer_rows[k])
+        tasks = []
+        for client in sampled:
             if attack is None or client not in self.malicious:
-                self._train(flat, self.clients[client], round_, client)
+                tasks.append(self._task(self.clients[client], round_, client))
             else:
                 own, _ = split_off(self.clients[client], attack.held_out, self.spec.seed, client)
                 poison = partial(attack.poison, attacker=self.malicious.index(client))
-                self._train(flat, own, round_, client, poison, rule)
-        flat.bind(params, buffers)
-        rows -= params
+                tasks.append(replace(self._task(own, round_, client), poison=poison, rule=rule))
+        deltas, statistics = params.new_empty(count, len(params)), buffers.new_empty(count, len(buffers))
+        self.executor.train(tasks, params, buffers, deltas, statistics)
         sizes = torch.tensor([len(self.clients[c]) for c in sampled], dtype=torch.float64)
-        return ClientUpdates(rows, buffer_rows, sizes, sampled, params, buffers)
+        return ClientUpdates(deltas, statistics, sizes, sampled, params, buffers)
 
-    def _train(
-        self,
-        flat: FlatModel,
-        data: Images,
-        round_: int,
-        client: int,
-        poison: Poison | None = None,
-        rule: GradientRule | None = None,
-    ) -> None:
-        order = batches(len(data), self.hyper, self.spec.seed, round_, client)
-        train_client(flat, data, order, self.normalize, self.hyper, poison, rule)
+    def _task(self, data: Images, round_: int, client: int) -> Task:
+        return Task(data, batches(len(data), self.hyper, self.spec.seed, round_, client))
 
     def craft(self, updates: ClientUpdates, flat: FlatModel, round_: int, attack: Attack) -> None:
         """Replace the malicious rows of ``updates`` in place by what ``attack`` uploads, times ``attack_scale``."""
@@ -134,11 +125,9 @@ class Federation:
 
         @cache
         def honest(client: int) -> LocalModel:
-            params, buffers = start.clone(), statistics.clone()
-            flat.bind(params, buffers)
-            self._train(flat, share(client)[0], round_, client)
-            flat.bind(start, statistics)
-            return LocalModel(params - start, buffers)
+            delta, own = torch.empty_like(start)[None], torch.empty_like(statistics)[None]
+            self.executor.train([self._task(share(client)[0], round_, client)], start, statistics, delta, own)
+            return LocalModel(delta[0], own[0])
 
         def validation(client: int) -> tuple[Tensor, Tensor]:
             kept = share(client)[1]

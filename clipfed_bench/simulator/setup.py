@@ -14,9 +14,12 @@ from clipfed_bench.data.datasets import load_dataset
 from clipfed_bench.data.partition import partition
 from clipfed_bench.data.server_data import load_server_data, reserve_holdout
 from clipfed_bench.data.types import Dataset, Images, ServerData
+from clipfed_bench.models import build_model
 from clipfed_bench.records import Environment, Progress, Report
 from clipfed_bench.registry import find
+from clipfed_bench.simulator.compute import Compute, configure
 from clipfed_bench.simulator.evaluate import normalized
+from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer
 from clipfed_bench.simulator.round import Federation, malicious_clients
 from clipfed_bench.simulator.server import CellServerModel
@@ -53,7 +56,26 @@ def dataset(spec: CellSpec, env: Environment) -> tuple[Dataset, Tensor]:
     return _dataset(spec.dataset, spec.imbalance_factor, env.data_dir, held_out, env.device)
 
 
-def federation(spec: CellSpec, data: Dataset) -> Federation:
+@lru_cache(maxsize=2)
+def _executor(
+    model: str, classes: int, mean: tuple[float, ...], std: tuple[float, ...], hyper: Hyper, compute: Compute
+) -> Executor:
+    configure(compute)
+    architecture = build_model(model, classes, seed=0).to(compute.device)
+    return Executor(architecture, Normalizer(mean, std, compute.device), hyper, compute)
+
+
+def executor(spec: CellSpec, env: Environment, data: Dataset) -> Executor:
+    """Where the cell's clients train. Cells of one process that are alike in how they train replay the same steps."""
+    return _executor(spec.model, len(data.classes), data.mean, data.std, _hyper(spec), compute(env))
+
+
+def compute(env: Environment) -> Compute:
+    """How steps run."""
+    return Compute(env.device, env.precision, env.graphs, env.streams)
+
+
+def federation(spec: CellSpec, env: Environment, data: Dataset) -> Federation:
     """Clients with their shares of ``data``."""
     parts = partition(
         data.train.labels.cpu(),
@@ -72,6 +94,7 @@ def federation(spec: CellSpec, data: Dataset) -> Federation:
         malicious_clients(spec),
         Normalizer(data.mean, data.std, device),
         _hyper(spec),
+        executor(spec, env, data),
     )
 
 
@@ -129,5 +152,6 @@ def server_context(spec: CellSpec, env: Environment, data: Dataset) -> ServerCon
         device=torch.device(env.device),
         server_data=(lambda: server_data(spec, env, spec.server_per_class)) if component.needs_server_data else None,
         teacher=(lambda: teacher(spec, env)) if component.needs_teacher else None,
-        model=cache(lambda: CellServerModel(spec.model, spec.seed, data, _hyper(spec))),
+        model=cache(lambda: CellServerModel(spec.model, spec.seed, data, _hyper(spec), executor(spec, env, data))),
+        compute=compute(env),
     )

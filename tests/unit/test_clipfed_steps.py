@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
+from tape import TapeRecorder
 
 from clipfed_bench.clipfed.augment import augment, band_mse, band_of, perturb_band
 from clipfed_bench.clipfed.filtering import filter_updates, pca_scores
-from clipfed_bench.clipfed.purify import Schedule, rectify, transfer
+from clipfed_bench.clipfed.purify import Rectification, Transfer
 from clipfed_bench.clipfed.server_set import ServerSet
+from clipfed_bench.clipfed.training import Schedule
 from clipfed_bench.dct import dct2, idct2
 from clipfed_bench.models import build_model
+from clipfed_bench.simulator.compute import Compute
 from clipfed_bench.simulator.params import FlatModel
 
 
@@ -112,7 +115,7 @@ def test_rectification_trains_the_extractor_alone(task: tuple[FlatModel, ServerS
     flat, data = task
     projection = torch.nn.Linear(128, 16, bias=False)
     before, projected = flat.params.clone(), projection.weight.detach().clone()
-    rectify(flat.model, projection, data, 0.1, Schedule(1, 16, 0.01, 0.9, 0.0), _stream())
+    Rectification(flat.model, projection, data, 0.1, Schedule(1, 16, 0.01, 0.9, 0.0))(_stream())
     changed = {name: not torch.equal(flat.params[s], before[s]) for name, s in flat.layers.items()}
     assert not changed["classifier.weight"]
     assert not changed["classifier.bias"]
@@ -132,14 +135,14 @@ def test_rectification_pulls_features_to_their_prototypes(task: tuple[FlatModel,
             return float((own - (vector @ data.image_prototypes.T).mean(dim=1)).mean())
 
     before = closeness()
-    rectify(flat.model, projection, data, 0.1, Schedule(10, 16, 0.01, 0.9, 0.0), _stream())
+    Rectification(flat.model, projection, data, 0.1, Schedule(10, 16, 0.01, 0.9, 0.0))(_stream())
     assert closeness() > before + 0.2
 
 
 def test_transfer_learns_what_the_teacher_says(task: tuple[FlatModel, ServerSet]) -> None:
     flat, data = task
     shifted = replace(data, teacher_logits=data.teacher_logits.roll(1, 1))  # a teacher that contradicts the labels
-    transfer(flat.model, shifted, 5.0, 1.0, Schedule(40, 16, 0.004, 0.9, 0.0), _stream())
+    Transfer(flat.model, shifted, 5.0, 1.0, Schedule(40, 16, 0.004, 0.9, 0.0))(_stream())
     with torch.no_grad():
         taken = flat.model(data.images).argmax(dim=1)
     assert (taken == (data.labels + 1) % 10).float().mean() > 0.9
@@ -149,6 +152,29 @@ def test_transfer_learns_what_the_teacher_says(task: tuple[FlatModel, ServerSet]
 def test_clipping_bounds_a_step(task: tuple[FlatModel, ServerSet], clip: float) -> None:
     flat, data = task
     before = flat.params.clone()
-    transfer(flat.model, data, 1.0, 1.0, Schedule(1, 60, 0.5, 0.0, clip), _stream())  # one batch, one step
+    Transfer(flat.model, data, 1.0, 1.0, Schedule(1, 60, 0.5, 0.0, clip))(_stream())  # one batch, one step
     step = float((flat.params - before).norm()) / 0.5
     assert step == pytest.approx(clip, rel=1e-3) if clip else step > 0.1
+
+
+def test_recorded_steps_train_the_server_as_plain_ones_do(task: tuple[FlatModel, ServerSet]) -> None:
+    plain, data = task
+    schedule, results = Schedule(2, 16, 0.01, 0.9, 1.0), []
+    recorder = TapeRecorder()
+    for compute in (Compute(), Compute(graphs=True, record=recorder)):
+        flat = FlatModel(build_model("cnn", 10, 0))
+        projection = torch.nn.Linear(128, 16, bias=False)
+        torch.nn.init.ones_(projection.weight)
+        steps = [
+            Rectification(flat.model, projection, data, 0.1, schedule, compute),
+            Transfer(flat.model, data, 1.0, 3.0, schedule, compute),
+        ]
+        for round_ in range(3):  # prototypes, momentum and the order of the images are new in each
+            for step in steps:
+                step(_stream(round_))
+        results.append((flat.params, projection.weight.detach()))
+    assert recorder.recorded == 2 * 2  # batches of 16 and 12, in each phase
+    assert recorder.replayed == 3 * 2 * 2 * 4
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(results[0][0], plain.params)

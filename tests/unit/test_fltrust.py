@@ -13,9 +13,9 @@ from clipfed_bench.errors import UserError
 from clipfed_bench.geometry import cosines
 from clipfed_bench.models import build_model
 from clipfed_bench.records import Environment
-from clipfed_bench.simulator import server as simulated
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.simulator.local import Hyper, Normalizer, batches, train_client
+from clipfed_bench.simulator.executor import Executor
+from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.simulator.server import CellServerModel
 from clipfed_bench.spec import CellSpec
@@ -129,16 +129,16 @@ def test_the_server_trains_as_long_as_the_median_client_or_for_as_many_epochs():
 
 
 @pytest.mark.parametrize(("as_many", "steps"), [(None, 6), (20, 6), (2.5, 2), (65, 18), (64, 16)])
-def test_server_training_takes_as_many_steps_as_a_client_with_that_many_images(as_many, steps, monkeypatch):
+def test_server_training_takes_as_many_steps_as_a_client_with_that_many_images(as_many, steps):
     """Batches of 8, two epochs, 20 root images: three batches an epoch."""
     taken = []
 
-    def record(flat, data, order, *rest):
-        taken.extend(order)
+    class Recorder:
+        def train(self, tasks, *rest):
+            taken.extend(tasks[0].order)
 
-    monkeypatch.setattr(simulated, "train_client", record)
     data = Dataset("made", tuple("0123456789"), images(4), images(4), (0.5,) * 3, (0.25,) * 3, "")
-    model = CellServerModel("cnn", 0, data, HYPER)
+    model = CellServerModel("cnn", 0, data, HYPER, Recorder())
     flat = FlatModel(build_model("cnn", 10, 5))
     model.train(images(20), flat.params, flat.buffers, ROUND, as_many)
     assert len(taken) == steps
@@ -185,7 +185,8 @@ def images(count):
 def test_server_training_is_a_clients_training_with_a_stream_of_its_own(name):
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
     data = Dataset("made", tuple("0123456789"), images(4), images(4), mean, std, "")
-    model, root = CellServerModel(name, 0, data, HYPER), images(20 if name == "cnn" else 9)
+    executor = Executor(build_model(name, 10, 0), Normalizer(mean, std), HYPER)
+    model, root = CellServerModel(name, 0, data, HYPER, executor), images(20 if name == "cnn" else 9)
     flat = FlatModel(build_model(name, 10, 5))  # the cell's model: another one
     params, buffers = flat.params.clone(), flat.buffers.clone()
     delta, statistics = model.train(root, flat.params, flat.buffers, ROUND)
@@ -194,9 +195,10 @@ def test_server_training_is_a_clients_training_with_a_stream_of_its_own(name):
     order = list(batches(len(root), HYPER, ROUND.seed, ROUND.round, 0, purpose="server"))
     assert not torch.equal(torch.cat(order), torch.cat(list(batches(len(root), HYPER, ROUND.seed, ROUND.round, 0))))
     logits = model.predict(params, buffers, root.images.float() / 255)
-    train_client(flat, root, iter(order), Normalizer(mean, std), HYPER, None)
-    torch.testing.assert_close(delta, flat.params - params)
-    torch.testing.assert_close(statistics, flat.buffers)
+    deltas, own = torch.empty_like(params)[None], torch.empty_like(buffers)[None]
+    executor.train([Task(root, order)], params, buffers, deltas, own)
+    assert torch.equal(delta, deltas[0])
+    assert torch.equal(statistics, own[0])
     plain = build_model(name, 10, 5).eval()
     normal = (root.images.float() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     torch.testing.assert_close(logits, plain(normal).detach(), rtol=1e-4, atol=1e-4)

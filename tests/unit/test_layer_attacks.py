@@ -19,6 +19,7 @@ from clipfed_bench.models import build_model
 from clipfed_bench.records import Environment
 from clipfed_bench.registry import create_attack
 from clipfed_bench.simulator import setup
+from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.simulator.round import Federation, split_off
@@ -99,8 +100,9 @@ class World:
     """One round with two attackers, ``bad``, and an honest client; ``context`` remembers the honest models."""
 
     def __init__(self, attack: Attack) -> None:
-        data, _ = setup.dataset(SPEC, Environment(cache_dir=Path(), warmup_dir=Path()))
-        self.federation, self.attack = setup.federation(SPEC, data), attack
+        env = Environment(cache_dir=Path(), warmup_dir=Path())
+        data, _ = setup.dataset(SPEC, env)
+        self.federation, self.attack = setup.federation(SPEC, env, data), attack
         self.flat = FlatModel(build_model(SPEC.model, 10, 0))
         self.bad = self.federation.malicious
         good = next(c for c in range(SPEC.clients) if c not in self.bad)
@@ -246,7 +248,9 @@ def test_running_statistics_are_the_honest_ones() -> None:
         ("afa", {"layers": "all"}, False),
     ):
         attack = make(name, **options)
-        federation = Federation(spec, clients, (bad,), plain, Hyper(1, 8, 0.01, 0.0, 0.0))
+        hyper = Hyper(1, 8, 0.01, 0.0, 0.0)
+        executor = Executor(build_model("resnet18", 10, 0), plain, hyper)
+        federation = Federation(spec, clients, (bad,), plain, hyper, executor)
         flat = FlatModel(build_model("resnet18", 10, 0))
         updates = federation.train(flat, 1, (bad,), attack)
         own = split_off(clients[bad], attack.held_out, spec.seed, bad)[0]

@@ -20,6 +20,7 @@ from clipfed_bench.records import CellResult, Environment
 from clipfed_bench.registry import create_attack, create_defense, find
 from clipfed_bench.simulator import setup
 from clipfed_bench.simulator.cell import run_cell
+from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.simulator.round import Federation
@@ -99,7 +100,9 @@ def _small(**settings: Any) -> tuple[Federation, FlatModel]:
     spec = CellSpec(dataset="digits", model="cnn", clients=4, clients_per_round=4, malicious=0.5, **settings)
     clients = [Images(_pixels(8, client), torch.arange(8)) for client in range(4)]
     hyper = Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, 0.0)
-    federation = Federation(spec, clients, setup.malicious_clients(spec), Normalizer((0.5,) * 3, (0.25,) * 3), hyper)
+    normalize = Normalizer((0.5,) * 3, (0.25,) * 3)
+    executor = Executor(build_model("cnn", 10, 0), normalize, hyper)
+    federation = Federation(spec, clients, setup.malicious_clients(spec), normalize, hyper, executor)
     return federation, FlatModel(build_model("cnn", 10, 0))
 
 

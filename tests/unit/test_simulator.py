@@ -14,7 +14,8 @@ from clipfed_bench.data.types import Images
 from clipfed_bench.models import build_model
 from clipfed_bench.registry import create_attack, create_defense
 from clipfed_bench.simulator.evaluate import evaluate, make_test_sets, normalized
-from clipfed_bench.simulator.local import Hyper, Normalizer, batches, train_client
+from clipfed_bench.simulator.executor import Executor
+from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
 from clipfed_bench.simulator.log import Log
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.simulator.round import (
@@ -66,7 +67,12 @@ def test_models_depend_on_the_seed_alone() -> None:
 def test_local_training_is_torch_sgd(decay: float) -> None:
     data, hyper = _images(50), Hyper(epochs=2, batch_size=16, lr=0.05, momentum=0.9, weight_decay=decay)
     flat = FlatModel(build_model("cnn", 10, 0))
-    train_client(flat, data, batches(50, hyper, 7, 3, 1), PLAIN, hyper, None)
+    before = flat.params.clone()
+    deltas, statistics = torch.empty(1, flat.num_params), torch.empty(1, flat.num_buffers)
+    executor = Executor(flat.model, PLAIN, hyper)
+    executor.train([Task(data, batches(50, hyper, 7, 3, 1))], flat.params, flat.buffers, deltas, statistics)
+    assert torch.equal(flat.params, before)
+    flat.params += deltas[0]
 
     model = build_model("cnn", 10, 0).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=decay)
@@ -118,10 +124,11 @@ def test_random_sampling_varies_the_malicious_share() -> None:
     assert len({len(bad & set(sample_clients(spec, r))) for r in range(30)}) > 2
 
 
-def _federation(spec: CellSpec) -> Federation:
+def _federation(spec: CellSpec, model: str = "cnn") -> Federation:
     clients = [_images(12, seed=c) for c in range(spec.clients)]
     hyper = Hyper(1, 8, 0.05, 0.9, 0.0)
-    return Federation(spec, clients, malicious_clients(spec), PLAIN, hyper)
+    executor = Executor(build_model(model, 10, 0), PLAIN, hyper)
+    return Federation(spec, clients, malicious_clients(spec), PLAIN, hyper, executor)
 
 
 def _badnets(**context: object) -> Attack:
@@ -130,7 +137,7 @@ def _badnets(**context: object) -> Attack:
 
 def test_rows_are_the_clients_own_updates() -> None:
     spec = _spec(clients=6, clients_per_round=4)
-    federation, flat = _federation(spec), FlatModel(build_model("resnet18", 10, 0))
+    federation, flat = _federation(spec, "resnet18"), FlatModel(build_model("resnet18", 10, 0))
     start, statistics = flat.params.clone(), flat.buffers.clone()
     updates = federation.train(flat, 1, (0, 1, 3, 5), None)
     assert torch.equal(flat.params, start)

@@ -1,0 +1,90 @@
+"""How a training step runs on the device: operation by operation or as a CUDA graph, in float32 or bfloat16.
+
+Neither is part of a cell: on a CPU there is one way, to the bit, and on a GPU all are within the tolerance that
+docs/performance.md states. Each result says which it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+Step = Callable[[], None]
+"""Reads and writes tensors that stay where they are; nothing that it does depends on a value on the device."""
+
+Recorder = Callable[[Step], Step]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How steps run. Raises ValueError for what the device does not do."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+    """``float32`` (TensorFloat-32 is off), or ``bfloat16``: autocast with float32 weights, gradients and statistics."""
+    graphs: bool = False
+    """Record each step as a CUDA graph and replay it."""
+    streams: int = 1
+    """Clients that train side by side on a GPU, each on a stream of its own."""
+    record: Recorder | None = None
+    """In place of CUDA's recorder, for tests where there is no GPU."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision is float32 or bfloat16, not {self.precision}")
+        if not self.on_gpu and self.record is None and (self.graphs or self.precision != "float32"):
+            raise ValueError("graphs and bfloat16 are for GPUs")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is one."""
+        return self.device.startswith("cuda")
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The precision of a forward pass. Casts are not cached: a graph would go on reading the first ones."""
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, cache_enabled=False)
+
+    def recorder(self) -> Recorder:
+        """Makes of a step, which it runs a few times, what repeats it; without :attr:`graphs` that is the step itself.
+
+        What one recorder made must not run side by side: it shares memory. Nothing in that memory outlives a step.
+        """
+        if not self.graphs:
+            return lambda step: step
+        return self.record or GraphRecorder()
+
+
+def configure(compute: Compute) -> None:
+    """Set this process up for ``compute``: float32 means float32, and fixed shapes are worth a search for kernels."""
+    if compute.on_gpu:
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = True
+
+
+class GraphRecorder:
+    """Captures steps as CUDA graphs that share one memory pool."""
+
+    WARMUPS = 3
+    """Runs before the capture, in which libraries choose their kernels and allocate what they keep."""
+
+    def __init__(self) -> None:
+        # Warm-up and capture share one stream, so that gradients are accumulated where the backward pass runs.
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, step: Step) -> Step:
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            for _ in range(self.WARMUPS):
+                step()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            step()
+        return graph.replay

@@ -1,0 +1,144 @@
+"""Where clients train: lanes, each a model of its own bound to fixed memory, that take one client after the other.
+
+On a CPU there is one lane and steps run as they are. On a GPU a step (forward, backward, SGD) is recorded as a CUDA
+graph on the lane's fixed tensors, once for each size of batch, ragged last ones included, and replayed for every
+client, round and cell of the process; lanes run on streams of their own. Both do the same operations in the same order.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clipfed_bench.api import GradientRule
+from clipfed_bench.models.base import Classifier
+from clipfed_bench.simulator.compute import Compute, Recorder
+from clipfed_bench.simulator.local import Hyper, Normalizer, Task, sgd_step, train_batches
+from clipfed_bench.simulator.params import FlatModel
+
+
+class Executor:
+    """Trains clients of one kind of model with one ``hyper``. It keeps nothing from one client to the next."""
+
+    def __init__(self, model: Classifier, normalize: Normalizer, hyper: Hyper, compute: Compute | None = None) -> None:
+        """``model`` gives the architecture, and is left alone."""
+        self.compute = compute or Compute()
+        self._lanes = [Lane(model, normalize, hyper, self.compute) for _ in range(self.compute.streams)]
+
+    def train(self, tasks: Sequence[Task], params: Tensor, buffers: Tensor, deltas: Tensor, statistics: Tensor) -> None:
+        """Train each of K ``tasks`` from ``params`` (P,) and running statistics ``buffers`` (Q,).
+
+        Row k of ``deltas`` (K, P) becomes trained minus given parameters, rounded to its dtype, and row k of
+        ``statistics`` (K, Q) the running statistics.
+        """
+        for lane in self._lanes:
+            lane.wait()
+        for k, task in enumerate(tasks):
+            self._lanes[k % len(self._lanes)].train(task, params, buffers, deltas[k], statistics[k])
+        for lane in self._lanes:
+            lane.join()
+
+
+class Lane:
+    """A model in fixed memory, with gradient and momentum, and the steps recorded on it."""
+
+    def __init__(self, model: Classifier, normalize: Normalizer, hyper: Hyper, compute: Compute) -> None:
+        model = copy.deepcopy(model)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.num_batches_tracked = None  # no statistic, and a launch for each layer
+        self._flat = FlatModel(model)
+        self._velocity = torch.zeros_like(self._flat.grad)
+        self._normalize, self._hyper, self._compute = normalize, hyper, compute
+        self._stream: torch.cuda.Stream | None = None
+        if compute.on_gpu and compute.streams > 1:
+            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._record = compute.recorder()
+        self._recorded: dict[tuple[int, bool], _Recorded] = {}
+
+    def wait(self) -> None:
+        """Begin after what has been asked of the device so far."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream())
+
+    def join(self) -> None:
+        """Let what is asked of the device from now on come after this lane's work."""
+        if self._stream is not None:
+            torch.cuda.current_stream().wait_stream(self._stream)
+
+    def train(self, task: Task, params: Tensor, buffers: Tensor, delta: Tensor, statistics: Tensor) -> None:
+        """One client, from a fresh optimizer; results go to ``delta`` (P,) and ``statistics`` (Q,)."""
+        flat, own, same_type = self._flat, (self._flat.params, self._flat.buffers), delta.dtype == params.dtype
+        with torch.cuda.stream(self._stream):  # None: the current one
+            if same_type and not self._compute.graphs:  # in place: no recorded step reads a place of its own
+                flat.bind(delta, statistics)
+            flat.params.copy_(params)
+            flat.buffers.copy_(buffers)
+            self._velocity.zero_()
+            flat.grad.zero_()
+            flat.model.train()
+            for pixels, labels in train_batches(task, self._normalize):
+                self._step(pixels, labels, task.rule)
+            if same_type:
+                torch.sub(flat.params, params, out=delta)
+            else:
+                delta.copy_(flat.params - params)
+            statistics.copy_(flat.buffers)
+            flat.bind(*own)
+
+    def _step(self, pixels: Tensor, labels: Tensor, rule: GradientRule | None) -> None:
+        if not self._compute.graphs:
+            self._backward(pixels, labels)
+            if rule is None:
+                self._update()
+                return
+        else:
+            recorded = self._replay(pixels, labels, whole=rule is None)
+            recorded(pixels, labels)
+            if rule is None:
+                return
+        self._flat.grad.copy_(rule(self._flat.grad, self._flat.params))
+        self._update()
+
+    def _backward(self, pixels: Tensor, labels: Tensor) -> None:
+        with self._compute.autocast():
+            loss = F.cross_entropy(self._flat.model(self._normalize(pixels)), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def _update(self) -> None:
+        sgd_step(self._flat.params, self._flat.grad, self._velocity, self._hyper)
+
+    def _replay(self, pixels: Tensor, labels: Tensor, whole: bool) -> _Recorded:
+        """The step for this size of batch, ``whole`` or without the update, recorded when it is first asked for."""
+        key = (len(labels), whole)
+        if key not in self._recorded:
+            changed = (self._flat.params, self._flat.buffers, self._flat.grad, self._velocity)
+            before = [tensor.clone() for tensor in changed]
+            self._recorded[key] = _Recorded(pixels, labels, partial(self._both, whole), self._record)
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
+        return self._recorded[key]
+
+    def _both(self, whole: bool, pixels: Tensor, labels: Tensor) -> None:
+        self._backward(pixels, labels)
+        if whole:
+            self._update()
+
+
+class _Recorded:
+    """A step on a batch of its own, which each new batch is copied into."""
+
+    def __init__(self, pixels: Tensor, labels: Tensor, step: partial[None], record: Recorder) -> None:
+        self._pixels = torch.empty_like(pixels, memory_format=torch.channels_last).copy_(pixels)
+        self._labels = labels.clone()
+        self._step = record(partial(step, self._pixels, self._labels))
+
+    def __call__(self, pixels: Tensor, labels: Tensor) -> None:
+        self._pixels.copy_(pixels)
+        self._labels.copy_(labels)
+        self._step()
