@@ -6,15 +6,17 @@ Rounds of the warm-up are numbered up to 0, so that round 1 is the first of the 
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clipfed_bench.api import RoundContext, ServerContext
+from clipfed_bench.data.limits import balanced_counts
 from clipfed_bench.files import write_atomically
+from clipfed_bench.models import build_model
 from clipfed_bench.records import Environment, Progress, Report
 from clipfed_bench.registry import create_defense
 from clipfed_bench.simulator.checkpoint import Checkpoint
@@ -32,15 +34,32 @@ def is_stored(spec: CellSpec, env: Environment) -> bool:
     """Whether there is a checkpoint, and it can be read; one that cannot is as good as none."""
     try:
         load(spec, env)
-    except (OSError, SafetensorError, KeyError):
+    except Exception:  # damaged files raise nearly anything
         return False
     return True
 
 
 def load(spec: CellSpec, env: Environment) -> tuple[Tensor, Tensor]:
-    """(P,) parameters and (Q,) running statistics after the warm-up, on the device."""
+    """(P,) parameters and (Q,) running statistics after the warm-up, on the device.
+
+    Raises ValueError for those of another model, and nearly anything for a damaged file.
+    """
     stored = load_file(checkpoint(spec, env), device=env.device)
-    return stored["params"], stored["buffers"]
+    found = stored["params"], stored["buffers"]
+    sizes = _sizes(spec.model, len(balanced_counts(spec.dataset)))
+    if any(
+        t.dtype != torch.float32 or t.shape != (n,) or not t.isfinite().all() for t, n in zip(found, sizes, strict=True)
+    ):
+        raise ValueError(f"{checkpoint(spec, env)} is no warm-up of {spec.model}")
+    return found
+
+
+@cache
+def _sizes(model: str, classes: int) -> tuple[int, int]:
+    """(P, Q) of a model."""
+    built = build_model(model, classes, 0)
+    buffers = (b for b in built.buffers() if b.is_floating_point())
+    return sum(p.numel() for p in built.parameters()), sum(b.numel() for b in buffers)
 
 
 def compute(

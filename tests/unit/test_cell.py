@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from clipfed_bench.errors import UserError
 from clipfed_bench.records import CellResult, Environment, Progress
 from clipfed_bench.simulator import setup
 from clipfed_bench.simulator.cell import run_cell, run_warmup
 from clipfed_bench.simulator.snapshot import load_model
-from clipfed_bench.simulator.warmup import checkpoint
+from clipfed_bench.simulator.warmup import checkpoint, is_stored
 from clipfed_bench.spec import CellSpec
 
 
@@ -86,6 +87,12 @@ def test_a_damaged_warmup_is_computed_again(tmp_path: Path, env: Environment) ->
         path.write_bytes(damaged)
         run_warmup(cell, fresh)
         assert path.read_bytes() == whole
+    params, buffers = load_file(path).values()
+    for foreign in (params[1:], params.double(), params * float("nan"), params[None].contiguous()):
+        assert is_stored(cell, fresh)
+        path.write_bytes(save({"params": foreign, "buffers": buffers}))
+        assert not is_stored(cell, fresh)
+        path.write_bytes(whole)
 
 
 def test_before_its_start_and_after_its_stop_an_attack_does_nothing(env: Environment) -> None:
