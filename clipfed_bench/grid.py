@@ -211,6 +211,9 @@ def _values(table: dict[str, Any]) -> dict[str, list[Any]]:
 def _every(name: str, items: Sequence[Any]) -> Iterator[Any]:
     for item in items:
         if item == "*" and name in _EVERY:
+            useless = list(registry.broken(name).values())  # type: ignore[arg-type]
+            if useless:
+                raise UserError(f"{name} '*' is every one, and not all can be used. Name those you want. {useless[0]}")
             yield from _EVERY[name]()
         else:
             yield item
@@ -220,7 +223,9 @@ def _check_size(spans: Sequence[Mapping[str, Sequence[Any]]]) -> None:
     cells = sum(math.prod(map(len, span.values())) for span in spans)
     if cells > _MOST:
         many = "; ".join(f"{name} has {len(items):,} values" for name, items in spans[0].items() if len(items) > 1)
-        raise UserError(f"these settings make {shown(cells, 40)} cells, and a grid has at most {_MOST:,}: {many}.")
+        raise UserError(
+            f"these settings make {shown(f'{cells:,}', 40)} cells, and a grid has at most {_MOST:,}: {many}."
+        )
 
 
 def _presets() -> Any:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from clipfed_bench.registry import Component, attacks, defenses
+from clipfed_bench.registry import Component, Kind, attacks, broken, defenses
 from clipfed_bench.values import show
 
 app = typer.Typer(help="Show attacks, defenses, data sets, models, teachers and presets.", no_args_is_help=True)
@@ -18,13 +18,13 @@ app = typer.Typer(help="Show attacks, defenses, data sets, models, teachers and 
 @app.command("attacks")
 def list_attacks() -> None:
     """Attacks, with their options and defaults."""
-    _components(attacks().values())
+    _components("attack", attacks().values())
 
 
 @app.command("defenses")
 def list_defenses() -> None:
     """Defenses, with their options and defaults."""
-    _components(defenses().values())
+    _components("defense", defenses().values())
 
 
 @app.command("datasets")
@@ -71,7 +71,7 @@ def _names(described: Mapping[str, str]) -> None:
         console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
 
 
-def _components(components: Iterable[Component]) -> None:
+def _components(kind: Kind, components: Iterable[Component]) -> None:
     console = Console(highlight=False)
     for component in components:
         console.print(Text(component.name, style="bold"))
@@ -79,3 +79,5 @@ def _components(components: Iterable[Component]) -> None:
         for option in component.options:
             line = Text.assemble((f"{option.name}={show(option.default)}", "cyan"), "  ", option.doc)
             console.print(Padding(line, (0, 0, 0, 8), expand=False))
+    for reason in broken(kind).values():
+        typer.echo(f"warning: {reason}", err=True)
