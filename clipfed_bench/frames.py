@@ -58,6 +58,8 @@ def read_results(path: Path) -> pd.DataFrame:
     for name, dtype in _result_dtypes().items():
         if name in frame:
             try:
+                if dtype == "string" and (kind := pd.api.types.infer_dtype(frame[name])) not in ("string", "empty"):
+                    raise TypeError(f"it holds values of the kind {kind}")
                 frame[name] = _harmless(frame[name]).astype("Int64" if dtype == "int64" else dtype)  # type: ignore[call-overload]
             except (TypeError, ValueError, OverflowError) as error:
                 raise UserError(f"{shown(path)}: column {name} is not {dtype}: {shown(error)}.") from None

@@ -191,7 +191,7 @@ def _load_model(model: str, path: Path, quick_gelu: bool, spec: str) -> nn.Modul
             raise ValueError("it holds numbers that are not finite")
     except Exception as error:
         raise TeacherError(
-            f"teacher '{spec}': the checkpoint '{path}' does not load as {model}: {_first_line(error)}\n"
+            f"teacher '{spec}': the checkpoint '{path}' does not load as {model}: {_first_line(error)}.\n"
             f"It must be a state dict of that architecture, as .safetensors or readable with weights_only.\n{WAYS_OUT}"
         ) from error
     return loaded
@@ -205,10 +205,12 @@ def _offline_errors(spec: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise TeacherError(
-            f"teacher '{spec}': its files could not be downloaded: {_first_line(error)}\n{WAYS_OUT}"
+            f"teacher '{spec}': its files could not be downloaded: {_first_line(error)}.\n{WAYS_OUT}"
         ) from error
 
 
 def _first_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return shown(textwrap.shorten(line, 240, placeholder=" …"), 240)
+    """What the error says, without what its library adds below; and what comes below a heading."""
+    line, *below = str(error).strip().splitlines() or [type(error).__name__]
+    text = f"{line} {below[0]}" if below and line.endswith(":") else line
+    return shown(textwrap.shorten(text, 240, placeholder=" …"), 240).rstrip(".:")
