@@ -55,6 +55,11 @@ def read_results(path: Path) -> pd.DataFrame:
         frame = pd.read_parquet(path)
     except Exception as error:  # damaged files raise nearly anything
         raise UserError(f"{shown(path)} is not a readable parquet file: {shown(error, 300)}") from None
+    return typed(frame, path)
+
+
+def typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """``frame``, read from ``path``, with known columns of their types and harmless texts. Raises UserError."""
     for name, dtype in _result_dtypes().items():
         if name in frame:
             try:

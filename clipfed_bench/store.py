@@ -127,7 +127,7 @@ class RunStore:
 
     def _path(self, key: str, suffix: str) -> Path:
         if not _KEY.fullmatch(key):
-            raise UserError(f"'{key}' is not the key of a cell; a key is 16 hexadecimal digits in lower case.")
+            raise UserError(f"'{shown(key)}' is not the key of a cell; a key is 16 hexadecimal digits in lower case.")
         return self.cells / f"{key}.{suffix}"
 
     def _commit(self, spec: CellSpec, status: str, provenance: Mapping[str, str], **more: Any) -> None:

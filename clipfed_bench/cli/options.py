@@ -95,7 +95,13 @@ CheckpointOption = Annotated[
 ]
 TimeoutOption = Annotated[
     float | None,
-    typer.Option("--cell-timeout", min=1, metavar="SECONDS", help="Stop cells that take longer; they count as failed."),
+    typer.Option(
+        "--cell-timeout",
+        min=1,
+        max=1_000_000,
+        metavar="SECONDS",
+        help="Stop cells that take longer; they count as failed.",
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ import typer
 
 from clipfed_bench.cli import options
 from clipfed_bench.cli.runs import read_run
-from clipfed_bench.errors import UserError
+from clipfed_bench.errors import UserError, unknown
 from clipfed_bench.files import write_atomically
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def regress(
     change that is meant is accepted with --update and a --reason.
     """
     from clipfed_bench.cli.session import RUNS, Places
+    from clipfed_bench.grid import preset_names
     from clipfed_bench.report.reference import default_path, read_reference, write_reference
 
     if update and not (reason or "").strip():
@@ -60,6 +61,8 @@ def regress(
         raise UserError("--reason belongs to --update; without it nothing is written that could state a reason.")
     if run is not None and out is not None:
         raise UserError("--run and --out are both given; --run reads a run, --out is where a new one goes.")
+    if preset not in preset_names():  # it becomes part of files' names
+        raise unknown("preset", preset, preset_names())
     path = reference or default_path(preset)
     known = None
     if path.exists() or not update:

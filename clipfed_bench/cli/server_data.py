@@ -94,13 +94,14 @@ def generate(
         templates=_templates(templates),
     )
     place = resolve_device(device)
-    from clipfed_bench.generate.run import make
+    from clipfed_bench.generate.run import check, make
 
+    together = (1 if place == "cpu" else _GPU_BATCH) if batch_size is None else batch_size
+    check(out, together)
     if settings.templates is not None and len(settings.templates) < per_class:
         note = f"{len(settings.templates)} prompts for {per_class} images of each class: images share prompts."
         typer.echo(f"Note: {note}", err=True)
     typer.echo(f"Loading {model} ...", err=True)
-    together = (1 if place == "cpu" else _GPU_BATCH) if batch_size is None else batch_size
     try:
         with _shown() as progress:
             made = make(settings, out, place, together, progress)
@@ -126,6 +127,9 @@ def prompts(
     """Print the prompts that images would be drawn from, without drawing them."""
     from clipfed_bench.generate.prompts import class_prompts, pick
 
+    for option, value, least in (("--per-class", per_class, 1), ("--seed", seed, 0)):
+        if value < least:
+            raise UserError(f"{option} {value}: at least {least} is needed.")
     own = _templates(templates)
     for name in _classes(dataset, classes):
         texts = class_prompts(name, seed, own)

@@ -36,6 +36,14 @@ class Made:
     """Images drawn by this call; the others were there."""
 
 
+def check(out: Path, batch_size: int) -> None:
+    """Raise UserError for what :func:`make` can do nothing with."""
+    if out.suffix != ".parquet":
+        raise UserError(f"--out {out}: a file called NAME.parquet is needed.")
+    if batch_size < 1:
+        raise UserError(f"--batch-size {batch_size}: at least 1 is needed.")
+
+
 def make(
     settings: Settings,
     out: Path,
@@ -52,10 +60,7 @@ def make(
     Raises UserError: ``out`` is something else or not writable, an interrupted call had other settings, the pipeline
     cannot be had, gives nothing but blank images, or its batch does not fit into memory.
     """
-    if out.suffix != ".parquet":
-        raise UserError(f"--out {out}: a file called NAME.parquet is needed.")
-    if batch_size < 1:
-        raise UserError(f"--batch-size {batch_size}: at least 1 is needed.")
+    check(out, batch_size)
     settings = resolve(settings, device)
     parts = Parts(out)
     if check_finished(out, settings):

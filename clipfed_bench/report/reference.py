@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.errors import UserError, shown
 from clipfed_bench.files import write_atomically
 from clipfed_bench.provenance import PACKAGES
 from clipfed_bench.report.axes import SETTINGS, Record
@@ -97,6 +97,8 @@ def read_reference(path: Path) -> Reference:
     """The reference at ``path``. Raises UserError where there is none, or it is of another format."""
     import pyarrow.parquet as pq
 
+    from clipfed_bench.frames import typed
+
     if not path.is_file():
         raise UserError(
             f"there is no reference {path}; to make it: clipfed-bench regress --update --reason TEXT --reference {path}"
@@ -106,16 +108,29 @@ def read_reference(path: Path) -> Reference:
         metadata = table.schema.metadata or {}
         if _META not in metadata:
             raise ValueError("it does not say why and when it was made")
-        facts = json.loads(metadata[_META])
-        if facts["format"] != _FORMAT:
-            raise ValueError(f"its format is {facts['format']}, not {_FORMAT}")
-        records = plain_records(table.to_pandas())
+        facts = _facts(metadata[_META])
+        records = plain_records(typed(table.to_pandas(), path))
         absent = [name for name in ("key", "attack", "defense", "seed", "mta", "asr") if name not in table.column_names]
         if absent or not records:
             raise ValueError(f"it has no column {', '.join(absent)}" if absent else "it has no cells")
         return Reference(tuple(records), facts["reason"], facts["created"], facts["git_sha"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a reference that this version can read: {error}") from None
+    except Exception as error:  # damaged files raise nearly anything
+        raise UserError(f"{shown(path)} is not a reference that this version can read: {shown(error, 300)}") from None
+
+
+def _facts(content: bytes) -> dict[str, str]:
+    """The metadata, checked. Raises ValueError."""
+    try:
+        facts = json.loads(content)
+    except RecursionError:
+        raise ValueError("its metadata are nested too deeply") from None
+    if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
+        found = shown(facts.get("format")) if isinstance(facts, dict) else "none"
+        raise ValueError(f"its format is {found}, not {_FORMAT}")
+    for name in ("reason", "created", "git_sha"):
+        if not isinstance(facts.get(name), str):
+            raise ValueError(f"its metadata have no text called {name}")
+    return {name: shown(value, 1000) for name, value in facts.items()}
 
 
 def seeds_by_setting(records: Sequence[Record]) -> dict[tuple[Any, ...], list[Record]]:

@@ -1,0 +1,350 @@
+"""Readers of what comes from outside, on what nobody thought of: each gives a value or a user's error, nothing else.
+
+The examples are the same every time. What a reader may raise beside :class:`UserError` is a test's failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import pickle
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bad import run
+from damage import DATA, Evil
+from data_files import CLASSES, batches, png, write_parquet
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from clipfed_bench.cli.session import RUNS
+from clipfed_bench.data import official, parquet
+from clipfed_bench.data.arrays import Split, decode
+from clipfed_bench.errors import UserError
+from clipfed_bench.frames import read_history, read_results
+from clipfed_bench.grid import Axes, make_grid, parse_toml
+from clipfed_bench.report.latex import escape
+from clipfed_bench.spec import CellSpec
+from clipfed_bench.store import RunStore
+from clipfed_bench.values import convert, parse_choice, split_list
+
+bounded = settings(settings.get_profile("bounded"))
+few = settings(settings.get_profile("bounded"), max_examples=40)
+
+
+@contextlib.contextmanager
+def only_user_errors() -> Any:
+    """Whatever happens inside is fine, but for other exceptions and for messages that a terminal would obey."""
+    message = "none"
+    try:
+        yield
+    except UserError as error:
+        message = str(error).replace("\n", " ")
+    assert message
+    assert message.isprintable()
+
+
+@st.composite
+def damaged(draw: st.DrawFn, good: bytes) -> bytes:
+    """``good`` with some bytes changed, a piece left out, or its end cut off."""
+    content = bytearray(good)
+    for _ in range(draw(st.integers(0, 6))):
+        at = draw(st.integers(0, len(content) - 1))
+        content[at] = draw(st.integers(0, 255))
+    start = draw(st.integers(0, len(content)))
+    stop = min(len(content), start + draw(st.sampled_from([0, 0, 1, 8, 100])))
+    del content[start:stop]
+    end = draw(st.sampled_from([0, 0, 0, 1, 9, 100]))
+    return bytes(content[: len(content) - end])
+
+
+# --- grids in TOML --------------------------------------------------------------------------------------------------
+
+KEYS = [
+    *CellSpec.__dataclass_fields__,
+    "seeds",
+    "name",
+    "base",
+    "description",
+    "grid",
+    "scale",
+    "cells",
+    "clients-per-round",
+]
+WORDS = [
+    "*",
+    "fedavg",
+    "krum[",
+    "badnets[size=3]",
+    "digits",
+    "cifar10-lt",
+    "smoke",
+    "none",
+    "inf",
+    "../up",
+    "holdout:9",
+    "",
+]
+SCALARS = st.one_of(
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.sampled_from(WORDS),
+    st.text(max_size=8),
+    st.dates(),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def toml(value: Any) -> str:
+    """``value`` as TOML writes it inline."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(c):08x}" if not 0xD800 <= ord(c) < 0xE000 else "?" for c in value) + '"'
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    return str(value)
+
+
+def load(text: str) -> None:
+    with only_user_errors():
+        axes = parse_toml(text, "g.toml", "g")
+        assert isinstance(axes, Axes)
+        for scale in [None, *axes.scales]:
+            grid = make_grid(axes.at(scale) if scale else axes)
+            inside(grid.name)
+
+
+def inside(name: str) -> None:
+    """A run of this name is a folder of its own, right below the folder of all runs."""
+    folder = (RUNS / name).resolve()
+    assert folder.parent == RUNS.resolve()
+    assert not folder.name.startswith((".", "-"))
+
+
+@bounded
+@given(st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), VALUES, max_size=4))
+@example({"alpha": [0.1, float("nan")]})
+@example({"grid": [{"alpha": 1}, {"grid": []}], "scale": {"x": {"rounds": 2}}})
+def test_tables_of_anything(content: dict[str, Any]) -> None:
+    load("\n".join(f"{toml(key)} = {toml(value)}" for key, value in content.items()))
+
+
+@bounded
+@given(st.text(alphabet="ab=[]{}\"'\\\n.,-_0123456789#*", max_size=60))
+def test_texts_that_look_like_toml(text: str) -> None:
+    load(text)
+
+
+@bounded
+@given(
+    st.text(max_size=30)
+    | st.sampled_from(["..", "../x", "a/b", "/etc", ".git", "-x", "a\0b", "a\n", "C:\\x", "~", "é"])
+)
+def test_no_name_leaves_the_folder_of_runs(name: str) -> None:
+    """Names and scales of grids, presets, data sets and keys of cells become paths: they cannot lead elsewhere."""
+    load(f"name = {toml(name)}\ndataset = 'digits'\nmodel = 'cnn'")
+    load(f"name = 'g'\nscale.{toml(name)}.rounds = 1")
+    with only_user_errors():
+        CellSpec(dataset=name)
+        assert re.fullmatch(r"[a-z0-9-]+", name)
+    store = RunStore(Path("run"))
+    with only_user_errors():
+        store.status(name)
+        assert re.fullmatch(r"[0-9a-f]{16}", name)
+
+
+@pytest.mark.parametrize("command", [("data", "show"), ("grid", "--preset"), ("regress", "--preset"), ("plot", "data")])
+@pytest.mark.parametrize("name", ["../up", "/up", "a/../../up", ".", "..", "up\0"])
+def test_commands_whose_arguments_name_files(command: tuple[str, ...], name: str, place: Path) -> None:
+    assert run(*command, name).code == 2
+    assert sorted(path.name for path in place.parent.iterdir()) == ["work"]
+    assert sorted(path.name for path in place.iterdir()) == ["cache", "data"]
+
+
+@bounded
+@given(st.text(max_size=30), st.sampled_from(["int", "float", "bool", "str", "tuple[int, ...] | None", "Literal['a']"]))
+def test_values(text: str, annotation: str) -> None:
+    for read in (split_list, parse_choice, lambda text: convert(text, annotation, "x")):
+        with only_user_errors():
+            read(text)
+
+
+# --- parquet --------------------------------------------------------------------------------------------------------
+
+GOOD = DATA["train"][0][:4], DATA["train"][1][:4]
+PNG = png(GOOD[0][0])
+CELLS = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(max_size=5),
+    st.sampled_from([PNG, b"", b"x", {"bytes": PNG, "path": None}, {"bytes": None}, {}, [1], "cat", 3, 10, -1]),
+)
+COLUMNS = ["img", "image", "label", "fine_label", "caption", "text", "mta", "round", "seed", "attack", "key", "a\nb"]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """Columns of known and of other names, of one kind or another, some twice."""
+    rows = draw(st.integers(0, 3))
+    names = draw(st.lists(st.sampled_from(COLUMNS), max_size=5))
+    arrays = []
+    for _ in names:
+        cell = draw(CELLS)
+        values = [cell if draw(st.booleans()) else draw(CELLS) for _ in range(rows)]
+        try:
+            arrays.append(pa.array(values))
+        except (pa.ArrowException, OverflowError, ValueError, TypeError):
+            arrays.append(pa.array([cell] * rows))
+    metadata = draw(st.sampled_from([None, b"{", b"[]", b'{"info": {"features": {"label": {"names": ["cat", 3]}}}}']))
+    return pa.Table.from_arrays(arrays, names=names).replace_schema_metadata(metadata and {"huggingface": metadata})
+
+
+def read_images(folder: Path) -> None:
+    for group in parquet.groups(sorted(folder.glob("*.parquet"))):
+        assert all(group.damaged)
+        for shards in group.splits.values():
+            with only_user_errors():
+                check(parquet.read(shards, CLASSES, 32))
+
+
+def check(split: Split) -> None:
+    assert split.images.dtype == np.uint8
+    assert split.images.shape == (len(split.labels), 3, 32, 32)
+    assert split.labels.dtype == np.int64
+    assert ((split.labels >= 0) & (split.labels < 10)).all()
+    assert split.captions is None or len(split.captions) == len(split.labels)
+
+
+@bounded
+@given(tables())
+def test_parquet_of_anything(place: Path, table: pa.Table) -> None:
+    pq.write_table(table, place / "t.parquet")
+    read_images(place)
+    with contextlib.suppress(ValueError):
+        assert len(read_history(place / "t.parquet")) == len(table)
+    with only_user_errors():
+        assert len(read_results(place / "t.parquet")) == len(table)
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("shard") / "train.parquet"
+    write_parquet(path, *GOOD, captions=["a cat"] * 4)
+    return path.read_bytes()
+
+
+@bounded
+@given(st.data())
+def test_damaged_parquet(place: Path, shard: bytes, data: st.DataObject) -> None:
+    (place / "t.parquet").write_bytes(data.draw(damaged(shard)))
+    read_images(place)
+    for read, error in ((read_history, ValueError), (read_results, UserError)):
+        with contextlib.suppress(error):
+            read(place / "t.parquet")
+
+
+# --- CIFAR ----------------------------------------------------------------------------------------------------------
+
+ENTRY = official.OFFICIAL["cifar10"]
+ONE = replace(ENTRY, batches={"test": {"test_batch": ""}})
+BATCH = batches(DATA)["test_batch"]
+
+
+def read_batch(content: bytes) -> None:
+    """As if the publisher gave this content's MD5 sum."""
+    entry = replace(ONE, batches={"test": {"test_batch": hashlib.md5(content).hexdigest()}})
+    with only_user_errors():
+        split = official._split({"test_batch": content}, entry, "test", 32, Path("folder"))
+        assert split.images.shape == (len(split.labels), 3, 32, 32)
+        assert split.images.dtype == np.uint8
+
+
+@bounded
+@given(damaged(BATCH))
+def test_damaged_batches(place: Path, content: bytes) -> None:
+    read_batch(content)
+
+
+ARRAYS = st.sampled_from(
+    [
+        np.zeros((2, 3072), np.uint8),
+        np.zeros((2, 3072)),
+        np.zeros(2, np.uint8),
+        np.zeros((0, 3072), np.uint8),
+        None,
+        "x",
+    ]
+)
+LABELS = st.lists(st.integers(-2, 12) | st.floats() | st.none() | st.text(max_size=2) | st.just(2**80), max_size=3)
+
+
+@bounded
+@given(
+    st.dictionaries(st.sampled_from(["data", "labels", b"data", 3, None]), ARRAYS | LABELS, max_size=4),
+    st.integers(0, 5),
+)
+def test_batches_of_anything(content: dict[Any, Any], protocol: int) -> None:
+    read_batch(pickle.dumps(content, protocol=protocol))
+
+
+@few
+@given(st.binary(max_size=40))
+def test_pickles_of_noise(content: bytes) -> None:
+    for head in (b"", b"\x80\x04", b"\x80\x04}", b"cnumpy\n", b"cbuiltins\n"):
+        read_batch(head + content)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda e: e, lambda e: {"data": e}, lambda e: {"labels": [e]}, lambda e: {"data": np.array([e], dtype=object)}],
+)
+def test_no_pickle_runs_code(wrap: Callable[[object], object], protocol: int, place: Path) -> None:
+    content = pickle.dumps(wrap(Evil()), protocol=protocol)
+    with pytest.raises(UserError, match="is not allowed"):
+        official.unpickle(content, "batch")
+    assert not (place / "code-ran").exists()
+
+
+@few
+@given(damaged(PNG))
+def test_damaged_images(content: bytes) -> None:
+    with only_user_errors():
+        image = decode(content, 32, "image")
+        assert image.shape == (3, 32, 32)
+        assert image.dtype == np.uint8
+
+
+# --- LaTeX ----------------------------------------------------------------------------------------------------------
+
+KNOWN = re.compile(
+    r"\\text(?:backslash|asciitilde|asciicircum|quotedbl|endash)\{\}|\$\\(?:pm|times)\$|\\[&%$#_{}]|\{[\[\]]\}|-\{\}(?=-)"
+)
+
+
+@bounded
+@given(st.text() | st.text(alphabet="\\{}$&#^_~%[]-\"'`ab\n\0"))
+@example("\\input{/etc/passwd}%\n$x$ ^ ~ \\\\[1cm] --- \x1b")
+def test_no_text_is_a_command_of_latex(text: str) -> None:
+    """What is left beside the sequences that stand for one sign has no meaning to LaTeX."""
+    found = escape(text)
+    assert not set(KNOWN.sub("", found)) & set('\\{}$&#^_~%[]"')
+    assert found.isprintable()
