@@ -13,34 +13,42 @@ TESTS = Path(__file__).parent
 
 
 class RayNodes:
-    """A cluster of nodes with one CPU each; the first is its head."""
+    """A cluster of two nodes with one CPU each, one of them its head; the other may be killed, and added again."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, folder: str) -> None:
         from ray.cluster_utils import Cluster
 
+        paths = [str(TESTS.parent), str(TESTS / "unit"), os.environ.get("PYTHONPATH", "")]
+        self._environment = {"RAY_TMPDIR": folder, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        self._options = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
         # A node that is dead is noticed sooner than by default; one that is slow on a busy machine is not taken for it.
         noticing = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
-        self._options = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-        try:
-            self._cluster = Cluster(True, head_node_args={**self._options, "_system_config": noticing})
-        except (
-            Exception
-        ):  # Ray waits half a minute for its processes, which is not much on a machine that is overloaded
-            self._cluster = Cluster(True, head_node_args={**self._options, "_system_config": noticing})
-        self.others: list = []
-        for _ in range(count - 1):
-            self.add()
+        self._cluster = Cluster()
+        self._start(_system_config=noticing)
+        self._other = self._start()
+
+    def _start(self, **more):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self._environment.items():
+                patch.setenv(name, value)
+            try:
+                return self._cluster.add_node(**self._options, **more)
+            except Exception:  # Ray waits half a minute for its processes, not much on a machine that is overloaded
+                return self._cluster.add_node(**self._options, **more)
 
     @property
     def address(self) -> str:
         return self._cluster.address
 
     def add(self) -> None:
-        self.others.append(self._cluster.add_node(**self._options))
+        """Replace the node if it was killed."""
+        if self._other is None:
+            self._other = self._start()
 
     def kill(self) -> None:
-        """Kill every process of a node that is not the head, as a power failure does."""
-        self._cluster.remove_node(self.others.pop(), allow_graceful=False)
+        """Kill every process of the node that is not the head, as a power failure does."""
+        self._cluster.remove_node(self._other, allow_graceful=False)
+        self._other = None
 
     def shutdown(self) -> None:
         self._cluster.shutdown()
@@ -48,18 +56,15 @@ class RayNodes:
 
 @pytest.fixture(scope="session")
 def ray_nodes():
-    """Two nodes, which tests may kill and add; for the whole session, as it takes seconds to start them."""
+    """Two nodes, for the whole session, as it takes seconds to start them."""
     pytest.importorskip("ray")
     # Short, since the paths of sockets are in it; never the folder in which a user's own Ray is looked for.
     folder = tempfile.mkdtemp(prefix="ray")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        paths = [str(TESTS.parent), str(TESTS / "unit"), os.environ.get("PYTHONPATH", "")]
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        nodes = RayNodes(2)
+    try:
+        nodes = RayNodes(folder)
         try:
             yield nodes
         finally:
             nodes.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

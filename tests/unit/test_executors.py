@@ -63,6 +63,7 @@ def run(request, tmp_path_factory):
         execution = local.execute(plan(CELLS), 2, settings)
     else:
         nodes = request.getfixturevalue("ray_nodes")
+        nodes.add()
         execution = ray.execute(plan(CELLS), 2, settings, Cluster(nodes.address, grace=1.0))
     with closing(execution) as events:
         return Run(folder, list(events))

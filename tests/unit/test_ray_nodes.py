@@ -43,6 +43,7 @@ def wait_until(condition, seconds=20.0) -> bool:
 
 
 def test_closing_ends_workers_and_leaves_the_cluster(ray_nodes, tmp_path):
+    ray_nodes.add()
     handler = signal.getsignal(signal.SIGTERM)
     pid = 0
     with closing(execute([fake.OK, fake.HANG, fake.HANG], tmp_path, ray_nodes.address)) as events:
