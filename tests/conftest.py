@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -32,9 +33,9 @@ class RayNodes:
             for name, value in self._environment.items():
                 patch.setenv(name, value)
             try:
-                return self._cluster.add_node(**self._options, **more)
+                return self._cluster.add_node(**self._options | more)
             except Exception:  # Ray waits half a minute for its processes, not much on a machine that is overloaded
-                return self._cluster.add_node(**self._options, **more)
+                return self._cluster.add_node(**self._options | more)
 
     @property
     def address(self) -> str:
@@ -49,6 +50,15 @@ class RayNodes:
         """Kill every process of the node that is not the head, as a power failure does."""
         self._cluster.remove_node(self._other, allow_graceful=False)
         self._other = None
+
+    @contextlib.contextmanager
+    def one_more(self, **resources):
+        """Another node with ``resources`` instead of one CPU, and, as Ray only counts them, GPUs that are not there."""
+        node = self._start(**resources)
+        try:
+            yield
+        finally:
+            self._cluster.remove_node(node)
 
     def shutdown(self) -> None:
         self._cluster.shutdown()

@@ -11,7 +11,7 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from clipfed_bench.errors import UserError
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
 from clipfed_bench.execution.ray_cluster import Cluster, absolute, alive, connected, room, shared_places
 from clipfed_bench.execution.ray_worker import Greeting, Place, Worker
-from clipfed_bench.execution.worker import Settings, explain_death
+from clipfed_bench.execution.worker import Settings, explain_death, explain_timeout
+from clipfed_bench.records import Progress
 
 _TICK = 1.0  # seconds after which the cluster is looked at even if no worker says anything
 _PATIENCE = 600.0  # seconds for a cluster without any suitable node to grow one
+_LAST_WORDS = 1.0  # seconds in which a cell whose time is over may write down where it is
 _FALSE_STARTS = 20  # workers that may die before they have greeted, in a row
 
 
@@ -32,10 +34,11 @@ def execute(
 ) -> Generator[Event, None, None]:
     """Run ``jobs`` in at most ``workers`` processes of ``cluster``, and say what happens while it does.
 
-    Without ``workers`` there are as many as the cluster has room for, also when it grows or shrinks. A job that raises,
-    or whose process dies, has failed; one whose node dies is ``retried``, a few times. Closing the iterator, or an
-    exception in whoever uses it, ends every process at once; a Ray that was started here is stopped, others run on.
-    Raises UserError if there is no cluster, no suitable node, or a node that does not see the files.
+    Without ``workers`` there are as many as the cluster has room for, also when it grows or shrinks. A job that raises
+    has failed; one whose node dies is ``retried``, a few times, and one whose process dies, or whose memory runs out,
+    once, alone. A cell that takes too long is stopped. Closing the iterator, or an exception in whoever uses it, ends
+    every process at once; a Ray that was started here is stopped, others run on. Raises UserError if there is no
+    cluster, no suitable node, or a node that does not see the files.
     """
     settings = absolute(settings)
     with connected(cluster, workers) as ray, shared_places(settings, jobs) as places:
@@ -61,6 +64,10 @@ class _Member:
     job: Job | None = None
     started: float = 0.0
     """When it got the job, on the monotonic clock."""
+    last: Progress | None = None
+    """The job's last sign of life."""
+    used: bool = False
+    """It has had a job, and may hold memory."""
     lost: Exception | None = None
     """Why nothing more is heard of it."""
     verdict_at: float = 0.0
@@ -94,12 +101,13 @@ class _Crew:
         self._had_room = False
 
     def work(self) -> Iterator[Event]:
-        """Until every job is done or has failed. (A time limit for jobs belongs in the loop, beside ``_judge``.)"""
+        """Until every job is done or has failed."""
         while not self._schedule.finished:
             self._look()
             self._fit()
             yield from self._hand_out()
             yield from self._judge()
+            yield from self._stop_late_cells()
             awaited = [member.awaited for member in self.members if member.awaited is not None]
             if not awaited:
                 time.sleep(min(_TICK, 0.2))
@@ -138,7 +146,9 @@ class _Crew:
 
     def _fit(self) -> None:
         """As many workers as there is work and room for."""
-        wanted = min(self.limit or room(self._nodes, self._gpus), len(self._unfinished))
+        given = [*self._again, *(member.job for member in self.members if member.job is not None)]
+        alone = any(job.alone for job in given)
+        wanted = 1 if alone else min(self.limit or room(self._nodes, self._gpus), len(self._unfinished))
         present = [member for member in self.members if member.lost is None]
         spare = [m for m in present if not m.node] + [m for m in present if m.node and m.job is None]
         for member in spare[: max(0, len(present) - wanted)]:
@@ -149,14 +159,17 @@ class _Crew:
             self.members.append(_Member(actor, log, actor.greet.remote(self.places, self.cluster.lateness)))
 
     def _hand_out(self) -> Iterator[Event]:
-        for member in self.members:
-            if member.node and member.job is None and member.lost is None:
-                job = self._again.popleft() if self._again else self._schedule.start()
-                if job is None:
-                    return
-                member.job, member.started = job, time.monotonic()
-                member.awaited = member.actor.run.options(num_returns="streaming").remote(job)
-                yield Event("started", job)
+        for member in [m for m in self.members if m.node and m.job is None and m.lost is None]:
+            job = self._again.popleft() if self._again else self._schedule.start()
+            if job is None:
+                return
+            if job.alone and member.used:  # what earlier jobs left in memory is in its way: a new process will take it
+                self._again.appendleft(job)
+                self.dismiss(member)
+                return
+            member.job, member.started, member.last, member.used = job, time.monotonic(), None, True
+            member.awaited = member.actor.run.options(num_returns="streaming").remote(job)
+            yield Event("started", job)
 
     # --- what workers say ---
 
@@ -173,6 +186,7 @@ class _Crew:
             return
         job, seconds = member.job, time.monotonic() - member.started
         if kind == "step":
+            member.last = content
             yield Event("step", job, step=content)
             return
         member.job = member.awaited = None
@@ -204,6 +218,16 @@ class _Crew:
 
     # --- failures ---
 
+    def _stop_late_cells(self) -> Iterator[Event]:
+        limit = self.settings.cell_timeout
+        for member in list(self.members):
+            job, seconds = member.job, time.monotonic() - member.started
+            if limit is None or job is None or job.stage != "cell" or member.lost is not None:
+                continue
+            if seconds >= limit + _LAST_WORDS:
+                self.dismiss(member)
+                yield from self._settle(job, explain_timeout(limit, member.last, member.log), seconds)
+
     def _judge(self) -> Iterator[Event]:
         """Decide about workers that were lost: did their node die, or only their process?"""
         for member in [m for m in self.members if m.lost is not None]:
@@ -228,14 +252,14 @@ class _Crew:
         return Failure(error, error)
 
     def _settle(self, job: Job, failure: Failure, seconds: float) -> Iterator[Event]:
-        self._unfinished.discard(job.id)
-        yield Event("failed", job, failure=failure, seconds=seconds)
-        for other, reason in self._schedule.fail(job, failure):
-            self._unfinished.discard(other.id)
-            yield Event("failed", other, failure=reason)
+        for event in self._schedule.settle(job, failure, seconds):
+            if event.kind == "failed":
+                self._unfinished.discard(event.job.id)
+            yield event
 
 
 def _death(member: _Member, error: Exception | None) -> Failure:
+    """Ray does not say which signal it was; what kills a process without a word is the system, for memory."""
     how = f"on {member.host} died (the system does this when memory runs out: try fewer --workers)"
-    failure = explain_death(how, member.log)
-    return Failure(failure.error, f"{failure.traceback}\nRay's account: {error}")
+    failure = explain_death(how, member.log, memory=True)
+    return replace(failure, traceback=f"{failure.traceback}\nRay's account: {error}")

@@ -109,7 +109,7 @@ def _begin(ray: Any, what: str, **options: Any) -> None:
         ray.init(**options)
     except Exception as error:  # of many kinds; a node that does not come up is a plain Exception
         causes = f"{error}" if error.__cause__ is None else f"{error}: {error.__cause__}"
-        raise UserError(f"{what}: {' '.join(causes.split())}") from error
+        raise UserError(f"{what}: {' '.join(causes.split())}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray puts its own in place

@@ -6,6 +6,7 @@ Imported by workers and by the command; imports no torch.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import socket
 import time
@@ -58,6 +59,7 @@ class Worker:
         with contextlib.suppress(OSError):  # relative paths in a cell's settings are meant from here
             os.chdir(folder)
         self._runner = Runner(settings)
+        self._cell_timeout = settings.cell_timeout
         self._log = log
         self._thread = ThreadPoolExecutor(1)
 
@@ -73,6 +75,8 @@ class Worker:
     def run(self, job: Job) -> Iterator[Message]:
         """Do ``job``: steps as they come, then how it ended. The job has a thread of its own, as this one streams."""
         messages: SimpleQueue[Message] = SimpleQueue()
+        if job.stage == "cell" and self._cell_timeout is not None:
+            faulthandler.dump_traceback_later(self._cell_timeout, file=2)  # from C: it may hang where no signal helps
         self._thread.submit(
             lambda: messages.put(self._runner.attempt(job, lambda step: messages.put(("step", step, False))))
         )
@@ -80,4 +84,6 @@ class Worker:
         while not ended:
             message = messages.get()
             ended = message[0] != "step"
+            if ended:
+                faulthandler.cancel_dump_traceback_later()
             yield message

@@ -85,6 +85,7 @@ def run_cell(spec, env, report):
         "threads": os.environ["OMP_NUM_THREADS"],
         "started": str(started),
         "ended": str(time.monotonic()),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         "torch": str("torch" in sys.modules),
         "sigint_blocked": str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])),
     }

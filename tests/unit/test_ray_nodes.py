@@ -22,10 +22,10 @@ from clipfed_bench.spec import CellSpec
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 
-def execute(seeds, folder, address, **environment):
+def execute(seeds, folder, address, cell_timeout=None, gpus_per_cell=None, **environment):
     cells = [CellSpec(dataset="digits", model="cnn", seed=seed, target=t) for t, seed in enumerate(seeds)]
-    settings = Settings(Environment(warmup_dir=folder, **environment), folder / "logs", "fake_simulator")
-    return ray.execute(plan(cells), None, settings, Cluster(address, lateness=0.0))
+    settings = Settings(Environment(warmup_dir=folder, **environment), folder / "logs", "fake_simulator", cell_timeout)
+    return ray.execute(plan(cells), None, settings, Cluster(address, gpus_per_cell, lateness=0.0))
 
 
 def is_running(pid: int) -> bool:
@@ -65,6 +65,24 @@ def test_closing_ends_workers_and_leaves_the_cluster(ray_nodes, tmp_path):
 def test_a_node_that_does_not_see_the_data_is_named(ray_nodes, tmp_path):
     with pytest.raises(UserError, match=f"--data-dir: node {socket.gethostname()} does not see {tmp_path}/absent; it"):
         list(execute([fake.OK], tmp_path, ray_nodes.address, data_dir=tmp_path / "absent"))
+
+
+def test_a_cell_that_hangs_is_stopped_and_says_where_it_was(ray_nodes, tmp_path):
+    events = list(execute([fake.HANG, fake.OK, fake.OK], tmp_path, ray_nodes.address, cell_timeout=2.0))
+    ends = {e.job.spec.target: e for e in events if e.kind in ("done", "failed")}
+    assert [ends[target].kind for target in range(3)] == ["failed", "done", "done"]
+    failure = ends[0].failure
+    assert failure.error == "it was stopped after round 0 of 300: it took longer than the 2 seconds of --cell-timeout"
+    assert "in run_cell" in failure.traceback, "the stack that it hung in"
+    assert 2.0 < ends[0].seconds < 8.0
+
+
+def test_two_cells_share_a_gpu(ray_nodes, tmp_path):
+    with ray_nodes.one_more(num_cpus=3, num_gpus=1):
+        cells = execute([fake.MEET, fake.MEET, fake.OK], tmp_path, ray_nodes.address, None, 0.5, device="cuda")
+        facts = [e.outcome.provenance for e in cells if e.outcome]
+    assert [fact["gpus"] for fact in facts] == ["0"] * 3
+    assert len({fact["pid"] for fact in facts}) == 2, "half a GPU each: no room for a third"
 
 
 def test_a_runner_that_cannot_be_imported_fails_its_cells(ray_nodes, tmp_path):

@@ -26,11 +26,13 @@ def cell(seed=0, **values):
 def start(tmp_path, monkeypatch):
     """Events of cells on a pretended Ray."""
     monkeypatch.setattr(ray, "_TICK", 0.0)
+    monkeypatch.setattr(ray, "_LAST_WORDS", 0.0)
 
-    def start(fake, cells, workers=None, device="cpu", **options):
+    def start(fake, cells, workers=None, device="cpu", cell_timeout=None, **options):
         monkeypatch.setattr(ray, "connected", lambda cluster, cpus: nullcontext(fake))
         fake.version = fake.version or __version__
-        settings = Settings(Environment(device, warmup_dir=tmp_path / "run" / "warmups"), tmp_path / "run" / "logs")
+        environment = Environment(device, warmup_dir=tmp_path / "run" / "warmups")
+        settings = Settings(environment, tmp_path / "run" / "logs", cell_timeout=cell_timeout)
         return ray.execute(plan(cells), workers, settings, Cluster(**{"grace": 0.0, **options}))
 
     return start
@@ -119,19 +121,49 @@ def test_a_job_whose_nodes_keep_dying_fails(start):
     assert failure.error == "node host-a++ died (3 nodes have died under this job)"
 
 
-def test_a_job_whose_process_dies_fails_with_its_last_output(start):
+def test_a_job_whose_process_dies_is_tried_once_more_alone_in_a_new_one(start):
     def script(job, actor):
+        beside.append((job.spec.seed, sum(bool(other.jobs) for other in fake.actors)))
         if job.spec.seed == 0:
             actor.log.write_text("last words\n")
             return [ActorDiedError("its process has died")]
         return [done()]
 
-    events = list(start(FakeRay({"a": 1}, script), [cell(0), cell(1)]))
-    assert ends(events) == {0: "failed", 1: "done"}
+    beside = []
+    fake = FakeRay({"a": 2}, script)
+    events = list(start(fake, [cell(s) for s in range(4)]))
+    assert kinds(events, 0) == ["started", "retried", "started", "failed"]
+    assert ends(events) == {0: "failed", 1: "done", 2: "done", 3: "done"}
+    assert beside[-1] == (0, 1), "alone and last"
     (failure,) = [e.failure for e in events if e.kind == "failed"]
     assert failure.error.startswith("the worker process on host-a died")
+    assert failure.error.endswith("it was tried twice, the second time alone")
     assert "last words" in failure.traceback
     assert "Ray's account: its process has died" in failure.traceback
+
+
+def test_memory_that_ran_out_once_is_no_failure(start):
+    def script(job, actor):
+        if job.spec.seed == 0 and not job.alone:
+            return [("failed", Failure("out of memory", "tb", memory=True), True)]
+        return [done()]
+
+    events = list(start(FakeRay({"a": 1, "b": 1}, script), [cell(s) for s in range(3)]))
+    assert kinds(events, 0) == ["started", "retried", "started", "done"]
+    assert ends(events) == dict.fromkeys(range(3), "done")
+
+
+def test_a_cell_that_takes_too_long_is_stopped_and_its_worker_replaced(start):
+    def script(job, actor):
+        numbers.append(actor.number)
+        return [("step", Progress("round", 3, 9), False)] if job.spec.seed == 0 else [done()]
+
+    numbers = []
+    events = list(start(FakeRay({"a": 1}, script), [cell(0), cell(1)], cell_timeout=0.2))
+    assert ends(events) == {0: "failed", 1: "done"}
+    assert numbers == [1, 2]
+    (failure,) = [e.failure for e in events if e.kind == "failed"]
+    assert failure.error == "it was stopped after round 3 of 9: it took longer than the 0.2 seconds of --cell-timeout"
 
 
 def test_a_node_may_be_known_as_dead_later_than_its_processes(start):
