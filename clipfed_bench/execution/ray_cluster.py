@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -107,6 +108,8 @@ def _begin(ray: Any, what: str, **options: Any) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
+    except SystemExit:  # what Ray makes of SIGTERM while it starts; to everybody else that is an interrupt
+        raise KeyboardInterrupt from None
     except Exception as error:  # of many kinds; a node that does not come up is a plain Exception
         causes = f"{error}" if error.__cause__ is None else f"{error}: {error.__cause__}"
         raise UserError(f"{what}: {' '.join(causes.split())}") from None
@@ -158,6 +161,14 @@ def absolute(settings: Settings) -> Settings:
     return replace(settings, environment=environment, logs=settings.logs.absolute())
 
 
+def _drop_old(folder: Path) -> None:
+    """Remove proofs that commands left in ``folder`` when they were killed, more than a day ago."""
+    for path in folder.glob(".seen-*"):
+        with contextlib.suppress(OSError):  # another command did it
+            if path.stat().st_mtime < time.time() - 86400:
+                path.unlink()
+
+
 @contextlib.contextmanager
 def shared_places(settings: Settings, jobs: Sequence[Job]) -> Iterator[list[Place]]:
     """The folders that workers have to see, each with a new file in it by which it is known; removed in the end."""
@@ -175,6 +186,7 @@ def shared_places(settings: Settings, jobs: Sequence[Job]) -> Iterator[list[Plac
         for place in places:
             try:
                 place.proof.parent.mkdir(parents=True, exist_ok=True)
+                _drop_old(place.proof.parent)
                 place.proof.touch()
             except OSError as error:
                 raise UserError(f"{place.option}: {place.path} cannot be written: {error.strerror}.") from None

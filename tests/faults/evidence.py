@@ -16,7 +16,7 @@ from clipfed_bench.simulator.checkpoint import content_digest
 from clipfed_bench.spec import CellSpec
 from clipfed_bench.store import RunStore
 
-PART = re.compile(r"\..+\.tmp")
+PART = re.compile(r"\..+\.tmp|\.seen-[0-9a-f]+")
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Executor:
 
 EXECUTORS = {
     "local": Executor((), lambda line: "multiprocessing.spawn" in line),
-    "ray": Executor(("--executor", "ray"), lambda line: line.startswith("ray::")),
+    "ray": Executor(("--executor", "ray"), lambda line: line.startswith("ray::Worker")),
 }
 
 Targets = tuple[str, ...]
@@ -185,13 +185,21 @@ class Torment:
             if process.poll() is None:
                 for pid in [process.pid, *processes.descendants(process.pid)]:
                     processes.kill(pid)
-        assert processes.all_end(family, patience=60) == [], "processes that outlive the grid"
+        self._check_all_end(family)
         grid.check_said(code, target)
         new = evidence.account(grid.run)[lines:]
         self.tally.resumed += evidence.check_nothing_twice(before, new)
         self.tally.retried += sum(line["event"] == "retried" for line in new)
         evidence.stored(grid.run, grid.cache, grid.cells)
         return code
+
+    def _check_all_end(self, family: list[int]) -> None:
+        """That none of the grid's processes lives on; Ray's agents, which do nothing to its files, take a minute."""
+        lines = {pid: processes.command_line(pid) for pid in processes.all_end(family, patience=30)}
+        workers = [line for line in lines.values() if EXECUTORS[self.executor].is_worker(line)]
+        assert not workers, f"workers that outlive the grid: {workers}"
+        others = [lines[pid] for pid in processes.all_end(list(lines), patience=120)]
+        assert not others, f"processes that outlive the grid: {others}"
 
     def _disturb(self, grid: Grid, process: subprocess.Popen[bytes], lines: int) -> tuple[str, list[int]]:
         """Kill workers, and in the end more than that, or nothing if the grid is faster: the last target, who was hit.
@@ -288,6 +296,7 @@ def main() -> None:
         print(f"{time.monotonic() - begin:6.0f} s  {line}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        os.environ["RAY_TMPDIR"] = folder
         expected = reference(Path(folder) / "alone", settings, chosen.executor)
         say(f"{len(expected[0])} cells, left alone")
         tally = Torment(Path(folder), settings, expected, chosen.kills, chosen.seed, chosen.executor, say=say).go()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from clipfed_bench.cli.options import choose_cluster
 from clipfed_bench.errors import UserError
 from clipfed_bench.execution.jobs import plan
-from clipfed_bench.execution.ray_cluster import Cluster, absolute, ready, room, shared_places
+from clipfed_bench.execution.ray_cluster import Cluster, _begin, absolute, ready, room, shared_places
 from clipfed_bench.execution.ray_worker import Place, unseen
 from clipfed_bench.execution.worker import Settings
 from clipfed_bench.records import Environment
@@ -145,6 +148,26 @@ def test_folders_that_have_to_be_shared_are_those_that_are_used(tmp_path, monkey
     downloaded = [CellSpec(dataset="cifar10", model="cnn")]
     assert places_of(tmp_path, downloaded) == run | {"--data-dir": tmp_path / "cache" / "data"}
     assert places_of(tmp_path, downloaded, data_dir=tmp_path) == run | {"--data-dir": tmp_path}
+
+
+def test_sigterm_while_ray_starts_is_an_interrupt():
+    def init(**options):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as Ray does
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        _begin(SimpleNamespace(init=init), "Ray cannot be started")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_killed_commands_left_in_shared_folders_is_removed_when_it_is_old(tmp_path):
+    new, old = (tmp_path / f".seen-{letter * 32}" for letter in "ab")
+    new.touch()
+    old.touch()
+    os.utime(old, (time.time() - 90000,) * 2)
+    places_of(tmp_path, [cell(warmup_rounds=1)], warmup_dir=tmp_path)
+    assert list(tmp_path.glob(".seen-*")) == [new]
 
 
 def test_a_folder_is_known_by_what_is_in_it_and_may_be_late(tmp_path):
