@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import sys
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -54,6 +58,29 @@ def test_a_second_grid_on_the_folder_is_refused_and_changes_nothing(tmp_path):
         session.run()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock"]
     grid(tmp_path, wanted())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_ask_to_stop_end_workers_and_say_how_to_go_on(tmp_path, capsys, monkeypatch, number):
+    monkeypatch.setattr(sys, "argv", ["clipfed-bench", "grid", "--out", "my run"])
+    session = Session([*cells(fake.OK), *cells(fake.ORPHAN)], Places(tmp_path, "cpu", 1, warmups=tmp_path))
+
+    def wait_and_ask():
+        while not (tmp_path / "pid").exists():  # the second cell runs
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=wait_and_ask, daemon=True).start()
+    with pytest.raises(typer.Exit) as caught:
+        session.run(quiet=True)
+    assert caught.value.exit_code == 130
+    said = "Interrupted. Cells that are done are stored; to go on:\n  clipfed-bench grid --out 'my run'\n"
+    assert capsys.readouterr().err == said
+    assert [session.store.status(cell.key) for cell in session.cells] == ["done", None]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert not (tmp_path / "logs").exists()
 
 
 def test_what_another_grid_did_meanwhile_is_not_done_again(tmp_path):
