@@ -1,4 +1,4 @@
-"""Bugs planted in two methods turn the regression red: cells of the nightly preset, made smaller, run for real."""
+"""Bugs planted in three methods turn the regression red: cells of the nightly preset, made smaller, run for real."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from baselines import flame
+from baselines import flame, krum
 from clipfed_bench.clipfed import losses
 from clipfed_bench.grid import load_preset, make_grid
 from clipfed_bench.records import Environment
@@ -16,11 +16,11 @@ from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.store import RunStore
 
 
-def nightly_cell(defense):
+def nightly_cell(defense, clients, seed):
     (cell,) = (
         cell
         for cell in make_grid(load_preset("nightly")).cells
-        if (cell.attack, cell.defense, cell.seed) == ("badnets", defense, 0)
+        if (cell.attack, cell.defense, cell.clients, cell.seed) == ("badnets", defense, clients, seed)
     )
     teacher = None if cell.teacher is None else "local[epochs=1]"
     return replace(cell, warmup_rounds=4, rounds=2, teacher=teacher)
@@ -45,6 +45,11 @@ def healthy(environment):
     return result
 
 
+def one_neighbor_more(monkeypatch):
+    scores = krum.krum_scores
+    monkeypatch.setattr(krum, "krum_scores", lambda distances, malicious: scores(distances, malicious - 1))
+
+
 def no_clipping(monkeypatch):
     aggregate = flame.Flame.aggregate
 
@@ -61,15 +66,16 @@ def wrong_sign(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("defense", "plant"),
+    ("defense", "clients", "seed", "plant"),
     [
-        pytest.param("krum", None, id="krum as it is"),
-        pytest.param("flame", no_clipping, id="flame without clipping"),
-        pytest.param("clip-fed", wrong_sign, id="clip-fed with the sign of Eq. 3 turned"),
+        pytest.param("krum", 10, 1, None, id="krum as it is"),
+        pytest.param("krum", 10, 1, one_neighbor_more, id="krum with n - f - 1 neighbors"),
+        pytest.param("flame", 20, 0, no_clipping, id="flame without clipping"),
+        pytest.param("clip-fed", 20, 0, wrong_sign, id="clip-fed with the sign of Eq. 3 turned"),
     ],
 )
-def test_a_planted_bug_is_a_regression(defense, plant, environment, healthy, monkeypatch, tmp_path):
-    spec = nightly_cell(defense)
+def test_a_planted_bug_is_a_regression(defense, clients, seed, plant, environment, healthy, monkeypatch, tmp_path):
+    spec = nightly_cell(defense, clients, seed)
     before, after = RunStore(tmp_path / "before"), RunStore(tmp_path / "after")
     before.put(spec, healthy(spec))
     write_reference(tmp_path / "reference.parquet", before.frames()[0], "Before the bug.")
