@@ -29,6 +29,8 @@ class Environment:
     """On a GPU, record each training step as a CUDA graph and replay it."""
     streams: int = 1
     """On a GPU, clients that train side by side."""
+    prefix_dir: Path | None = None
+    """Where rounds before the attack are kept for the cells that share them; None: each cell plays them itself."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Progress:
     """A finished round or preparation step."""
 
     stage: str
-    """``warmup``, ``teacher`` or ``round``."""
+    """``warmup``, ``teacher``, ``prefix`` or ``round``."""
     done: int
     total: int
     mta: float | None = None

@@ -78,12 +78,26 @@ def checkpoints(folder: Path) -> Path:
     return folder / "checkpoints"
 
 
+def prefixes(folder: Path) -> Path:
+    """Where rounds before the attack are kept while cells need them."""
+    return folder / "prefixes"
+
+
+def drop_prefixes(folder: Path, keys: Iterable[str]) -> None:
+    """Remove the prefixes called ``keys``, which no cell needs any more, and their folder if it is empty then."""
+    _drop(prefixes(folder), keys)
+
+
 def drop_checkpoints(folder: Path, names: Iterable[str]) -> None:
     """Remove the checkpoints called ``names``, keys of cells that are stored, and their folder if it is empty then."""
+    _drop(checkpoints(folder), names)
+
+
+def _drop(folder: Path, names: Iterable[str]) -> None:
     with contextlib.suppress(OSError):
         for name in names:
-            (checkpoints(folder) / f"{name}.safetensors").unlink(missing_ok=True)
-        checkpoints(folder).rmdir()
+            (folder / f"{name}.safetensors").unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _describe(holder: Path) -> str:

@@ -153,13 +153,27 @@ class CellSpec:
         return _digest(self.warmup)
 
     @property
+    def prefix_rounds(self) -> int:
+        """Rounds before the attack; the last round of a cell is never one of them."""
+        return min(self.attack_start, self.rounds) - 1
+
+    @property
+    def prefix(self) -> dict[str, Any]:
+        """The settings that the rounds before the attack depend on; cells alike in them share these rounds."""
+        names = "prefix_rounds teacher templates server_data server_per_class eval_every"
+        values = {name: getattr(self, name) for name in names.split()}
+        return {**self.warmup, **values, "defense": _named("defense", self.defense)}
+
+    @property
+    def prefix_key(self) -> str:
+        """Name of the checkpoint of the rounds before the attack."""
+        return _digest(self.prefix)
+
+    @property
     def key(self) -> str:
         """sha256 of the canonical JSON, its first 16 hexadecimal digits."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        for kind in ("attack", "defense"):
-            component, options = registry.find(kind, values[kind])
-            values[kind] = {"name": component.name, "options": options}
-        return _digest(values)
+        return _digest(values | {"attack": _named("attack", self.attack), "defense": _named("defense", self.defense)})
 
     def defaults(self) -> dict[str, str]:
         """For provenance: where each setting left at its default comes from (paper, lineage, ours)."""
@@ -177,6 +191,12 @@ def _in_range(f: Field[Any], value: Any) -> Any:
 def _one_of(name: str, value: str, known: Any) -> None:
     if value not in known:
         raise unknown(name.replace("_", " "), value, known)
+
+
+def _named(kind: registry.Kind, text: str) -> dict[str, Any]:
+    """A component with all its options, also those at their defaults."""
+    component, options = registry.find(kind, text)
+    return {"name": component.name, "options": options}
 
 
 def _digest(values: dict[str, Any]) -> str:

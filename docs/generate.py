@@ -114,6 +114,7 @@ def results_format() -> Iterator[str]:
 _PROVENANCE = {
     "version_*": "of the packages that can change a number",
     "platform, cpu, device, device_name": "the machine",
+    "precision, steps": "of training: float32 or bfloat16; eager, or graph (captured CUDA graphs)",
     "git_sha": "of the source, with `-dirty` where it was changed",
     "data_source": "where the data set was read from, and how",
     "defaults": "JSON: setting or option left at its default, and the kind of that default (paper, lineage, ours)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from clipfed_bench.cli.progress import USUAL, clock, telling
+from clipfed_bench.cli.progress import USUAL, clock, plural, telling
 from clipfed_bench.cli.session import Session
 from clipfed_bench.values import show
 
@@ -31,7 +31,7 @@ def show_plan(session: Session) -> None:
 
 
 def _before(session: Session) -> str:
-    names = {"data": "data set", "teacher": "teacher", "warmup": "warm-up"}
+    names = {"data": "data set", "teacher": "teacher", "warmup": "warm-up", "prefix": "prefix"}
     counts = {name: sum(job.stage == stage for job in session.jobs) for stage, name in names.items()}
-    parts = [f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count]
+    parts = [plural(count, name) for name, count in counts.items() if count]
     return f", after {', '.join(parts)}" if parts else ""

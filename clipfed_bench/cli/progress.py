@@ -45,6 +45,8 @@ def label(job: Job, also: Sequence[str] = ()) -> str:
         return f"teacher {spec.teacher} for {spec.dataset}"
     if job.stage == "warmup":
         return f"warm-up {spec.dataset} {spread} seed {spec.seed}"
+    if job.stage == "prefix":
+        return f"prefix {spec.dataset} {spread} {spec.defense} seed {spec.seed}"
     more = "".join(f" {name}={show(getattr(spec, name))}" for name in also)
     return f"{spec.dataset} {spread} {spec.attack} {spec.defense}{more} seed {spec.seed}"
 
@@ -63,6 +65,12 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def plural(count: int, name: str) -> str:
+    """``2 prefixes``."""
+    ending = "" if count == 1 else "es" if name.endswith("x") else "s"
+    return f"{count:,} {name}{ending}"
 
 
 def one_line(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ from clipfed_bench.execution.ray_cluster import Cluster, ready
 from clipfed_bench.execution.worker import Settings
 from clipfed_bench.provenance import provenance
 from clipfed_bench.records import Environment
-from clipfed_bench.run_folder import checkpoints, clean, command, drop_checkpoints, held
+from clipfed_bench.run_folder import checkpoints, clean, command, drop_checkpoints, drop_prefixes, held, prefixes
 from clipfed_bench.spec import CellSpec
 from clipfed_bench.store import RunStore
 
@@ -89,6 +90,7 @@ class Session:
         self.account = Account(places.folder)
         self.console = Console()
         self._settled = {"done", "failed"} if skip_failed else {"done"}
+        self._sharing: Counter[str] = Counter()
         self._look()
 
     def _look(self) -> None:
@@ -126,6 +128,7 @@ class Session:
             self.keep_models,
             checkpoint_dir=checkpoints(places.folder).absolute(),
             checkpoint_every=places.checkpoint_every,
+            prefix_dir=prefixes(places.folder).absolute(),
         )
 
     def estimate(self) -> Estimate:
@@ -173,6 +176,10 @@ class Session:
         self._look()
         done = [key for key, status in self.statuses.items() if status == "done"]
         clean(self.places.folder, done)
+        # Rounds that cells share are kept until none of them is left to do: they may be large.
+        unfinished = [cell for cell in self.cells if cell.key not in done]
+        self._sharing = Counter(cell.prefix_key for cell in unfinished if cell.prefix_rounds)
+        drop_prefixes(self.places.folder, {cell.prefix_key for cell in self.cells}.difference(self._sharing))
         self.account.write("grid", pid=os.getpid(), command=command(), cells=len(self.cells), done=len(done))
         if done and not quiet:
             self.console.print(f"{len(done)} of {len(self.cells)} cells are done already.", highlight=False)
@@ -215,6 +222,9 @@ class Session:
         if event.outcome is not None:
             self.store.put(job.spec, event.outcome)
             drop_checkpoints(self.places.folder, [job.spec.key])
+            self._sharing[job.spec.prefix_key] -= 1
+            if self._sharing[job.spec.prefix_key] == 0:
+                drop_prefixes(self.places.folder, [job.spec.prefix_key])
         elif event.kind == "failed" and event.failure is not None:
             facts = provenance("cpu") | {"device": self.device}
             self.store.put_failure(job.spec, event.failure.error, event.failure.traceback, facts)

@@ -53,12 +53,15 @@ class Estimate:
         correction = self.corrections.get(find("defense", spec.defense)[0].name, self.corrections.get("", 1.0))
         if job.stage == "warmup":
             return counted(spec, spec.warmup_rounds, self.device, attacked=False) * self.corrections.get("", 1.0)
-        return counted(spec, spec.rounds, self.device) * correction
+        if job.stage == "prefix":
+            return counted_prefix(spec, self.device) * correction
+        shared = counted_prefix(spec, self.device) if f"prefix/{spec.prefix_key}" in job.needs else 0.0
+        return (counted(spec, spec.rounds, self.device) - shared) * correction
 
     def total(self, jobs: Sequence[Job], workers: int) -> float:
         """Expected seconds of all ``jobs`` in ``workers`` processes: shared work, then cells, each well spread."""
         total = 0.0
-        for stages in (("data",), ("teacher", "warmup"), ("cell",)):
+        for stages in (("data",), ("teacher", "warmup"), ("prefix",), ("cell",)):
             seconds = [self.seconds(job) for job in jobs if job.stage in stages]
             total += max(sum(seconds) / workers, max(seconds, default=0.0))
         return total
@@ -83,9 +86,20 @@ def counted(spec: CellSpec, rounds: int, device: str, attacked: bool = True) -> 
     images = rounds * spec.clients_per_round * train / spec.clients * spec.local_epochs * copies
     if attacked:
         images += (rounds // spec.eval_every + 1) * 2 * test * EVALUATION
-        if find("defense", spec.defense)[0].needs_teacher:
-            images += rounds * (spec.server_per_class or 1000) * classes * 2
+        images += _server_images(spec, rounds, classes)
     return images / TRAINED_PER_SECOND[device, spec.model]
+
+
+def counted_prefix(spec: CellSpec, device: str) -> float:
+    """Seconds that the rounds before the attack take without evaluations, which are every cell's own."""
+    server = _server_images(spec, spec.prefix_rounds, _sizes(spec)[2])
+    return counted(spec, spec.prefix_rounds, device, attacked=False) + server / TRAINED_PER_SECOND[device, spec.model]
+
+
+def _server_images(spec: CellSpec, rounds: int, classes: int) -> float:
+    """Images that the server step trains on."""
+    has_teacher = find("defense", spec.defense)[0].needs_teacher
+    return rounds * (spec.server_per_class or 1000) * classes * 2 if has_teacher else 0
 
 
 def _sizes(spec: CellSpec) -> tuple[float, int, int]:

@@ -1,11 +1,12 @@
 """Jobs, what they need, and the order in which they may run. Pure: no processes, no torch.
 
-Cells share work: a data set that may have to be downloaded, a teacher, a clean warm-up. Each is a job of its own that
-runs once, before the jobs that need it. If it fails, so do they, with its traceback.
+Cells share work: a data set that may have to be downloaded, a teacher, a clean warm-up, the rounds before the attack.
+Each is a job of its own that runs once, before the jobs that need it. If it fails, so do they, with its traceback.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,8 +15,8 @@ from clipfed_bench.data.catalog import KNOWN, base_name
 from clipfed_bench.records import CellResult, Progress
 from clipfed_bench.spec import CellSpec
 
-Stage = Literal["data", "teacher", "warmup", "cell"]
-STAGES: tuple[Stage, ...] = ("data", "teacher", "warmup", "cell")
+Stage = Literal["data", "teacher", "warmup", "prefix", "cell"]
+STAGES: tuple[Stage, ...] = ("data", "teacher", "warmup", "prefix", "cell")
 """In the order in which they are done."""
 
 
@@ -62,15 +63,20 @@ class Event:
 
 
 def plan(cells: Iterable[CellSpec]) -> list[Job]:
-    """Jobs for ``cells``: distinct data sets, teachers and warm-ups, then the cells in their order."""
+    """Jobs for ``cells``: distinct data sets, teachers, warm-ups and prefixes, then the cells in their order.
+
+    Rounds before the attack are a job where several cells share them; a cell that is alone in them plays them itself.
+    """
+    cells = list(cells)
+    sharing = Counter(cell.prefix_key for cell in cells if cell.prefix_rounds > 0)
     found: dict[str, Job] = {}
     for cell in cells:
-        for job in _jobs(cell):
+        for job in _jobs(cell, cell.prefix_rounds > 0 and sharing[cell.prefix_key] > 1):
             found.setdefault(job.id, job)
     return sorted(found.values(), key=lambda job: STAGES.index(job.stage))
 
 
-def _jobs(cell: CellSpec) -> list[Job]:
+def _jobs(cell: CellSpec, shares_prefix: bool) -> list[Job]:
     """The cell's own job, after those it needs."""
     jobs: list[Job] = []
     base = base_name(cell.dataset)
@@ -83,6 +89,8 @@ def _jobs(cell: CellSpec) -> list[Job]:
         jobs.append(Job(id, "teacher", cell, data, lock=f"teacher/{cell.teacher}"))
     if cell.warmup_rounds > 0:
         jobs.append(Job(f"warmup/{cell.warmup_key}", "warmup", cell, data))
+    if shares_prefix:
+        jobs.append(Job(f"prefix/{cell.prefix_key}", "prefix", cell, tuple(job.id for job in jobs)))
     return [*jobs, Job(cell.key, "cell", cell, tuple(job.id for job in jobs))]
 
 
@@ -142,7 +150,7 @@ class Schedule:
     def fail(self, job: Job, failure: Failure) -> list[tuple[Job, Failure]]:
         """``job`` failed. All that cannot run any more because of it, with the reason; they are not waiting now."""
         del self._running[job.id]
-        what = {"data": "data set", "teacher": "teacher", "warmup": "warm-up"}.get(job.stage, "job")
+        what = {"data": "data set", "teacher": "teacher", "warmup": "warm-up", "prefix": "prefix"}.get(job.stage, "job")
         reason = Failure(f"the {what} that it needs failed: {failure.error}", failure.traceback)
         lost, doomed = {job.id}, []
         for other in list(self._waiting.values()):  # what is needed stands before what needs it

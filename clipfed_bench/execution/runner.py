@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from clipfed_bench.records import Environment, Report
 from clipfed_bench.simulator import setup
-from clipfed_bench.simulator.cell import prepare, run_cell, run_warmup
+from clipfed_bench.simulator.cell import prepare, run_cell, run_prefix, run_warmup
 from clipfed_bench.spec import CellSpec
 
-__all__ = ["load_data", "prepare", "run_cell", "run_warmup"]
+__all__ = ["load_data", "prepare", "run_cell", "run_prefix", "run_warmup"]
 
 
 def load_data(spec: CellSpec, env: Environment, report: Report) -> None:

@@ -20,7 +20,13 @@ from clipfed_bench.records import CellResult, Environment, Progress, Report
 
 # Two OpenMP threads collapse when the other core is busy: one thread a process, one cell a core.
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-_FUNCTIONS = {"data": "load_data", "teacher": "prepare", "warmup": "run_warmup", "cell": "run_cell"}
+_FUNCTIONS = {
+    "data": "load_data",
+    "teacher": "prepare",
+    "warmup": "run_warmup",
+    "prefix": "run_prefix",
+    "cell": "run_cell",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Settings:
     logs: Path
     """Folder of the workers' log files; made when needed."""
     runner: str = "clipfed_bench.execution.runner"
-    """Module with ``load_data``, ``prepare``, ``run_warmup`` and ``run_cell``."""
+    """Module with ``load_data``, ``prepare``, ``run_warmup``, ``run_prefix`` and ``run_cell``."""
     cell_timeout: float | None = None
     """Seconds after which a cell that is not done is stopped and has failed; None: it may take as long as it likes."""
 

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from torch import Tensor
-
-from clipfed_bench.api import Attack, AttackContext, Defense, RoundContext
+from clipfed_bench.api import Attack, AttackContext
 from clipfed_bench.data.types import Dataset, image_shape
 from clipfed_bench.models import build_model
 from clipfed_bench.provenance import provenance
 from clipfed_bench.records import CellResult, Environment, Progress, Report
-from clipfed_bench.registry import create_attack, create_defense, find
-from clipfed_bench.simulator import setup, warmup
-from clipfed_bench.simulator.checkpoint import Checkpoint, Saved, identity
+from clipfed_bench.registry import create_attack, find
+from clipfed_bench.simulator import prefix, setup, warmup
+from clipfed_bench.simulator.checkpoint import Checkpoint, identity
 from clipfed_bench.simulator.evaluate import evaluate, make_test_sets
-from clipfed_bench.simulator.log import Log
 from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.round import aggregate_updates, detection, sample_clients
 from clipfed_bench.simulator.snapshot import save_model
+from clipfed_bench.simulator.training import Training, make_defense, set_up
 from clipfed_bench.spec import CellSpec
-
-DEFENSE = "defense/"
-"""In a checkpoint, what the names of a defense's own tensors begin with."""
 
 
 def _silent(_: Progress) -> None:
@@ -35,7 +30,7 @@ def prepare(spec: CellSpec, env: Environment, report: Report = _silent) -> None:
     """Train the teacher where asked and compute its features, so that cells find them cached."""
     if find("defense", spec.defense)[0].needs_teacher:
         setup.teacher(spec, env, report)
-        _defense(spec, env, setup.dataset(spec, env)[0]).prepare()
+        make_defense(spec, env, setup.dataset(spec, env)[0]).prepare()
 
 
 def run_warmup(spec: CellSpec, env: Environment, report: Report = _silent) -> None:
@@ -44,97 +39,87 @@ def run_warmup(spec: CellSpec, env: Environment, report: Report = _silent) -> No
         return
     data, _ = setup.dataset(spec, env)
     flat = FlatModel(build_model(spec.model, len(data.classes), spec.seed).to(env.device))
-    facts = provenance(env.device) | {"data_source": data.source}
+    facts = provenance(env.device) | setup.manner(env) | {"data_source": data.source}
     warn = partial(_warn, report, Progress("warmup", 0, spec.warmup_rounds))
     unfinished = Checkpoint(env, f"warmup-{spec.warmup_key}", identity(spec.warmup_key, facts), warn)
     warmup.compute(spec, env, setup.federation(spec, env, data), flat, report, unfinished)
+
+
+def run_prefix(spec: CellSpec, env: Environment, report: Report = _silent) -> None:
+    """Play the rounds before the cell's attack, and keep them for all cells that share them, unless they are kept.
+
+    Without a folder for them, or an attack that starts after round 1, there is nothing to do.
+    """
+    if env.prefix_dir is None or spec.prefix_rounds == 0:
+        return
+    data, _ = setup.dataset(spec, env)
+    place = _prefix(spec, env, data, partial(_warn, report, Progress("prefix", 0, spec.prefix_rounds)))
+    training = set_up(spec, env, data)
+    prefix.compute(training, lambda: _warm_up(training, env, report), place, report)
 
 
 def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> CellResult:
     """Run all rounds of a cell. On a CPU the result is the same to the bit whatever runs beside it.
 
     It goes on from the environment's checkpoint of the cell, if there is one; whoever stores the result drops that.
+    Otherwise it goes on from the rounds that it shares with other cells, if they are there.
     Raises UserError for settings that turn out impossible with the data (a trigger that does not fit, too few
     images for all clients), DataError and TeacherError.
     """
     data, clean = setup.dataset(spec, env)
-    federation = setup.federation(spec, env, data)
     attack = _attack(spec, data)
-    defense = _defense(spec, env, data)
-    defense.prepare()
-    sets = make_test_sets(data.test, clean, attack, federation.normalize)
-    flat = FlatModel(build_model(spec.model, len(data.classes), spec.seed).to(env.device))
-    params, buffers = flat.params, flat.buffers
+    training = set_up(spec, env, data)
+    sets = make_test_sets(data.test, clean, attack, training.federation.normalize)
     facts = provenance(env.device) | _facts(spec, env, data)
-    unfinished = _checkpoint(spec, env, facts, report)
-    log, compute = Log(env.device), setup.compute(env)
-    done, previous_update = 0, None
+    warn = partial(_warn, report, Progress("round", 0, spec.rounds))
+    unfinished = _checkpoint(spec, env, facts, warn)
+    log, note = training.log, ""
+
+    def measure() -> tuple[float, float]:
+        with setup.compute(env).autocast():
+            return evaluate(training.flat.model, sets)
+
     if saved := unfinished.load():
-        done, previous_update = _restore(saved, flat, defense, log)
-    elif spec.warmup_rounds:
-        run_warmup(spec, env, report)
-        for own, loaded in zip((params, buffers), warmup.load(spec, env), strict=True):
-            own.copy_(loaded)
-
-    def measure(round_: int) -> None:
-        with log.timed("seconds_eval"), compute.autocast():
-            figures = evaluate(flat.model, sets)
-        log.evaluation(round_, *figures)
-
-    if not done:
-        measure(0)
-    report(Progress("round", done, spec.rounds, *log.latest, note=f"goes on after round {done}" if done else ""))
-    for round_ in range(done + 1, spec.rounds + 1):
-        sampled = sample_clients(spec, round_)
-        attacked = spec.attack_start <= round_ <= (spec.attack_stop or spec.rounds)
-        context = RoundContext(round_, spec.seed)
-        start = params.clone()
-        with log.timed("seconds_local"):
-            updates = federation.train(flat, round_, sampled, attack if attacked else None, previous_update)
-        if attacked:
-            with log.timed("seconds_attack"):
-                federation.craft(updates, flat, round_, attack)
-        with log.timed("seconds_defense"):
-            result, dropped = aggregate_updates(defense, updates, context)
-            params += result.delta
-            buffers.copy_(result.buffers)
-            with log.timed("seconds_purify"):
-                defense.purify(flat.model, context)
-        previous_update = params - start
-        rates = detection(result.kept, sampled, federation.malicious if attacked else ())
-        log.selection(*rates, dropped, result.info)
-        if round_ % spec.eval_every == 0 or round_ == spec.rounds:
-            measure(round_)
-        if round_ < spec.rounds and unfinished.due(round_):
-            unfinished.save(round_, _tensors(flat, previous_update, defense), log.state())
-        report(Progress("round", round_, spec.rounds, *log.latest))
-    save_model(spec, env, flat)
+        training.restore(saved)
+        note = f"goes on after round {saved.round}"
+    elif saved := _prefix(spec, env, data, warn).load():
+        prefix.take_over(training, saved, measure)
+    else:
+        _warm_up(training, env, report)
+        log.evaluate(0, measure)
+    report(Progress("round", training.done, spec.rounds, *log.latest, note=note))
+    while training.done < spec.rounds:
+        attacked = spec.attack_start <= training.done + 1 <= (spec.attack_stop or spec.rounds)
+        training.play(attack if attacked else None)
+        if training.is_evaluated:
+            log.evaluate(training.done, measure)
+        if training.done < spec.rounds and unfinished.due(training.done):
+            unfinished.save(training.done, training.tensors(), log.state())
+        report(Progress("round", training.done, spec.rounds, *log.latest))
+    save_model(spec, env, training.flat)
     return CellResult(log.rows, log.final(spec.rounds), facts)
+
+
+def _warm_up(training: Training, env: Environment, report: Report) -> None:
+    """Make the model what it is before round 1."""
+    if training.spec.warmup_rounds:
+        run_warmup(training.spec, env, report)
+        stored = warmup.load(training.spec, env)
+        for own, loaded in zip((training.flat.params, training.flat.buffers), stored, strict=True):
+            own.copy_(loaded)
 
 
 def _warn(report: Report, where: Progress, text: str) -> None:
     report(replace(where, note=f"warning: {text}"))
 
 
-def _checkpoint(spec: CellSpec, env: Environment, facts: dict[str, str], report: Report) -> Checkpoint:
+def _checkpoint(spec: CellSpec, env: Environment, facts: dict[str, str], warn: Callable[[str], None]) -> Checkpoint:
     components = [find("attack", spec.attack)[0], find("defense", spec.defense)[0]]
-    warn = partial(_warn, report, Progress("round", 0, spec.rounds))
     return Checkpoint(env, spec.key, identity(spec.key, facts, components), warn)
 
 
-def _tensors(flat: FlatModel, previous_update: Tensor, defense: Defense) -> dict[str, Tensor]:
-    """All tensors that a round hands to the next."""
-    own = {"params": flat.params, "buffers": flat.buffers, "previous_update": previous_update}
-    return own | {f"{DEFENSE}{name}": value for name, value in defense.state().items()}
-
-
-def _restore(saved: Saved, flat: FlatModel, defense: Defense, log: Log) -> tuple[int, Tensor]:
-    """Make everything what it was after the round that ``saved`` is of: (that round, its update of the model)."""
-    flat.params.copy_(saved.tensors["params"])
-    flat.buffers.copy_(saved.tensors["buffers"])
-    defense.load_state({k.removeprefix(DEFENSE): v for k, v in saved.tensors.items() if k.startswith(DEFENSE)})
-    log.load_state(saved.facts)
-    return saved.round, saved.tensors["previous_update"]
+def _prefix(spec: CellSpec, env: Environment, data: Dataset, warn: Callable[[str], None]) -> Checkpoint:
+    return prefix.kept(spec, env, provenance(env.device) | _inputs(spec, env, data), warn)
 
 
 def _attack(spec: CellSpec, data: Dataset) -> Attack:
@@ -144,15 +129,14 @@ def _attack(spec: CellSpec, data: Dataset) -> Attack:
     return create_attack(component.name, options, context)
 
 
-def _defense(spec: CellSpec, env: Environment, data: Dataset) -> Defense:
-    component, options = find("defense", spec.defense)
-    return create_defense(component.name, options, setup.server_context(spec, env, data))
-
-
 def _facts(spec: CellSpec, env: Environment, data: Dataset) -> dict[str, str]:
     """Provenance of what went into the cell."""
-    facts = {"precision": env.precision, "steps": "graph" if env.graphs else "eager", "data_source": data.source}
-    facts |= {"defaults": json.dumps(_origins(spec)), "warmup_key": spec.warmup_key}
+    return {"defaults": json.dumps(_origins(spec)), "warmup_key": spec.warmup_key} | _inputs(spec, env, data)
+
+
+def _inputs(spec: CellSpec, env: Environment, data: Dataset) -> dict[str, str]:
+    """Provenance of data and teacher."""
+    facts = setup.manner(env) | {"data_source": data.source}
     if find("defense", spec.defense)[0].needs_teacher:
         used = setup.teacher(spec, env)
         facts |= {f"teacher_{k}": v for k, v in used.provenance.items()} | {"teacher_identity": used.identity}

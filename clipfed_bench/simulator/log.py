@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
@@ -49,6 +49,12 @@ class Log:
         self.rows.append(row | self._seconds)
         self._seconds = dict.fromkeys(SECONDS, 0.0)
         self._recent = []
+
+    def evaluate(self, round_: int, measure: Callable[[], tuple[float, float]]) -> None:
+        """A history row of what ``measure`` gives, (MTA, ASR), and of how long it took."""
+        with self.timed("seconds_eval"):
+            figures = measure()
+        self.evaluation(round_, *figures)
 
     @property
     def latest(self) -> tuple[float, float]:

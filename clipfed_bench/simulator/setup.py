@@ -75,6 +75,11 @@ def compute(env: Environment) -> Compute:
     return Compute(env.device, env.precision, env.graphs, env.streams)
 
 
+def manner(env: Environment) -> dict[str, str]:
+    """For provenance: how steps run."""
+    return {"precision": env.precision, "steps": "graph" if env.graphs else "eager"}
+
+
 def federation(spec: CellSpec, env: Environment, data: Dataset) -> Federation:
     """Clients with their shares of ``data``."""
     parts = partition(

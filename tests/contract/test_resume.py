@@ -19,6 +19,7 @@ from clipfed_bench.registry import create_defense
 from clipfed_bench.simulator import cell as cell_module
 from clipfed_bench.simulator import setup
 from clipfed_bench.simulator.cell import run_cell
+from clipfed_bench.simulator.training import Training
 from clipfed_bench.spec import CellSpec
 
 OPTIONS = {  # what makes it quick, or keeps weights away from 0 and 1
@@ -116,8 +117,13 @@ def test_the_comparison_would_see_a_state_that_is_lost(defense, env, tmp_path, m
 
 def test_the_comparison_would_see_the_last_update_that_is_lost(env, tmp_path, monkeypatch):
     cell = spec(attack="neurotoxin")
-    whole, restore = keeping(cell, env, tmp_path), cell_module._restore
-    monkeypatch.setattr(cell_module, "_restore", lambda *arguments: (restore(*arguments)[0], None))
+    whole, restore = keeping(cell, env, tmp_path), Training.restore
+
+    def forgetful(training, saved):
+        restore(training, saved)
+        training.previous_update = None
+
+    monkeypatch.setattr(Training, "restore", forgetful)
     assert going_on(cell, env, tmp_path / str(STOP))[0] != whole
 
 

@@ -47,6 +47,11 @@ def run_warmup(spec, env, report):
     (env.warmup_dir / spec.warmup_key).touch(exist_ok=False)
 
 
+def run_prefix(spec, env, report):
+    report(Progress("prefix", spec.prefix_rounds, spec.prefix_rounds))
+    (env.warmup_dir / spec.prefix_key).touch(exist_ok=False)
+
+
 def run_cell(spec, env, report):
     started = time.monotonic()
     report(Progress("round", 0, spec.rounds, 0.1, 0.9))

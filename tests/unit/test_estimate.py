@@ -45,6 +45,15 @@ def test_counted_seconds_by_hand():
     assert counted(spec, 10, "cpu", attacked=False) == pytest.approx(10 * 5 * 1000 * 2 / 950)
 
 
+def test_rounds_that_cells_share_are_counted_once():
+    jobs = plan([cell(attack=a, attack_start=31, rounds=60) for a in ("badnets", "dba")])
+    estimate = make_estimate("cpu", {})
+    prefix, one, other = (estimate.seconds(job) for job in jobs)
+    assert prefix == counted(jobs[0].spec, 30, "cpu", attacked=False)
+    assert one == other == counted(jobs[1].spec, 60, "cpu") - prefix
+    assert estimate.total(jobs, 1) == pytest.approx(prefix + one + other)
+
+
 def test_estimates_learn_from_done_cells_by_defense():
     fast, slow = cell(0), cell(0, defense="krum")
     rate = counted(fast, fast.rounds, "cpu")

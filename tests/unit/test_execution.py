@@ -57,6 +57,25 @@ def test_shared_work_is_one_job_each_and_comes_first():
         assert ("teacher" in needed) == (job.spec.teacher is not None)
 
 
+def test_rounds_before_the_attack_are_a_job_where_cells_share_them():
+    late = {"attack_start": 3, "warmup_rounds": 2}
+    jobs = plan([cell(0, **late), cell(0, attack="dba", **late), cell(0, defense="clip-fed", **late), cell(1)])
+    assert [job.stage for job in jobs] == ["teacher", "warmup", "prefix"] + ["cell"] * 4
+    by_id = {job.id: job for job in jobs}
+    needed = [[by_id[id].stage for id in job.needs] for job in jobs[2:]]
+    assert needed == [["warmup"], ["warmup", "prefix"], ["warmup", "prefix"], ["teacher", "warmup"], []]
+    teachers = plan([cell(attack=a, defense="clip-fed", **late) for a in ("badnets", "dba")])
+    assert [job.needs for job in teachers if job.stage == "prefix"] == [(teachers[0].id, teachers[1].id)]
+
+
+def test_a_failed_prefix_fails_the_cells_that_share_it():
+    jobs = plan([cell(0, attack_start=3, attack=a) for a in ("badnets", "dba")])
+    schedule = Schedule(jobs)
+    doomed = schedule.fail(schedule.start(), Failure("boom", ""))
+    assert [reason.error for _, reason in doomed] == ["the prefix that it needs failed: boom"] * 2
+    assert schedule.finished
+
+
 def test_cells_without_warm_up_or_teacher_need_nothing():
     assert [(job.stage, job.needs) for job in plan([cell()])] == [("cell", ())]
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipfed_bench import registry
 from clipfed_bench.errors import UserError
 from clipfed_bench.spec import CellSpec
 from clipfed_bench.values import convert, parse_choice, show, split_list
@@ -62,6 +63,25 @@ def test_warmups_are_shared_by_attacks_defenses_and_targets_alone() -> None:
     assert CellSpec(warmup_rounds=3, **same).warmup_key == base.warmup_key
     for name, value in {"alpha": 0.1, "seed": 1, "lr": 0.2, "clients": 50, "warmup_rounds": 4}.items():
         assert CellSpec(**{"warmup_rounds": 3, name: value}).warmup_key != base.warmup_key
+
+
+def test_rounds_before_the_attack_are_shared_by_cells_that_differ_in_what_comes_later_alone() -> None:
+    base: dict[str, Any] = {"attack_start": 11, "rounds": 50, "defense": "flame"}
+    for later in (
+        {"attack": "dba", "target": 1, "poison_ratio": 0.5, "attack_scale": 2.0},
+        {"attack_stop": 40, "rounds": 60},
+        {"defense": f"flame[noise={registry.find('defense', 'flame')[1]['noise']}]"},
+    ):
+        assert CellSpec(**base | later).prefix_key == CellSpec(**base).prefix_key
+    for name, value in {
+        "attack_start": 12, "defense": "flame[noise=0.5]", "eval_every": 5, "warmup_rounds": 1, "alpha": 0.1, "seed": 1,
+        "malicious": 0.3, "server_data": "holdout:5", "lr": 0.2,
+    }.items():  # fmt: skip
+        assert CellSpec(**base | {name: value}).prefix_key != CellSpec(**base).prefix_key
+    teachers = [CellSpec(defense="clip-fed", attack_start=9, teacher=name) for name in ("local", None)]
+    assert len({cell.prefix_key for cell in teachers}) == 2
+    starts = [CellSpec(attack_start=start, rounds=rounds).prefix_rounds for start, rounds in ((1, 5), (4, 5), (9, 5))]
+    assert starts == [0, 3, 4], "the last round is never shared"
 
 
 @pytest.mark.parametrize(

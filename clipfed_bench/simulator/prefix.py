@@ -1,0 +1,71 @@
+"""The rounds before the attack, which cells share that differ in nothing but what comes later.
+
+They are played once and kept as a checkpoint, with the model of each round in which cells evaluate: how often a trigger
+succeeds on it depends on the cell. A cell that goes on from there has the numbers, to the bit, of one that is alone;
+its seconds are those of all its rounds, whoever has played them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from clipfed_bench.records import Environment, Progress, Report
+from clipfed_bench.registry import find
+from clipfed_bench.simulator.checkpoint import Checkpoint, Saved, identity
+from clipfed_bench.simulator.training import Training
+from clipfed_bench.spec import CellSpec
+
+MODEL = "model/"
+"""In a prefix, what the names of the models to evaluate begin with; then come the round and the vector's name."""
+
+
+def kept(spec: CellSpec, env: Environment, facts: dict[str, str], warn: Callable[[str], None]) -> Checkpoint:
+    """Where the cell's prefix is, or will be; ``facts`` say what goes into it. It may be unfinished."""
+    component = find("defense", spec.defense)[0]
+    place = replace(env, checkpoint_dir=env.prefix_dir if spec.prefix_rounds else None)
+    return Checkpoint(place, spec.prefix_key, identity(spec.prefix_key, facts, [component]), warn)
+
+
+def compute(training: Training, start: Callable[[], None], place: Checkpoint, report: Report) -> None:
+    """Play the prefix from ``start``, which makes the model what it is before round 1, or from where it stopped."""
+    total = training.spec.prefix_rounds
+    models: dict[str, Tensor] = {}
+    if saved := place.load():
+        if saved.round == total:
+            return
+        training.restore(saved)
+        models = {name: value.cpu() for name, value in saved.tensors.items() if name.startswith(MODEL)}
+        report(Progress("prefix", training.done, total, note=f"goes on after round {training.done}"))
+    else:
+        start()
+        _keep(training, models)
+    while training.done < total:
+        training.play(None)
+        if training.is_evaluated:
+            _keep(training, models)
+        if training.done == total or place.due(training.done):
+            place.save(training.done, training.tensors() | models, training.log.state())
+        report(Progress("prefix", training.done, total))
+
+
+def _keep(training: Training, models: dict[str, Tensor]) -> None:
+    """Put the model aside, and a row without results in the log, for cells to fill in."""
+    for name, value in (("params", training.flat.params), ("buffers", training.flat.buffers)):
+        models[f"{MODEL}{training.done}/{name}"] = value.cpu().clone()
+    training.log.evaluation(training.done, math.nan, math.nan)
+
+
+def take_over(training: Training, saved: Saved, evaluate: Callable[[], tuple[float, float]]) -> None:
+    """Make ``training`` what it would be had it played the prefix, by ``evaluate``: the (MTA, ASR) of its model."""
+    for row in saved.facts["rows"]:
+        for name, own in (("params", training.flat.params), ("buffers", training.flat.buffers)):
+            own.copy_(saved.tensors[f"{MODEL}{row['round']}/{name}"])
+        begin = time.perf_counter()
+        row["mta"], row["asr"] = evaluate()
+        row["seconds_eval"] += time.perf_counter() - begin
+    training.restore(saved)
