@@ -3,6 +3,7 @@
 # make ray    set everything up and run the tests on a real Ray cluster of this machine
 # make docs   set everything up and build the documentation into site/, strictly
 # make faults set everything up, kill running grids thirty times, fill disks, and see that nothing is lost
+# make bench  set everything up and measure the simulator's speed on this machine
 # make lint | types | unit   parts of it, once .venv is there
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ export MKL_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 WORKERS := $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test docs faults ray lint types unit clean
+.PHONY: demo test docs faults bench ray lint types unit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clipfed-bench grid --preset demo
@@ -38,6 +39,9 @@ ray: $(VENV)/.installed
 faults: $(VENV)/.installed
 	$(BIN)/pytest tests/faults/disks.py
 	$(BIN)/python tests/faults/harness.py --kills 30
+
+bench: $(VENV)/.installed
+	$(BIN)/clipfed-bench bench --json results/runs/bench/bench.json --markdown results/runs/bench/bench.md
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

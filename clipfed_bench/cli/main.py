@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from clipfed_bench import __version__
-from clipfed_bench.cli import compare, data, grid, paper, plot, regress, report, run, server_data, table, teacher
+from clipfed_bench.cli import bench, compare, data, grid, paper, plot, regress, report, run, server_data, table, teacher
 from clipfed_bench.cli.list import app as list_app
 from clipfed_bench.errors import UserError, shown
 
@@ -52,6 +52,7 @@ app.command("compare", help=_prose(compare.compare.__doc__))(compare.compare)
 app.command("regress", help=_prose(regress.regress.__doc__))(regress.regress)
 app.command("report", help=_prose(report.report.__doc__))(report.report)
 app.command("plot", help=_prose(plot.plot.__doc__))(plot.plot)
+app.command("bench", help=_prose(bench.bench.__doc__))(bench.bench)
 app.command("paper", help=_prose(paper.paper.__doc__))(paper.paper)
 app.add_typer(data.app, name="data")
 app.add_typer(teacher.app, name="teacher")

@@ -1,0 +1,102 @@
+"""Each registered defense's aggregation, at several numbers of clients, on the parameters of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clipfed_bench.api import ClientUpdates, RoundContext
+from clipfed_bench.bench.ceilings import FLOAT, Ceilings, Work
+from clipfed_bench.bench.scale import Scale
+from clipfed_bench.bench.timing import Clock, Spread, spread
+from clipfed_bench.bench.world import World, round_world
+from clipfed_bench.execution.memory import ran_out_of_memory
+from clipfed_bench.registry import defenses
+from clipfed_bench.rng import generator
+
+COPIES = 4
+"""Room for so many further copies of the updates has to be free: sorting and float64 take two to three."""
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """One defense at one number of clients."""
+
+    model: str
+    defense: str
+    clients: int
+    params: int
+    milliseconds: Spread | None
+    """None where it was left out."""
+    floor_ms: float
+    """Of a mean."""
+    note: str = ""
+    """Why it was left out, or what its time includes."""
+
+
+def measure_aggregations(
+    model: str, device: str, scale: Scale, ceilings: Ceilings, work: Work
+) -> Iterator[Aggregation]:
+    """All defenses; those that take too much memory or time are there without a time, and say why."""
+    world = round_world(model, device, scale)
+    server = world.server(scale.server_images)
+    flat = world.model()
+    slow: dict[str, float] = {}
+    for count in scale.counts:
+        floor = 1e3 * ceilings.seconds(work.aggregation(count))
+        needed = (1 + COPIES) * count * work.params * FLOAT
+        free = free_memory(device)
+        updates = None if needed > free else make_updates(world, flat.params, flat.buffers, count)
+        for name, component in defenses().items():
+            note = "trains a model on the server" if name == "fltrust" else ""
+            if updates is None:
+                note = f"left out: {_gigabytes(needed)} of memory wanted, {_gigabytes(free)} free"
+            elif slow.get(name, 0.0) * count > scale.aggregation_seconds:
+                note = f"left out: more than {scale.aggregation_seconds:g} s expected"
+            else:
+                defense = world.defense(component.name, server)
+                clock, times = Clock(device), []
+                try:
+                    for number in range(scale.aggregations + 1):
+                        context = RoundContext(number + 1)
+                        times.append(clock.seconds(lambda d=defense, u=updates, c=context: d.aggregate(u, c)))  # type: ignore[misc]
+                except Exception as error:
+                    if not ran_out_of_memory(error):
+                        raise
+                    note, times = "left out: memory ran out", []
+                if times:
+                    slow[name] = times[-1] / count
+                    milliseconds = spread([1e3 * t for t in times[1:]])
+                    yield Aggregation(model, name, count, work.params, milliseconds, floor, note)
+                    continue
+            yield Aggregation(model, name, count, work.params, None, floor, note)
+
+
+def make_updates(world: World, params: Tensor, buffers: Tensor, count: int) -> ClientUpdates:
+    """``count`` updates of usual size around a common direction, and as many statistics like the global ones."""
+    deltas = torch.empty(count, len(params), device=params.device)
+    stream = generator(0, "bench-updates", count)
+    common = torch.randn(len(params), generator=stream)
+    for row in deltas:
+        row.copy_(0.01 * (common + torch.randn(len(params), generator=stream)))
+    sizes = torch.full((count,), float(world.data.train.labels.numel()), dtype=torch.float64)
+    return ClientUpdates(deltas, buffers.repeat(count, 1), sizes, tuple(range(count)), params, buffers)
+
+
+def free_memory(device: str, meminfo: Path = Path("/proc/meminfo")) -> float:
+    """Bytes that are free on ``device``; infinity where the system does not tell."""
+    if device.startswith("cuda"):
+        return float(torch.cuda.mem_get_info()[0])
+    try:
+        found = [line.split()[1] for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:")]
+    except OSError:
+        found = []
+    return 1024 * float(found[0]) if found else float("inf")
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"

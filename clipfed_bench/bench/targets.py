@@ -1,0 +1,97 @@
+"""What the simulator is meant to reach, and whether it did here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from clipfed_bench.bench.aggregation import Aggregation
+from clipfed_bench.bench.ours import Way
+from clipfed_bench.bench.rounds import Round
+from clipfed_bench.bench.scaling import Scaling
+from clipfed_bench.bench.steps import Step
+
+PAPER_ROUND = 10_000
+"""Images trained in a round: 10 clients × 500 images × 2 epochs. Rounds are judged from this size on."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure and its bound."""
+
+    what: str
+    bound: float
+    at_least: bool
+    """Else it is a bound from above."""
+    measured: float
+    unit: str = ""
+
+    met: bool = False
+
+
+def target(what: str, measured: float, bound: float, unit: str = "", at_least: bool = True) -> Target:
+    """A target, met or not."""
+    return Target(what, bound, at_least, measured, unit, measured >= bound if at_least else measured <= bound)
+
+
+def targets(
+    device: str,
+    way: Way,
+    steps: Sequence[Step],
+    rounds: Sequence[Round],
+    aggregations: Sequence[Aggregation],
+    scaling: Sequence[Scaling],
+) -> list[Target]:
+    """Those of ``device`` that what was measured can tell something about."""
+    return list((_cuda if device == "cuda" else _cpu)(way, steps, rounds, aggregations, scaling))
+
+
+def _ratios(way: Way, steps: Sequence[Step], plain: float, usual: float) -> Iterable[Target]:
+    seen: set[str] = set()
+    for step in steps:
+        if (step.who, step.precision) != way or step.model in seen:
+            continue
+        seen.add(step.model)
+        where = f"{step.model}, batch {step.batch_size}: images/s over the"
+        for name, ratio, bound in (("plain", step.ratio_plain_loop, plain), ("usual", step.ratio_usual_loop, usual)):
+            if ratio is not None:
+                yield target(f"{where} {name} loop's", ratio.median, bound, "×")
+
+
+def _cpu(
+    way: Way,
+    steps: Sequence[Step],
+    rounds: Sequence[Round],
+    aggregations: Sequence[Aggregation],
+    scaling: Sequence[Scaling],
+) -> Iterable[Target]:
+    yield from _ratios(way, steps, 0.97, 1.5)
+    for entry in rounds:
+        if entry.model == "cnn" and entry.trained_images >= PAPER_ROUND:
+            share = 100 * entry.outside_share.median
+            yield target(f"cnn, {entry.defense}: round outside training and evaluation", share, 5, "%", at_least=False)
+    for both in scaling:
+        if both.processes == 2:
+            yield target(f"{both.model}: two processes over one", both.times_one.median, 1.8, "×")
+
+
+def _cuda(
+    way: Way,
+    steps: Sequence[Step],
+    rounds: Sequence[Round],
+    aggregations: Sequence[Aggregation],
+    scaling: Sequence[Scaling],
+) -> Iterable[Target]:
+    for step in steps:
+        if step.model == "resnet18" and (step.who, step.precision, step.batch_size) == (*way, 64):
+            yield target("resnet18, batch 64: images/s", step.images_per_second.median, 40_000)
+    yield from _ratios(way, [s for s in steps if s.model == "resnet18"], 4, 10)
+    for entry in rounds:
+        if entry.model == "resnet18" and entry.trained_images == PAPER_ROUND:
+            whole = sum(entry.seconds[part].median for part in ("local", "attack", "defense", "other"))
+            what = f"resnet18, {entry.defense}: a round of 10 × 500 × 2 without purification and evaluation"
+            yield target(what, whole, 0.35, "s", at_least=False)
+            for one in aggregations:
+                if one.model == "resnet18" and one.clients == 10 and one.milliseconds and entry.defense == "fedavg":
+                    share = one.milliseconds.median / (10 * whole)
+                    yield target(f"resnet18, {one.defense}: aggregation of 10 updates", share, 5, "%", at_least=False)

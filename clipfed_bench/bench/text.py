@@ -1,0 +1,173 @@
+"""The result as tables, for Markdown and for the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with a title and a sentence below it."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def sections(result: dict[str, Any]) -> list[Section]:
+    """The tables of a result of :func:`.run.measure`."""
+    models = tuple(result["work"])
+    return [
+        Section("Targets", ("target", "bound", "measured", "met"), tuple(_targets(result))),
+        Section("Ceilings", ("what", "rate"), tuple(_ceilings(result)), _MACHINE.format(**result["machine"])),
+        *(_steps(result["steps"], model) for model in models),
+        *(_rounds(result["rounds"], model) for model in models),
+        *(aggregation_table(result["aggregations"], model) for model in models),
+        Section("Processes at once", _SCALING, tuple(_scaling(result)), _SCALING_NOTE),
+    ]
+
+
+def markdown(tables: Sequence[Section]) -> str:
+    """Markdown with a heading of the second level for each table."""
+    parts = []
+    for table in tables:
+        lines = [f"## {table.title}", "", _line(table.headings), _line(("---",) * len(table.headings))]
+        lines += [_line(row) for row in table.rows]
+        parts.append("\n".join([*lines, *(["", table.note] if table.note else [])]))
+    return "\n\n".join(parts) + "\n"
+
+
+def screen(tables: Sequence[Section]) -> RenderableType:
+    """Tables for a rich console."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    shown: list[RenderableType] = []
+    for table in tables:
+        grid = Table(title=table.title, title_justify="left", title_style="bold", padding=(0, 1))
+        for i, name in enumerate(table.headings):
+            grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+        for row in table.rows:
+            grid.add_row(*(Text(cell) for cell in row))
+        shown += [grid, *([Padding(Text(table.note, style="dim"), (0, 1))] if table.note else []), Text("")]
+    return Group(*shown)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+_MACHINE = (
+    "{device_name}, {cores} cores, torch {version_torch} with {threads} thread, Python {version_python}. "
+    "Clock: {clock}. Medians, in brackets the smallest and the largest of the repetitions; contestants took turns."
+)
+_STEPS = ("who", "batch", "ms/step", "images/s", "× floor", "/ plain", "/ usual")
+_STEPS_NOTE = (
+    "Plain loop: resident uint8 images, channels_last, torch.optim.SGD. Usual loop: DataLoader with torchvision's "
+    "transforms, a deepcopy, an optimizer and a loader per client, .item() in each step. The last two columns are "
+    "images/s over those of the plain loop in the same precision and of the usual loop."
+)
+_ROUNDS_NOTE = (
+    "{clients} clients × {client_images} images × {epochs} epochs, {executor} {precision}; BadNets by a fifth of the "
+    "clients, whose batches are twice as large; the evaluation is of {test_images} clean and triggered images, and a "
+    "cell has one in ten rounds. Outside: what is neither training nor evaluation, purification aside, as a share of "
+    "itself and training."
+)
+_AGGREGATION_NOTE = "In brackets: times the floor, which is reading K updates of P float32 values once and writing one."
+_SCALING = ("model", "processes", "images/s", "images/CPU-s each", "/ one process")
+_SCALING_NOTE = "One thread each. Images/s by the clock on the wall, of all together: it needs a machine that is quiet."
+
+
+def _targets(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for t in result["targets"]:
+        sign = "≥" if t["at_least"] else "≤"
+        yield t["what"], f"{sign} {number(t['bound'])} {t['unit']}", number(t["measured"]), _yes(t["met"])
+
+
+def _ceilings(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for precision, rate in result["ceilings"]["flops"].items():
+        yield f"matrix product, {precision}", f"{number(rate / 1e9)} GFLOP/s"
+    yield "copy, read plus written", f"{number(result['ceilings']['bandwidth'] / 1e9)} GB/s"
+    for name, work in result["work"].items():
+        parameters, flops = number(work["params"] / 1e6), number(work["train_flops"] / 1e9)
+        yield f"{name}: {parameters} M parameters", f"{flops} GFLOP a trained image"
+
+
+def _steps(steps: list[dict[str, Any]], model: str) -> Section:
+    rows = [
+        (
+            *(f"{s['who']} {s['precision']}", str(s["batch_size"]), number(s["step_ms"]["median"])),
+            *(_spread(s["images_per_second"]), number(s["times_floor"])),
+            *(_spread(s["ratio_plain_loop"]), _spread(s["ratio_usual_loop"])),
+        )
+        for s in steps
+        if s["model"] == model
+    ]
+    return Section(f"Training steps, {model}", _STEPS, tuple(rows), _STEPS_NOTE)
+
+
+def _rounds(rounds: list[dict[str, Any]], model: str) -> Section:
+    own = [r for r in rounds if r["model"] == model]
+    floor = own[0]["floor"]
+    rows = [
+        (
+            part,
+            *(number(r["seconds"][part]["median"]) for r in own),
+            *((number(floor[part]), number(own[0]["seconds"][part]["median"] / floor[part])) if part in floor else _NO),
+        )
+        for part in own[0]["seconds"]
+    ]
+    rows.append(("outside", *(f"{100 * r['outside_share']['median']:.2f} %" for r in own), *_NO))
+    headings = ("seconds", *(r["defense"] for r in own), "floor", f"{own[0]['defense']} / floor")
+    return Section(f"Whole rounds, {model}", headings, tuple(rows), _ROUNDS_NOTE.format(**own[0]))
+
+
+def aggregation_table(entries: list[dict[str, Any]], model: str) -> Section:
+    own = [a for a in entries if a["model"] == model]
+    counts = sorted({a["clients"] for a in own})
+    cells = {(a["defense"], a["clients"]): _aggregation(a) for a in own}
+    rows = [(name, *(cells[name, count] for count in counts)) for name in dict.fromkeys(a["defense"] for a in own)]
+    notes = [_AGGREGATION_NOTE, *(f"{a['defense']}: {a['note']}." for a in own if a["milliseconds"] and a["note"])]
+    headings = ("ms", *(f"K = {count}" for count in counts))
+    return Section(f"Aggregation, {model}", headings, tuple(rows), " ".join(dict.fromkeys(notes)))
+
+
+def _aggregation(entry: dict[str, Any]) -> str:
+    if entry["milliseconds"] is None:
+        return str(entry["note"])
+    median = entry["milliseconds"]["median"]
+    return f"{number(median)} ({number(median / entry['floor_ms'])} ×)"
+
+
+def _scaling(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for s in result["scaling"]:
+        rates = _spread(s["images_per_second"]), _spread(s["images_per_cpu_second"])
+        yield s["model"], str(s["processes"]), *rates, _spread(s["times_one"])
+
+
+def _spread(value: dict[str, float] | None) -> str:
+    if value is None:
+        return "–"
+    return f"{number(value['median'])} ({number(value['low'])}–{number(value['high'])})"
+
+
+def number(value: float) -> str:
+    """Three significant digits, and all digits before the point."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".") if abs(value) >= 1e-4 else f"{value:.1e}"
+
+
+_NO = ("–", "–")
+
+
+def _yes(met: bool) -> str:
+    return "yes" if met else "no"

@@ -1,0 +1,123 @@
+"""What is trained on here: made-up images in CIFAR-10's shapes, so that no file is needed, in a cell's own objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
+from clipfed_bench.bench.scale import Scale
+from clipfed_bench.data.catalog import CIFAR10_CLASSES
+from clipfed_bench.data.types import Dataset, Images, ServerData, image_shape
+from clipfed_bench.models import build_model
+from clipfed_bench.registry import create_attack, create_defense, find
+from clipfed_bench.rng import generator
+from clipfed_bench.simulator.local import Hyper, Normalizer
+from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.round import Federation, malicious_clients
+from clipfed_bench.simulator.server import CellServerModel
+from clipfed_bench.spec import CellSpec
+from clipfed_bench.teacher.teacher import Teacher
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+WIDTH = 768
+"""Of the made-up teacher's features, as ViT-L/14's."""
+
+
+def made_up(count: int, device: str, purpose: str) -> Images:
+    """``count`` random images (N, 3, 32, 32) uint8 in channels_last, as a cell holds them, with random labels."""
+    stream = generator(0, f"bench-{purpose}")
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=stream, dtype=torch.uint8)
+    labels = torch.randint(0, 10, (count,), generator=stream)
+    return Images(pixels.to(device).contiguous(memory_format=torch.channels_last), labels.to(device))
+
+
+@dataclass(frozen=True)
+class World:
+    """A cell's data and clients, of whom as many take part in a round as there are."""
+
+    spec: CellSpec
+    data: Dataset
+    federation: Federation
+    device: str
+
+    @property
+    def everybody(self) -> tuple[int, ...]:
+        """Ids of all clients."""
+        return tuple(range(len(self.federation.clients)))
+
+    def model(self) -> FlatModel:
+        """A fresh model; the same each time."""
+        return FlatModel(build_model(self.spec.model, len(self.data.classes), 0).to(self.device))
+
+    def attack(self) -> Attack:
+        """BadNets."""
+        component, options = find("attack", self.spec.attack)
+        context = AttackContext(self.spec.target, len(self.data.classes), image_shape(self.data.train.images))
+        return create_attack(component.name, options, context)
+
+    def defense(self, name: str, server: ServerContext) -> Defense:
+        """The defense with its default options, prepared."""
+        defense = create_defense(name, {}, server)
+        defense.prepare()
+        return defense
+
+    def server(self, images: int) -> ServerContext:
+        """A server that holds ``images`` made-up images and a teacher with made-up features."""
+        held = ServerData(made_up(images, "cpu", "server"), ("",) * images, "made up", f"bench-{images}")
+        teacher = MadeUpTeacher(len(self.data.classes), self.device)
+        return ServerContext(
+            num_classes=len(self.data.classes),
+            classes=self.data.classes,
+            mean=self.data.mean,
+            std=self.data.std,
+            assumed_malicious=self.spec.malicious,
+            device=torch.device(self.device),
+            server_data=lambda: held,
+            teacher=lambda: teacher,
+            model=lambda: CellServerModel(self.spec.model, 0, self.data, self.federation.hyper),
+        )
+
+
+def make_world(model: str, device: str, clients: int, images: int, batch_size: int, epochs: int, tests: int) -> World:
+    """``clients`` with ``images`` each, and ``tests`` test images."""
+    spec = CellSpec(
+        dataset="cifar10",
+        partition="iid",
+        clients=clients,
+        clients_per_round=clients,
+        model=model,
+        batch_size=batch_size,
+        local_epochs=epochs,
+        lr=0.01,
+    )
+    train, test = made_up(clients * images, device, "train"), made_up(tests, device, "test")
+    data = Dataset("made-up", CIFAR10_CLASSES, train, test, MEAN, STD, "made up")
+    shares = torch.split(torch.arange(clients * images, device=device), images)
+    hyper = Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, spec.weight_decay)
+    holdings = [train.take(share) for share in shares]
+    federation = Federation(spec, holdings, malicious_clients(spec), Normalizer(MEAN, STD, device), hyper)
+    return World(spec, data, federation, device)
+
+
+def round_world(model: str, device: str, scale: Scale) -> World:
+    """The world of a whole round."""
+    return make_world(model, device, scale.clients, scale.client_images, 64, scale.epochs, scale.test_images)
+
+
+class MadeUpTeacher(Teacher):
+    """Random features in the place of a teacher's: what they cost is no part of a round, being cached."""
+
+    def __init__(self, classes: int, device: str) -> None:
+        self.device = torch.device(device)
+        self.logit_scale = 100.0
+        self.text_prototypes = self._features(classes)
+
+    def image_features(self, images: Tensor, *, cached: bool = True) -> Tensor:
+        return self._features(len(images))
+
+    def _features(self, count: int) -> Tensor:
+        drawn = torch.randn(count, WIDTH, generator=generator(0, "bench-teacher", count))
+        return torch.nn.functional.normalize(drawn, dim=1).to(self.device)

@@ -1,0 +1,107 @@
+"""What the simulator is compared with: the least that anyone could write, and what is usually written.
+
+Both train the same clients, on the same images, with the same model, batch size, epochs and optimizer, one client
+after the other, each from the global model. Neither keeps the clients' updates; the simulator does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from clipfed_bench.bench.world import MEAN, STD, World
+from clipfed_bench.data.types import Images
+from clipfed_bench.models import build_model
+
+
+def plain_loop(world: World, precision: str = "float32") -> Callable[[], None]:
+    """Resident uint8 images, a channels_last model, and the five lines of any tutorial; bfloat16 is by autocast."""
+    model = build_model(world.spec.model, len(world.data.classes), 0).to(world.device)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    mean, std = (torch.tensor(v, device=world.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+    hyper = world.federation.hyper
+
+    def client(data: Images) -> None:
+        model.load_state_dict(start)
+        model.train()
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=hyper.lr, momentum=hyper.momentum, weight_decay=hyper.weight_decay
+        )
+        for _ in range(hyper.epochs):
+            for index in torch.split(torch.randperm(len(data), device=world.device), hyper.batch_size):
+                images = (data.images[index].float() / 255 - mean) / std
+                optimizer.zero_grad()
+                with _autocast(world.device, precision):
+                    loss = F.cross_entropy(model(images), data.labels[index])
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+    def run() -> None:
+        for data in world.federation.clients:
+            client(data)
+
+    return run
+
+
+def _autocast(device: str, precision: str) -> AbstractContextManager[object]:
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, getattr(torch, precision))
+
+
+class Pictures(Dataset[tuple[Any, int]]):
+    """Images as torchvision's data sets hold them: an array of (H, W, C) uint8, of which each becomes a PIL image."""
+
+    def __init__(self, data: Images) -> None:
+        self.data = data.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        self.targets = data.labels.tolist()
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.transform(Image.fromarray(self.data[index])), self.targets[index]
+
+
+def usual_loop(world: World) -> Callable[[], float]:
+    """The usual research loop: a DataLoader with torchvision's transforms, a copy of the model, an optimizer and a
+    loader per client, ``.item()`` in each step. float32, default memory format, no worker processes: they are slower
+    for clients of this size. It returns the mean loss of the last client.
+    """
+    model: nn.Module = build_model(world.spec.model, len(world.data.classes), 0)
+    model = model.to(world.device).to(memory_format=torch.contiguous_format)
+    holdings = [Pictures(data) for data in world.federation.clients]
+    hyper = world.federation.hyper
+    criterion = nn.CrossEntropyLoss()
+
+    def client(pictures: Pictures) -> float:
+        local = deepcopy(model).train()
+        loader = DataLoader(pictures, batch_size=hyper.batch_size, shuffle=True)
+        optimizer = torch.optim.SGD(
+            local.parameters(), lr=hyper.lr, momentum=hyper.momentum, weight_decay=hyper.weight_decay
+        )
+        losses: list[float] = []
+        for _ in range(hyper.epochs):
+            for images, labels in loader:
+                images, labels = images.to(world.device), labels.to(world.device)
+                optimizer.zero_grad()
+                loss: Tensor = criterion(local(images), labels)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                losses.append(loss.item())
+        return sum(losses) / len(losses)
+
+    def run() -> float:
+        return [client(pictures) for pictures in holdings][-1]
+
+    return run
