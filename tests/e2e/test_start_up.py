@@ -1,0 +1,31 @@
+"""The command line starts without the libraries that take seconds to import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "pandas", "sklearn", "scipy", "open_clip", "matplotlib", "numpy", "pyarrow")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--help"], ["--version"], ["list", "--help"], ["bench", "--help"], ["grid", "--help"]),
+        *(["list", kind] for kind in ("attacks", "defenses", "datasets", "models", "presets", "teachers")),
+    ],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported(arguments):
+    code = (
+        "import sys\n"
+        "from clipfed_bench.cli.main import app\n"
+        f"try:\n    app({arguments!r}, prog_name='clipfed-bench')\n"
+        f"finally:\n    print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "[]\n"
+    assert done.stdout
