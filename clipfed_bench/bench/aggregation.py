@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import ClientUpdates, RoundContext
+from clipfed_bench.bench import ours
 from clipfed_bench.bench.ceilings import FLOAT, Ceilings, Work
 from clipfed_bench.bench.scale import Scale
 from clipfed_bench.bench.timing import Clock, Spread, spread
@@ -43,7 +44,7 @@ def measure_aggregations(
 ) -> Iterator[Aggregation]:
     """All defenses; those that take too much memory or time are there without a time, and say why."""
     world = round_world(model, device, scale)
-    server = world.server(scale.server_images)
+    server = world.server(scale.server_images, ours.compute(device, ours.ways(device)[-1]))
     flat = world.model()
     slow: dict[str, float] = {}
     for count in scale.counts:

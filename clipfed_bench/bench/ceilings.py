@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clipfed_bench.bench.timing import Clock, take_turns
 from clipfed_bench.models import build_model
+from clipfed_bench.simulator.compute import Compute, configure
 
 FLOAT = 4
 """Bytes of a float32."""
@@ -122,28 +123,19 @@ def _note(sizes: list[int], module: nn.Module, inputs: object, output: torch.Ten
 def measure_ceilings(device: str, quick: bool, repetitions: int = 7) -> Ceilings:
     """The ceilings of ``device``, from the fastest of ``repetitions``: what it can do, not what it usually does.
 
-    On a GPU, float32 is the rate of TF32 where convolutions are allowed it, which torch's default is.
+    TensorFloat-32 is off, as it is in training.
     """
     cuda = device.startswith("cuda")
+    configure(Compute(device))
     size = 8192 if cuda else 512 if quick else 1024
     values = (2**28 if cuda else 2**24 if quick else 2**26) // 2
     runs: dict[str, Callable[[], object]] = {}
     for precision in ("float32", "bfloat16") if cuda else ("float32",):
         left = torch.randn(size, size, device=device).to(getattr(torch, precision))
-        runs[precision] = partial(_multiply, left, left.T.contiguous(), torch.empty_like(left))
+        runs[precision] = partial(torch.mm, left, left.T.contiguous(), out=torch.empty_like(left))
     source = torch.ones(values, device=device)
     runs["copy"] = partial(torch.empty_like(source).copy_, source)
     seconds = take_turns(runs, repetitions, Clock(device))
     best = {name: min(times) for name, times in seconds.items()}
     rates = {name: 2 * size**3 / best[name] for name in best if name != "copy"}
     return Ceilings(rates, 2 * FLOAT * values / best["copy"])
-
-
-def _multiply(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
-    tf32 = torch.backends.cudnn.allow_tf32
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if tf32 else before)
-    try:
-        torch.mm(left, right, out=out)
-    finally:
-        torch.set_float32_matmul_precision(before)

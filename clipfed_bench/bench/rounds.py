@@ -54,13 +54,14 @@ def measure_rounds(model: str, device: str, scale: Scale, ceilings: Ceilings, wo
     """Each of :data:`DEFENSES` with what a cell takes by default."""
     world = round_world(model, device, scale)
     executor, precision = way = ours.ways(device)[-1]
-    server = world.server(scale.server_images)
+    compute = ours.compute(device, way)
+    server = world.server(scale.server_images, compute)
     clean = normalized(world.data.test.images, world.federation.normalize)
     sets = make_test_sets(world.data.test, clean, world.attack(), world.federation.normalize)
     tests = len(sets.clean) + len(sets.triggered)
     floor = {
         "local": ceilings.seconds(_local(world, work), precision),
-        "evaluate": ceilings.seconds(work.evaluation(tests)),
+        "evaluate": ceilings.seconds(work.evaluation(tests), precision),
         "defense": ceilings.seconds(work.aggregation(scale.clients)),
     }
     for name in DEFENSES:
@@ -85,7 +86,8 @@ def measure_rounds(model: str, device: str, scale: Scale, ceilings: Ceilings, wo
             previous_update = flat.params - start
             detection(result.kept, updates.clients, world.federation.malicious)
             times.append(clock())
-            evaluate(flat.model, sets)
+            with compute.autocast():
+                evaluate(flat.model, sets)
             times.append(clock())
             assert previous_update.shape == start.shape
             names = ("other", "local", "attack", "defense", "purify", "other", "evaluate")

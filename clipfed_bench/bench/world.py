@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from clipfed_bench.data.types import Dataset, Images, ServerData, image_shape
 from clipfed_bench.models import build_model
 from clipfed_bench.registry import create_attack, create_defense, find
 from clipfed_bench.rng import generator
+from clipfed_bench.simulator.compute import Compute, configure
+from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.simulator.round import Federation, malicious_clients
@@ -42,6 +44,16 @@ class World:
     data: Dataset
     federation: Federation
     device: str
+    executors: dict[Compute, Executor] = field(default_factory=dict)
+    """Those that :meth:`executor` has made."""
+
+    def executor(self, compute: Compute) -> Executor:
+        """Where clients train as ``compute`` says; made once, so that what is recorded is replayed."""
+        if compute not in self.executors:
+            configure(compute)
+            normalize, hyper = self.federation.normalize, self.federation.hyper
+            self.executors[compute] = Executor(self.model().model, normalize, hyper, compute)
+        return self.executors[compute]
 
     @property
     def everybody(self) -> tuple[int, ...]:
@@ -64,7 +76,7 @@ class World:
         defense.prepare()
         return defense
 
-    def server(self, images: int) -> ServerContext:
+    def server(self, images: int, compute: Compute) -> ServerContext:
         """A server that holds ``images`` made-up images and a teacher with made-up features."""
         held = ServerData(made_up(images, "cpu", "server"), ("",) * images, "made up", f"bench-{images}")
         teacher = MadeUpTeacher(len(self.data.classes), self.device)
@@ -77,7 +89,8 @@ class World:
             device=torch.device(self.device),
             server_data=lambda: held,
             teacher=lambda: teacher,
-            model=lambda: CellServerModel(self.spec.model, 0, self.data, self.federation.hyper),
+            model=lambda: CellServerModel(self.spec.model, 0, self.data, self.federation.hyper, self.executor(compute)),
+            compute=compute,
         )
 
 
@@ -98,8 +111,10 @@ def make_world(model: str, device: str, clients: int, images: int, batch_size: i
     shares = torch.split(torch.arange(clients * images, device=device), images)
     hyper = Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, spec.weight_decay)
     holdings = [train.take(share) for share in shares]
-    federation = Federation(spec, holdings, malicious_clients(spec), Normalizer(MEAN, STD, device), hyper)
-    return World(spec, data, federation, device)
+    normalize, compute = Normalizer(MEAN, STD, device), Compute(device)
+    executor = Executor(build_model(model, len(data.classes), 0).to(device), normalize, hyper, compute)
+    federation = Federation(spec, holdings, malicious_clients(spec), normalize, hyper, executor)
+    return World(spec, data, federation, device, {compute: executor})
 
 
 def round_world(model: str, device: str, scale: Scale) -> World:

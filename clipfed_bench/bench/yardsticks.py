@@ -6,8 +6,8 @@ after the other, each from the global model. Neither keeps the clients' updates;
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -21,6 +21,18 @@ from torchvision import transforms
 from clipfed_bench.bench.world import MEAN, STD, World
 from clipfed_bench.data.types import Images
 from clipfed_bench.models import build_model
+
+
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """What a yardstick's author would have: TensorFloat-32 in convolutions, and no search for kernels."""
+    convolutions, cudnn = torch.backends.cudnn.conv, torch.backends.cudnn  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision, cudnn.benchmark
+    convolutions.fp32_precision, cudnn.benchmark = "tf32", False
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision, cudnn.benchmark = before
 
 
 def plain_loop(world: World, precision: str = "float32") -> Callable[[], None]:
@@ -46,8 +58,9 @@ def plain_loop(world: World, precision: str = "float32") -> Callable[[], None]:
                 optimizer.step()
 
     def run() -> None:
-        for data in world.federation.clients:
-            client(data)
+        with torch_defaults():
+            for data in world.federation.clients:
+                client(data)
 
     return run
 
@@ -102,6 +115,7 @@ def usual_loop(world: World) -> Callable[[], float]:
         return sum(losses) / len(losses)
 
     def run() -> float:
-        return [client(pictures) for pictures in holdings][-1]
+        with torch_defaults():
+            return [client(pictures) for pictures in holdings][-1]
 
     return run
