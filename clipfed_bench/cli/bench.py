@@ -36,6 +36,7 @@ def bench(
 
     from rich.console import Console
 
+    from clipfed_bench.execution.gpu import keep_cells_at_a_time
     from clipfed_bench.execution.machine import resolve_device
     from clipfed_bench.execution.worker import THREADS
     from clipfed_bench.files import write_atomically
@@ -51,6 +52,8 @@ def bench(
     result = measure(Request(place, models, quick, images), lambda what: log.print(f"measuring {what}", style="dim"))
     tables = text.sections(result)
     Console().print(text.screen(tables))
+    if result["cells_per_gpu"] is not None:
+        keep_cells_at_a_time(result["machine"]["device_name"], result["cells_per_gpu"])
     if json_path is not None:
         write_atomically(json_path, (json.dumps(result, indent=1) + "\n").encode())
     if markdown_path is not None:

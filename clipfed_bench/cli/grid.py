@@ -21,12 +21,18 @@ def grid(
         Path | None, typer.Option("--out", help="Run folder; results/runs/ and the grid's name if not given.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Cells at a time; one per core, or 1 on a GPU, if not given.")
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Cells at a time; if not given, one per core, on a GPU as `bench` found."
+        ),
     ] = None,
     device: options.DeviceOption = "auto",
     data_dir: options.DataDirOption = None,
     cache_dir: options.CacheDirOption = None,
     warmups: options.WarmupsOption = None,
+    precision: options.PrecisionOption = "auto",
+    steps: options.StepsOption = "auto",
+    streams: options.StreamsOption = 1,
     executor: options.ExecutorOption = "local",
     address: options.AddressOption = None,
     gpus_per_cell: options.GpusOption = None,
@@ -51,6 +57,7 @@ def grid(
     cluster = options.choose_cluster(executor, address, gpus_per_cell, device)
     places = Places(out or RUNS / asked.name, device, workers, data_dir, cache_dir, warmups, cluster)
     places = replace(places, checkpoint_every=checkpoint_every, cell_timeout=cell_timeout)
+    places = replace(places, precision=precision, steps=steps, streams=streams)
     session = Session(asked.cells, places, skip_failed)
     if dry_run:
         show_plan(session)

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from clipfed_bench.errors import UserError
+from clipfed_bench.execution.gpu import Precision, Steps
 from clipfed_bench.execution.machine import Device
 from clipfed_bench.grid import FIELDS, Axes, load_preset, load_toml, parse_texts, preset_names, seed_range
 from clipfed_bench.values import show
@@ -67,6 +68,21 @@ GpusOption = Annotated[
         metavar="X",
         rich_help_panel=SCALE,
     ),
+]
+
+GPU = "On a GPU"
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option("--precision", help="Of training and evaluation; auto is bfloat16 on a GPU.", rich_help_panel=GPU),
+]
+StepsOption = Annotated[
+    Steps,
+    typer.Option(
+        "--steps", help="Training steps one by one, or as CUDA graphs; auto takes graphs.", rich_help_panel=GPU
+    ),
+]
+StreamsOption = Annotated[
+    int, typer.Option("--streams", min=1, help="Clients of a cell that train side by side.", rich_help_panel=GPU)
 ]
 
 

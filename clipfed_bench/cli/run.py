@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,9 @@ def run(
     device: options.DeviceOption = "auto",
     data_dir: options.DataDirOption = None,
     cache_dir: options.CacheDirOption = None,
+    precision: options.PrecisionOption = "auto",
+    steps: options.StepsOption = "auto",
+    streams: options.StreamsOption = 1,
     executor: options.ExecutorOption = "local",
     address: options.AddressOption = None,
     gpus_per_cell: options.GpusOption = None,
@@ -34,4 +38,5 @@ def run(
         raise UserError(f"these settings make {count} cells; give single values, or use 'clipfed-bench grid'.")
     cluster = options.choose_cluster(executor, address, gpus_per_cell, device)
     places = Places(out or RUNS / "run", device, 1, data_dir, cache_dir, cluster=cluster)
+    places = replace(places, precision=precision, steps=steps, streams=streams)
     Session(asked.cells, places).run(rounds=True)

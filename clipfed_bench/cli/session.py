@@ -19,6 +19,7 @@ from clipfed_bench.errors import UserError
 from clipfed_bench.execution import local, ray
 from clipfed_bench.execution.account import Account
 from clipfed_bench.execution.estimate import Estimate, make_estimate
+from clipfed_bench.execution.gpu import Precision, Steps, cells_at_a_time, resolve_graphs, resolve_precision
 from clipfed_bench.execution.jobs import STAGES, Event, Job, plan
 from clipfed_bench.execution.machine import Device, cores, resolve_device
 from clipfed_bench.execution.ray_cluster import Cluster, ready
@@ -48,6 +49,10 @@ class Places:
     """Rounds between checkpoints of an unfinished cell, 0: none; None: by time."""
     cell_timeout: float | None = None
     """Seconds that a cell may take."""
+    precision: Precision = "auto"
+    steps: Steps = "auto"
+    streams: int = 1
+    """Clients of a cell that train side by side on a GPU."""
 
     def __post_init__(self) -> None:
         for option, path in (
@@ -111,8 +116,8 @@ class Session:
     @property
     def workers(self) -> int:
         """Processes worth having."""
-        default = cores() if self.device == "cpu" else 1
-        return max(1, min(self.places.workers or default, len(self.todo)))
+        default = cores if self.device == "cpu" else cells_at_a_time
+        return max(1, min(self.places.workers or default(), len(self.todo)))
 
     @property
     def environment(self) -> Environment:
@@ -128,6 +133,9 @@ class Session:
             self.keep_models,
             checkpoint_dir=checkpoints(places.folder).absolute(),
             checkpoint_every=places.checkpoint_every,
+            precision=resolve_precision(places.precision, self.device),
+            graphs=resolve_graphs(places.steps, self.device),
+            streams=places.streams,
             prefix_dir=prefixes(places.folder).absolute(),
         )
 

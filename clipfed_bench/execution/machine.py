@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Literal
 
 from clipfed_bench.errors import UserError
+from clipfed_bench.execution.gpu import gpu_name
 
 Device = Literal["cpu", "cuda", "auto"]
 
@@ -40,6 +39,4 @@ def _torch_sees_gpu() -> bool:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         return False
-    # Only torch knows whether it can use the driver, and it is asked in another process: it takes seconds to import.
-    ask = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
-    return subprocess.run([sys.executable, "-c", ask], capture_output=True, check=False).returncode == 0
+    return gpu_name() is not None

@@ -1,0 +1,67 @@
+"""How cells use a GPU: precision and kind of steps, and how many cells share it. Never imports torch here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from clipfed_bench.data.paths import cache_root
+from clipfed_bench.errors import UserError
+from clipfed_bench.files import write_atomically
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Steps = Literal["auto", "eager", "graph"]
+
+
+def resolve_precision(precision: Precision, device: str) -> str:
+    """``float32`` or ``bfloat16``; ``auto`` is bfloat16 on a GPU. Raises UserError for a CPU with bfloat16."""
+    if precision == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    if precision == "bfloat16" and device == "cpu":
+        raise UserError("--precision: bfloat16 is for GPUs; on a CPU cells are computed in float32.")
+    return precision
+
+
+def resolve_graphs(steps: Steps, device: str) -> bool:
+    """Whether steps are captured as CUDA graphs; ``auto``: on a GPU. Raises UserError for a CPU with graph."""
+    if steps == "graph" and device == "cpu":
+        raise UserError("--steps: graph is for GPUs; on a CPU steps are eager.")
+    return device == "cuda" and steps != "eager"
+
+
+def cells_at_a_time() -> int:
+    """What ``clipfed-bench bench`` found best on this GPU; 1 where it has not been run."""
+    measured = _measured().get(gpu_name() or "")
+    return measured if isinstance(measured, int) and 1 <= measured <= 64 else 1
+
+
+def keep_cells_at_a_time(name: str, cells: int) -> None:
+    """Remember what was found best on the GPU called ``name``."""
+    write_atomically(_file(), json.dumps(_measured() | {name: cells}).encode())
+
+
+@cache
+def gpu_name() -> str | None:
+    """The GPU that torch uses, by torch's name for it; None: there is none.
+
+    Only torch knows whether it can use the driver, and it is asked in another process: it takes seconds to import.
+    """
+    ask = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+    return (done.stdout.strip() or None) if done.returncode == 0 else None
+
+
+def _file() -> Path:
+    return cache_root() / "cells-per-gpu.json"
+
+
+def _measured() -> dict[str, object]:
+    try:
+        content = json.loads(_file().read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
