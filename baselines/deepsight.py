@@ -30,7 +30,7 @@ from torch import Tensor
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext, ServerModel
 from clipfed_bench.clustering import clusters
 from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import median, pairwise_cosine_distances, row_norms
+from clipfed_bench.geometry import median, pairwise_cosine_distances, row_norms, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class DeepSight(Defense):
         scale = torch.where(norms > bound, bound / norms, 1.0)
         share = kept.double() / kept.sum()
         info = {"deepsight_suspicious": float(suspicious.sum()), "deepsight_clip": float(bound)}
-        return Aggregate((share * scale).float() @ updates.deltas, share.float() @ updates.buffers, kept, info)
+        return Aggregate(weighted_sum(updates.deltas, share * scale), share.float() @ updates.buffers, kept, info)
 
     def _ddifs(self, model: ServerModel, updates: ClientUpdates, context: RoundContext) -> list[Tensor]:
         """For each seed (K, P) float64."""

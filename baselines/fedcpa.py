@@ -30,7 +30,7 @@ from torch import Tensor
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
 from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import round_significant
+from clipfed_bench.geometry import round_significant, weighted_sum
 
 Critical = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Indices and importances of some parameters."""
@@ -66,7 +66,7 @@ class FedCPA(Defense):
         self._before = params.clone()  # the simulator moves the global model in place
         alpha = score_weights(torch.from_numpy(scores))
         kept = (alpha > 0).to(updates.deltas.device)
-        delta = (alpha / kept.sum().cpu()).to(updates.deltas) @ updates.deltas
+        delta = weighted_sum(updates.deltas, alpha / kept.sum().cpu())
         info = {"fedcpa_weight": float(alpha.mean()), "fedcpa_kept": float(kept.sum())}
         return Aggregate(delta, updates.mean(alpha).buffers, kept, info)
 

@@ -18,7 +18,7 @@ import torch
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
 from clipfed_bench.clustering import majority_cluster
 from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import median, pairwise_cosine_distances, row_norms
+from clipfed_bench.geometry import median, pairwise_cosine_distances, row_norms, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Flame(Defense):
         bound = median(norms)
         share = kept.double() / kept.sum()
         scale = torch.where(norms > bound, bound / norms, 1.0) if self.config.clip else torch.ones_like(norms)
-        delta = (share * scale).float() @ deltas
+        delta = weighted_sum(deltas, share * scale)
         sigma = self.config.noise * float(bound)
         if sigma > 0:
             drawn = torch.randn(len(delta), generator=context.generator("flame-noise"))  # on the CPU, as every draw

@@ -26,7 +26,7 @@ from torch import Tensor
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext, ServerModel
 from clipfed_bench.data.types import Images
 from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import cosines, median, row_norms
+from clipfed_bench.geometry import cosines, median, row_norms, weighted_sum
 from clipfed_bench.rng import generator
 
 
@@ -77,7 +77,7 @@ class FLTrust(Defense):
         share = trust / total
         norms = row_norms(updates.deltas)
         scale = torch.where(kept, row_norms(reference[None]) / norms, 0.0)  # a zero update has no trust
-        return Aggregate((share * scale).float() @ updates.deltas, share.float() @ updates.buffers, kept, info)
+        return Aggregate(weighted_sum(updates.deltas, share * scale), share.float() @ updates.buffers, kept, info)
 
 
 def balanced_choice(labels: Tensor, count: int, seed: int) -> Tensor:

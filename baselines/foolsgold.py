@@ -65,10 +65,10 @@ class FoolsGold(Defense):
 
     def _indicative(self, deltas: Tensor) -> Tensor:
         if self.config.features == "all":
-            return deltas
+            return deltas.float()
         assert self.server.model is not None
         layers = self.server.model().layers
-        return torch.cat([deltas[:, layers[f"classifier.{part}"]] for part in ("weight", "bias")], dim=1)
+        return torch.cat([deltas[:, layers[f"classifier.{part}"]] for part in ("weight", "bias")], dim=1).float()
 
 
 def foolsgold_weights(cosines: Tensor, kappa: float = 1.0) -> Tensor:

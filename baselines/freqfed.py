@@ -44,7 +44,7 @@ class FreqFed(Defense):
             raise UserError(f"freqfed: low {config.low} keeps no frequency; it must be > 0.")
 
     def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
-        spectra = torch.stack([self._spectrum(row) for row in updates.deltas])
+        spectra = torch.stack([self._spectrum(row.float()) for row in updates.deltas])
         kept = majority_cluster(pairwise_cosine_distances(spectra))
         result = updates.mean(kept.double())
         info = {"freqfed_kept": float(kept.sum()), "freqfed_coefficients": float(spectra.shape[1])}

@@ -48,8 +48,8 @@ class RLR(Defense):
 
 
 def sign_votes(deltas: Tensor) -> Tensor:
-    """Sum of the signs of each column of (K, P) ``deltas``: (P,) in the same dtype; row by row, to save memory."""
-    votes = torch.zeros_like(deltas[0])
+    """Sum of the signs of each column of (K, P) ``deltas``: (P,) float32; row by row, to save memory."""
+    votes = torch.zeros_like(deltas[0], dtype=torch.float32)
     for row in deltas:
         votes += row.sign()
     return votes

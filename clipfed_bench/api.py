@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from clipfed_bench.geometry import weighted_sum
 from clipfed_bench.rng import generator
 from clipfed_bench.simulator.compute import Compute
 
@@ -152,7 +153,8 @@ class ClientUpdates:
     """What the server receives in a round. It never says which client is malicious."""
 
     deltas: Tensor
-    """(K, P) float32: trained minus global parameters."""
+    """(K, P) trained minus global parameters: float32, or bfloat16 in cells that say so (``update_dtype``). Sums need
+    float32: :meth:`mean` and :mod:`clipfed_bench.geometry` take both without a copy of the whole."""
     buffers: Tensor
     """(K, Q) float32: the clients' BatchNorm running statistics (values, not differences). They are aggregated and
     never part of a distance, norm or cosine."""
@@ -183,7 +185,7 @@ class ClientUpdates:
     def mean(self, weights: Tensor, kept: Tensor | None = None) -> Aggregate:
         """Weighted mean of deltas and buffers; ``weights`` (K,) >= 0 with a positive sum, in any scale."""
         share = (weights.double() / weights.double().sum()).to(self.deltas.device, torch.float32)
-        return Aggregate(share @ self.deltas, share @ self.buffers, kept=kept)
+        return Aggregate(weighted_sum(self.deltas, share), share @ self.buffers, kept=kept)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,9 @@ class CellSpec:
     lr: float = setting(0.1, "lineage", "learning rate of local SGD", low=0)
     momentum: float = setting(0.9, "lineage", "momentum of local SGD", low=0, high=1)
     weight_decay: float = setting(0.0, "lineage", "weight decay of local SGD", low=0)
+    update_dtype: str | None = setting(
+        None, "ours", "bfloat16: updates are rounded to it, for half of the memory; float32 if not given"
+    )
     teacher: str | None = setting(
         None, "paper", "teacher; open_clip:ViT-L-14/openai for CIFAR, local for digits if not given"
     )
@@ -89,6 +92,9 @@ class CellSpec:
         _one_of("model", self.model, MODELS)
         _one_of("partition", self.partition, ("iid", "dirichlet", "degree"))
         _one_of("malicious_sampling", self.malicious_sampling, ("fixed", "random"))
+        self._set("update_dtype", None if self.update_dtype == "float32" else self.update_dtype)
+        if self.update_dtype is not None:
+            _one_of("update_dtype", self.update_dtype, ("float32", "bfloat16"))
         self._resolve_data()
         self._resolve_components()
         if self.clients_per_round > self.clients:
@@ -145,7 +151,7 @@ class CellSpec:
         names += "malicious_sampling model warmup_rounds local_epochs batch_size lr momentum weight_decay seed"
         values = {name: getattr(self, name) for name in names.split()}
         held_out = self.server_data if self.server_data and self.server_data.startswith("holdout:") else None
-        return {**values, "server_data": held_out}
+        return {**values, "server_data": held_out, "update_dtype": self.update_dtype}
 
     @property
     def warmup_key(self) -> str:
@@ -200,5 +206,7 @@ def _named(kind: registry.Kind, text: str) -> dict[str, Any]:
 
 
 def _digest(values: dict[str, Any]) -> str:
+    if values["update_dtype"] is None:  # a setting that came later: without it, cells keep the keys that they had
+        values = {name: value for name, value in values.items() if name != "update_dtype"}
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from clipfed_bench.api import ClientUpdates, RoundContext
 from clipfed_bench.bench import ours
 from clipfed_bench.bench.ceilings import FLOAT, Ceilings, Work
+from clipfed_bench.bench.memory import peak_memory
 from clipfed_bench.bench.scale import Scale
 from clipfed_bench.bench.timing import Clock, Spread, spread
 from clipfed_bench.bench.world import World, round_world
@@ -35,6 +38,8 @@ class Aggregation:
     """None where it was left out."""
     floor_ms: float
     """Of a mean."""
+    peak_bytes: float | None = None
+    """Most memory that it takes beyond the updates, in its first round."""
     note: str = ""
     """Why it was left out, or what its time includes."""
 
@@ -53,6 +58,7 @@ def measure_aggregations(
         free = free_memory(device)
         updates = None if needed > free else make_updates(world, flat.params, flat.buffers, count)
         for name, component in defenses().items():
+            peak = math.nan
             note = "trains a model on the server" if name == "fltrust" else ""
             if updates is None:
                 note = f"left out: {_gigabytes(needed)} of memory wanted, {_gigabytes(free)} free"
@@ -63,8 +69,10 @@ def measure_aggregations(
                 clock, times = Clock(device), []
                 try:
                     for number in range(scale.aggregations + 1):
-                        context = RoundContext(number + 1)
-                        times.append(clock.seconds(lambda d=defense, u=updates, c=context: d.aggregate(u, c)))  # type: ignore[misc]
+                        work_of_one = partial(defense.aggregate, updates, RoundContext(number + 1))
+                        with peak_memory(device) as memory:
+                            times.append(clock.seconds(work_of_one))
+                        peak = memory.bytes if number == 0 else peak
                 except Exception as error:
                     if not ran_out_of_memory(error):
                         raise
@@ -72,9 +80,9 @@ def measure_aggregations(
                 if times:
                     slow[name] = times[-1] / count
                     milliseconds = spread([1e3 * t for t in times[1:]])
-                    yield Aggregation(model, name, count, work.params, milliseconds, floor, note)
+                    yield Aggregation(model, name, count, work.params, milliseconds, floor, peak, note)
                     continue
-            yield Aggregation(model, name, count, work.params, None, floor, note)
+            yield Aggregation(model, name, count, work.params, None, floor, note=note)
 
 
 def make_updates(world: World, params: Tensor, buffers: Tensor, count: int) -> ClientUpdates:

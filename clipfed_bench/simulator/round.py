@@ -97,7 +97,8 @@ class Federation:
                 own, _ = split_off(self.clients[client], attack.held_out, self.spec.seed, client)
                 poison = partial(attack.poison, attacker=self.malicious.index(client))
                 tasks.append(replace(self._task(own, round_, client), poison=poison, rule=rule))
-        deltas, statistics = params.new_empty(count, len(params)), buffers.new_empty(count, len(buffers))
+        dtype = getattr(torch, self.spec.update_dtype or "float32")
+        deltas, statistics = params.new_empty(count, len(params), dtype=dtype), buffers.new_empty(count, len(buffers))
         self.executor.train(tasks, params, buffers, deltas, statistics)
         sizes = torch.tensor([len(self.clients[c]) for c in sampled], dtype=torch.float64)
         return ClientUpdates(deltas, statistics, sizes, sampled, params, buffers)
@@ -111,8 +112,8 @@ class Federation:
         if not index:
             return
         context = self._craft_context(updates, index, flat, round_, attack)
-        deltas, buffers = attack.craft(updates.deltas[index], context), attack.craft_buffers(context)
-        updates.deltas[index] = deltas * self.spec.attack_scale
+        deltas, buffers = attack.craft(updates.deltas[index].float(), context), attack.craft_buffers(context)
+        updates.deltas[index] = (deltas * self.spec.attack_scale).to(updates.deltas.dtype)
         updates.buffers[index] = buffers
 
     def _craft_context(

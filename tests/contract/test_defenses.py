@@ -211,3 +211,17 @@ def test_aggregates_stay_within_the_updates(name):
     slack = 6 * result.info.get("flame_sigma", 0.0) + 1e-6
     low, high = updates.deltas.min(dim=0).values.clamp(max=0), updates.deltas.max(dim=0).values.clamp(min=0)
     assert ((result.delta >= low - slack) & (result.delta <= high + slack)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_updates_in_bfloat16_are_taken_for_their_values(name):
+    """Half of the memory, and no sum in so few digits: as if the rounded values had come in float32."""
+    rounded = make_updates(10).deltas.bfloat16()
+    expected = aggregate(name, make_updates(10, deltas=rounded.float()), rounds=3)
+    updates = make_updates(10, deltas=rounded)
+    result = aggregate(name, updates, rounds=3)
+    check_form(result, updates, somebody=name != "fltrust")
+    assert updates.deltas.dtype == torch.bfloat16
+    torch.testing.assert_close(result.delta, expected.delta, rtol=1e-5, atol=1e-6)
+    if expected.kept is not None:
+        assert torch.equal(result.kept, expected.kept)
