@@ -2,7 +2,8 @@
 
 An attack or a defense is one module with a docstring (summary line, citation, equations, deviations), one frozen
 ``Config`` dataclass whose fields are documented by a string below each, and one subclass of :class:`Attack` or
-:class:`Defense`. Its registered name is the file's name with ``_`` written ``-``. Nothing else is edited.
+:class:`Defense`. Its registered name is the file's name with ``_`` written ``-``. Nothing else is edited. A data set of
+another package is one module with a docstring and one subclass of :class:`DataSource`.
 
 Shapes used throughout: K clients in a round, P parameters, Q entries of BatchNorm running statistics, B images of a
 batch, C channels, H × W pixels. Images are float32 in [0, 1] before normalization.
@@ -23,6 +24,9 @@ from clipfed_bench.rng import generator
 from clipfed_bench.simulator.compute import Compute
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clipfed_bench.data.arrays import Split
     from clipfed_bench.data.types import Images, ServerData
     from clipfed_bench.teacher.teacher import Teacher
 
@@ -146,6 +150,39 @@ class Attack(ABC):
     def craft_buffers(self, context: CraftContext) -> Tensor:
         """The running statistics that they upload with it, (M, Q) float32; by default those of poisoned training."""
         return context.buffers
+
+
+class DataSource(ABC):
+    """A data set of another package. What is stated as fields is read from the source, so it must be literals.
+
+    Images are uint8 (N, 3, 32, 32), labels int64 (N,) from 0, both as numpy arrays. A training split with a long tail,
+    ``NAME-lt``, is cut from it like from any other.
+    """
+
+    classes: ClassVar[tuple[str, ...]]
+    """Names of the classes, by label. Teachers read them: write ``sweet_pepper`` for a sweet pepper."""
+    train_per_class: ClassVar[int | tuple[int, ...]]
+    """Training images of each class, or of each of the classes."""
+    test_per_class: ClassVar[int | tuple[int, ...]]
+    captions: ClassVar[tuple[str, ...]] = ()
+    """Sentences with ``{}`` for the name of the class, for server images without captions; built-in ones if empty."""
+    teacher: ClassVar[str] = "open_clip:ViT-L-14/openai"
+    """The teacher used when none is named: CLIP knows photos; ``local`` is trained on the server data."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> tuple[Split, Split]:
+        """Training and test images: the same in every process, and of the numbers stated, or it is an error.
+
+        ``folder`` is that of data sets (``--data-dir``); it need not exist. It is called once in each process that uses
+        the data set, after one has done so alone: the place to download something.
+        """
+
+    def generated(self, folder: Path) -> Split:
+        """Images that the server may own, called ``NAME-generated``, perhaps with captions.
+
+        None of them may be among those of :meth:`load`. A data set without this method has no server data of its own.
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,18 @@ BASES: Mapping[Kind, str] = {"attack": "Attack", "defense": "Defense"}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NEEDS = ("needs_server_data", "needs_teacher")
-_PLAIN = {*BASES.values(), "object", "ABC", "Protocol", "Enum", "StrEnum", "IntEnum", "NamedTuple", "TypedDict"}
+_PLAIN = {
+    *BASES.values(),
+    "DataSource",
+    "object",
+    "ABC",
+    "Protocol",
+    "Enum",
+    "StrEnum",
+    "IntEnum",
+    "NamedTuple",
+    "TypedDict",
+}
 """Bases from which no attack or defense can be inherited by another way."""
 
 
@@ -76,14 +87,10 @@ def describe(kind: Kind, name: str, module: str, origin: str | None) -> Componen
 
     Raises UserError where it is not one class with one documented, frozen ``Config`` of literal defaults.
     """
-    if not _NAME.fullmatch(name):
-        raise UserError(f"'{shown(name)}' is no name for --{kind}; use letters, digits, '_' and '-'.")
-    if origin is None or not origin.endswith(".py"):
-        raise UserError(f"the source of {module} cannot be found.")
-    tree = _parse(origin)
+    tree = parse(kind, name, module, origin)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     config = next((node for node in classes if node.name == "Config"), None)
-    _check_classes(kind, module, [node for node in classes if node.name != "Config"])
+    check_classes(BASES[kind], module, [node for node in classes if node.name != "Config"])
     if config is None or not _is_frozen(config):
         raise UserError(f"{module} must define its options as a dataclass Config with @dataclass(frozen=True).")
     needs = dict(item for node in classes if node is not config for item in _needs(node))
@@ -91,19 +98,27 @@ def describe(kind: Kind, name: str, module: str, origin: str | None) -> Componen
     return Component(kind, name, module, summary, tuple(_options(config)), **needs)
 
 
-def _parse(path: str) -> ast.Module:
+def parse(option: str, name: str, module: str, origin: str | None) -> ast.Module:
+    """The source of ``module``, whose file is ``origin``. Raises UserError, also where it cannot be called ``name``."""
+    if not _NAME.fullmatch(name):
+        raise UserError(f"'{shown(name)}' is no name for --{option}; use letters, digits, '_' and '-'.")
+    if origin is None or not origin.endswith(".py"):
+        raise UserError(f"the source of {module} cannot be found.")
     try:
-        with tokenize.open(path) as file:
+        with tokenize.open(origin) as file:
             return ast.parse(file.read())
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UserError(f"{origin} cannot be read: {error.strerror}.") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(f"{path} is not valid Python: {shown(error)}.") from None
+        raise UserError(f"{origin} is not valid Python: {shown(error)}.") from None
 
 
-def _check_classes(kind: Kind, module: str, classes: list[ast.ClassDef]) -> None:
-    """Exactly one class is to be made; what inherits from an imported class is seen when it is."""
-    known, found, other = {BASES[kind]}, 0, False
+def check_classes(base_class: str, module: str, classes: list[ast.ClassDef]) -> None:
+    """Raise UserError unless exactly one class of a module is to be made.
+
+    What inherits from an imported class is seen when it is made.
+    """
+    known, found, other = {base_class}, 0, False
     for node in classes:
         bases = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
         if known.intersection(bases):
@@ -112,7 +127,7 @@ def _check_classes(kind: Kind, module: str, classes: list[ast.ClassDef]) -> None
         other |= any(base not in _PLAIN for base in bases)
     if found > 1 or (found == 0 and not other):
         helper = " Modules that only help others have names that begin with '_'." if found == 0 else ""
-        raise UserError(f"{module} must define exactly one {BASES[kind]}; it has {found}.{helper}")
+        raise UserError(f"{module} must define exactly one {base_class}; it has {found}.{helper}")
 
 
 def _is_frozen(config: ast.ClassDef) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
@@ -28,9 +28,15 @@ def shown(value: object, most: int = 100) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is not known, with the nearest known one."""
+def unknown(kind: str, name: str, known: Iterable[str], broken: Mapping[str, str] | None = None) -> UserError:
+    """The error for a name that is not known, with the nearest known one.
+
+    ``broken``: name of a plug-in, or of what it defines -> why it cannot be used, which may be why it is not known.
+    """
+    if broken and name in broken:
+        return UserError(broken[name])
     names = sorted(known)
     near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return UserError(f"unknown {kind} '{shown(name)}'.{hint} Known: {', '.join(names)}.")
+    text = f"unknown {kind} '{shown(name)}'.{hint} Known: {', '.join(names)}."
+    return UserError(" ".join([text, *(broken or {}).values()]))

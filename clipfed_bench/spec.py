@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from clipfed_bench import registry
-from clipfed_bench.data.catalog import DATASETS, SERVER_DATA, base_name, resolve_imbalance
+from clipfed_bench.data import catalog
 from clipfed_bench.data.limits import check_clients, check_server_data
 from clipfed_bench.errors import UserError, unknown
 from clipfed_bench.teacher.prompts import check_templates
@@ -88,7 +88,7 @@ class CellSpec:
         for f in fields(self):
             value = convert(getattr(self, f.name), str(f.type), f.name)
             self._set(f.name, _in_range(f, value))
-        _one_of("dataset", self.dataset, DATASETS)
+        catalog.base_name(self.dataset)
         _one_of("model", self.model, MODELS)
         _one_of("partition", self.partition, ("iid", "dirichlet", "degree"))
         _one_of("malicious_sampling", self.malicious_sampling, ("fixed", "random"))
@@ -108,14 +108,14 @@ class CellSpec:
         object.__setattr__(self, name, value)
 
     def _resolve_data(self) -> None:
-        factor = resolve_imbalance(self.dataset, self.imbalance_factor)
-        self._set("imbalance_factor", factor if self.dataset.endswith("-lt") else None)
+        factor = catalog.resolve_imbalance(self.dataset, self.imbalance_factor)
+        self._set("imbalance_factor", factor if self.dataset != catalog.base_name(self.dataset) else None)
         for scheme, name in (("dirichlet", "alpha"), ("degree", "degree")):
             if self.partition != scheme:
                 self._set(name, None)
             elif getattr(self, name) is None:
                 raise UserError(f"{name}: the partition {scheme} needs a value.")
-        classes = 100 if self.dataset.startswith("cifar100") else 10
+        classes = len(catalog.info(self.dataset).classes)
         if self.target >= classes:
             raise UserError(f"target: {self.target} is not a class of {self.dataset}; it goes from 0 to {classes - 1}.")
         check_clients(self.dataset, factor, self.partition, self.clients, self.min_samples)
@@ -125,19 +125,18 @@ class CellSpec:
         defense, defense_options = registry.find("defense", self.defense)
         self._set("attack", attack.label(attack_options))
         self._set("defense", defense.label(defense_options))
-        base = base_name(self.dataset)
         if not defense.needs_teacher:
             self._set("teacher", None)
             self._set("templates", None)
         else:
-            teacher = self.teacher or ("local" if base == "digits" else "open_clip:ViT-L-14/openai")
+            teacher = self.teacher or catalog.info(self.dataset).teacher
             parse_teacher_spec(teacher)
             self._set("teacher", teacher)
             check_templates(self.templates or "simple")
         # Held-out server images are taken from the clients' data, so they matter to every defense of a comparison.
         held_out = self.server_data is not None and self.server_data.startswith("holdout:")
         if defense.needs_server_data:
-            self._set("server_data", self.server_data or SERVER_DATA[base])
+            self._set("server_data", self.server_data or catalog.server_data(self.dataset))
         else:
             self._set("server_per_class", None)
             self._set("server_data", self.server_data if held_out else None)

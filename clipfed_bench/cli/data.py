@@ -28,7 +28,7 @@ def data() -> None:
 
 @app.command()
 def show(
-    dataset: Annotated[str, typer.Argument(help="digits, cifar10 or cifar100, or one of them with -lt.")],
+    dataset: Annotated[str, typer.Argument(help="One that 'clipfed-bench list datasets' shows, e.g. cifar10-lt.")],
     partition: Annotated[
         Literal["iid", "dirichlet", "degree"] | None,
         typer.Option("--partition", help="How clients differ; default: degree if --degree is given, else dirichlet."),

@@ -30,9 +30,10 @@ def list_defenses() -> None:
 @app.command("datasets")
 def list_datasets() -> None:
     """Data sets."""
-    from clipfed_bench.data.catalog import DATASETS
+    from clipfed_bench.data.catalog import added, datasets
 
-    _names(DATASETS)
+    _names(datasets())
+    _warn(added().broken)
 
 
 @app.command("models")
@@ -79,5 +80,9 @@ def _components(kind: Kind, components: Iterable[Component]) -> None:
         for option in component.options:
             line = Text.assemble((f"{option.name}={show(option.default)}", "cyan"), "  ", option.doc)
             console.print(Padding(line, (0, 0, 0, 8), expand=False))
-    for reason in broken(kind).values():
+    _warn(broken(kind))
+
+
+def _warn(useless: Mapping[str, str]) -> None:
+    for reason in useless.values():
         typer.echo(f"warning: {reason}", err=True)

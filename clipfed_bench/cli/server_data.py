@@ -138,14 +138,13 @@ def prompts(
 
 
 def _classes(dataset: str | None, names: str | None) -> tuple[str, ...]:
-    from clipfed_bench.data.catalog import DIGIT_CLASSES, KNOWN, base_name
+    from clipfed_bench.data.catalog import info
 
     if dataset is not None and names is not None:
         raise UserError("--dataset and --classes are both given; the classes come from one of them.")
     if names is not None:
         return tuple(name.strip() for name in names.split(","))
-    base = base_name(dataset or "cifar10")
-    return DIGIT_CLASSES if base == "digits" else KNOWN[base].classes
+    return info(dataset or "cifar10").classes
 
 
 def _templates(choice: str | None) -> tuple[str, ...] | None:

@@ -130,12 +130,12 @@ def show_progress(title: str) -> Iterator[Progress]:
 
 
 def _load(dataset: str, spec: str | None, data_dir: Path | None) -> tuple[Dataset, Callable[[], ServerData]]:
-    from clipfed_bench.data.catalog import SERVER_DATA, base_name
+    from clipfed_bench.data.catalog import server_data
     from clipfed_bench.data.datasets import load_dataset
     from clipfed_bench.data.server_data import load_server_data
 
     task = load_dataset(dataset, data_dir)
-    chosen = spec or SERVER_DATA[base_name(dataset)]
+    chosen = spec or server_data(dataset)
     return task, lambda: load_server_data(chosen, task, data_dir)
 
 

@@ -1,11 +1,18 @@
-"""The names of the data sets and what is known about each, without importing torch."""
+"""The names of the data sets and what is known about each, without importing torch.
+
+Other packages add theirs by an entry point in the group ``clipfed_bench.datasets``; see
+:class:`clipfed_bench.api.DataSource`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
+from clipfed_bench.data.described import CLIP, Info, describe
 from clipfed_bench.errors import UserError, unknown
+from clipfed_bench.plugins import Found, discover
 
 DATASETS: Mapping[str, str] = {
     "digits": "scikit-learn's 1,797 handwritten digits at 32×32, embedded: nothing to download",
@@ -15,18 +22,14 @@ DATASETS: Mapping[str, str] = {
     "cifar100": "CIFAR-100: 50,000 training and 10,000 test images of 100 fine classes",
     "cifar100-lt": "CIFAR-100 with a long-tailed training split (imbalance factor 10 unless stated)",
 }
-"""Name -> one-line description."""
+"""Those that come with the package: name -> one-line description. :func:`datasets` has all."""
 
 IMBALANCE_FACTOR = 10.0
 """n_max / n_min of a ``-lt`` training split [inferred from the paper's MTA]."""
 
-SERVER_DATA: Mapping[str, str] = {
-    "digits": "glyphs",
-    "cifar10": "cifar10-generated",
-    "cifar100": "cifar100-generated",
-}
-"""Base name -> the server data used when none is named; for digits see :mod:`clipfed_bench.data.glyphs` [ours]."""
-
+DIGITS_TRAIN = (134, 136, 133, 137, 136, 136, 136, 134, 130, 135)
+DIGITS_TEST = (44, 46, 44, 46, 45, 46, 45, 45, 44, 45)
+"""Images of each digit."""
 DIGIT_CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -74,15 +77,58 @@ KNOWN: Mapping[str, Known] = {
 }
 
 
+@cache
+def added() -> Found[Info]:
+    """The data sets of other packages, and why some of them cannot be used."""
+    return discover("dataset", describe, taken=DATASETS)
+
+
+def datasets() -> dict[str, str]:
+    """Every data set: name -> one-line description."""
+    names = dict(DATASETS)
+    for name, found in added().usable.items():
+        names |= {name: found.summary, f"{name}-lt": f"{name} with a long-tailed training split"}
+    return names
+
+
 def base_name(name: str) -> str:
     """The balanced original of a data set: ``cifar10`` of ``cifar10-lt``.
 
     Raises:
         UserError: no data set has that name.
     """
-    if name not in DATASETS:
-        raise unknown("dataset", name, DATASETS)
-    return name.removesuffix("-lt")
+    base = name.removesuffix("-lt")
+    if name not in DATASETS and base not in added().usable:
+        raise unknown("dataset", name, datasets(), added().broken)
+    return base
+
+
+def info(name: str) -> Info:
+    """What is known of the original of data set ``name``. Raises UserError for an unknown name."""
+    base = base_name(name)
+    if base == "digits":  # for its server data see clipfed_bench.data.glyphs [ours]
+        return Info(base, DATASETS[base], DIGIT_CLASSES, DIGITS_TRAIN, DIGITS_TEST, "glyphs", "local")
+    if base not in KNOWN:
+        return added().usable[base]
+    known, classes = KNOWN[base], len(KNOWN[base].classes)
+    train, test = (known.train_per_class,) * classes, (known.test_per_class,) * classes
+    return Info(base, DATASETS[base], known.classes, train, test, f"{base}-generated", CLIP)
+
+
+def server_data(name: str) -> str:
+    """The server data of data set ``name`` that are used when none are named. Raises UserError where there are none."""
+    chosen = info(name).server_data
+    if chosen is None:
+        raise UserError(f"server data: {name} has none of its own; name a path, or holdout:N.")
+    return chosen
+
+
+def all_server_data() -> Iterator[str]:
+    """The names of server data that belong to one data set."""
+    for name in ("digits", *KNOWN, *added().usable):
+        own = info(name).server_data
+        if own is not None:
+            yield own
 
 
 def resolve_imbalance(name: str, factor: float | None) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipfed_bench.data import cache, sources
+from clipfed_bench.data import added, cache, sources
 from clipfed_bench.data.arrays import (
     Index,
     Split,
@@ -17,7 +17,8 @@ from clipfed_bench.data.arrays import (
     check_complete,
     content_hash,
 )
-from clipfed_bench.data.catalog import DIGIT_CLASSES, KNOWN, Known, base_name, resolve_imbalance
+from clipfed_bench.data.catalog import KNOWN, Known, base_name, info, resolve_imbalance
+from clipfed_bench.data.described import Info
 from clipfed_bench.data.digits import load_digits
 from clipfed_bench.data.found import Found
 from clipfed_bench.data.longtail import keep_mask
@@ -27,7 +28,7 @@ from clipfed_bench.errors import DataError
 
 
 def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: float | None = None) -> Dataset:
-    """A data set by name (see :data:`clipfed_bench.data.catalog.DATASETS`), on the CPU.
+    """A data set by name (see :func:`clipfed_bench.data.catalog.datasets`), on the CPU.
 
     CIFAR is found by content under ``data_dir`` (default: environment ``CLIPFED_BENCH_DATA``, else the cache folder):
     Hugging Face parquet, the official archive or its batches, class folders, in this order; else it is downloaded.
@@ -40,12 +41,15 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
 
     Raises:
         UserError: unknown name or impossible imbalance factor.
-        DataError: the data set is not found, damaged or incomplete.
+        DataError: the data set is not found, damaged or incomplete, or its plug-in fails.
     """
     base = base_name(name)
     factor = resolve_imbalance(name, imbalance_factor)
-    arrays, source = _digits() if base == "digits" else _known(KNOWN[base], data_root(data_dir))
-    classes = DIGIT_CLASSES if base == "digits" else KNOWN[base].classes
+    known, classes = info(base), info(base).classes
+    if known.module is not None:
+        arrays, source = _added(known, data_root(data_dir))
+    else:
+        arrays, source = _digits() if base == "digits" else _known(KNOWN[base], data_root(data_dir))
     images, labels = arrays["train_images"], arrays["train_labels"]
     keep = keep_mask(labels, factor, len(classes)) if name != base else np.ones(len(labels), dtype=bool)
     mean, std = (tuple(float(v) for v in arrays[key]) for key in ("mean", "std"))
@@ -69,6 +73,11 @@ def as_images(images: np.ndarray[Any, Any], labels: Index) -> Images:
 def _digits() -> tuple[cache.Arrays, str]:
     arrays = _pack(*load_digits())
     return arrays, f"scikit-learn digits, sha256 {arrays['hash']}"
+
+
+def _added(known: Info, root: Path) -> tuple[cache.Arrays, str]:
+    arrays = _pack(*map(_canonical, added.load(known, root)))
+    return arrays, f"plug-in {known.module}, sha256 {arrays['hash']}"
 
 
 def _known(known: Known, root: Path) -> tuple[cache.Arrays, str]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from clipfed_bench.data.catalog import KNOWN, SERVER_DATA, base_name
+from clipfed_bench.data.catalog import all_server_data, base_name, info
 from clipfed_bench.errors import UserError, shown
-
-DIGITS_TRAIN = (134, 136, 133, 137, 136, 136, 136, 134, 130, 135)
-"""Training images of each digit."""
 
 _HOLDOUT = "holdout:"
 
@@ -30,8 +27,7 @@ def class_counts(largest: int, factor: float, classes: int) -> list[int]:
 
 def balanced_counts(name: str) -> tuple[int, ...]:
     """Training images of each class of the original of data set ``name``."""
-    known = KNOWN.get(base_name(name))
-    return (known.train_per_class,) * len(known.classes) if known else DIGITS_TRAIN
+    return info(name).train
 
 
 def train_counts(name: str, factor: float) -> list[int]:
@@ -78,7 +74,7 @@ def holdout_size(spec: str) -> int | None:
 
 def check_server_data(spec: str, name: str) -> None:
     """Raise UserError where the server data ``spec`` cannot be that of data set ``name``; paths are not looked at."""
-    base = base_name(name)
+    base, own = base_name(name), info(name).server_data
     size, most = holdout_size(spec), min(balanced_counts(name)) - 1
     if size is not None and size > most:
         raise UserError(
@@ -86,8 +82,7 @@ def check_server_data(spec: str, name: str) -> None:
             f"keep one; at most holdout:{most} is possible."
         )
     if spec == "glyphs" and base != "digits":
-        raise UserError(f"server data 'glyphs' shows digits; {name} needs e.g. {SERVER_DATA[base]}.")
-    if spec in {f"{other}-generated" for other in KNOWN} and spec != SERVER_DATA[base]:
-        raise UserError(
-            f"server data '{spec}' has other classes than {base}; use {SERVER_DATA[base]}, a path or holdout:N."
-        )
+        raise UserError(f"server data 'glyphs' shows digits; {name} needs e.g. {own or 'holdout:N'}.")
+    if spec != own and spec != "glyphs" and spec in set(all_server_data()):
+        choice = f"{own}, a path" if own else "a path"
+        raise UserError(f"server data '{spec}' has other classes than {base}; use {choice} or holdout:N.")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from clipfed_bench.data import captions, generated
+from clipfed_bench.data import added, captions, generated
 from clipfed_bench.data.arrays import Bytes, Split, canonical_order, content_hash, first_per_class
 from clipfed_bench.data.cache import Arrays, cached, source_key
-from clipfed_bench.data.catalog import KNOWN, base_name
+from clipfed_bench.data.catalog import KNOWN, base_name, info
 from clipfed_bench.data.datasets import as_images
 from clipfed_bench.data.glyphs import PER_CLASS, glyphs
 from clipfed_bench.data.holdout import held_out, reserve_holdout
@@ -31,6 +31,7 @@ def load_server_data(
     - ``cifar10-generated``, ``cifar100-generated``: found by content under ``data_dir``
       (:func:`clipfed_bench.data.generated.by_name`); labelled ``generated``.
     - a path to a parquet file or folder, or a folder of class folders; labelled ``generated``. Classes may be missing.
+    - ``NAME-generated`` of a data set of a plug-in: what :meth:`clipfed_bench.api.DataSource.generated` gives.
     - ``glyphs``: for digits (:mod:`clipfed_bench.data.glyphs`).
     - ``holdout:N``: N real images per class that no client holds (:func:`reserve_holdout`); ``dataset`` is the
       original, before the reservation.
@@ -53,7 +54,11 @@ def load_server_data(
         return _finish(Split(images.images.numpy(), images.labels.numpy()), dataset, per_class, f"{spec} (upper bound)")
     if spec == "glyphs":
         return _finish(glyphs(per_class or PER_CLASS), dataset, None, "glyphs")
-    split = _read(_source(spec, base, data_dir), dataset)
+    known = info(base)
+    if known.module is not None and spec == known.server_data:
+        split = added.generated(known, data_root(data_dir))
+    else:
+        split = _read(_source(spec, base, data_dir), dataset)
     _check_foreign(split, dataset, spec)
     return _finish(split, dataset, per_class, "generated")
 
@@ -87,7 +92,8 @@ def _finish(split: Split, dataset: Dataset, per_class: int | None, label: str) -
         split = split.take(order)
         mask = first_per_class(split.labels, [per_class] * len(dataset.classes))
         split = split.take(np.flatnonzero(mask))
-    templates = captions.DIGIT if base_name(dataset.name) == "digits" else captions.PHOTO
+    usual = captions.DIGIT if base_name(dataset.name) == "digits" else captions.PHOTO
+    templates = info(dataset.name).captions or usual
     texts = split.captions or captions.expand(split.labels, dataset.classes, templates)
     split = Split(split.images, split.labels, texts)
     return ServerData(as_images(split.images, split.labels), texts, label, content_hash(split))

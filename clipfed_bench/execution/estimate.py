@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clipfed_bench.data.catalog import KNOWN, resolve_imbalance
+from clipfed_bench.data.catalog import info, resolve_imbalance
+from clipfed_bench.data.limits import train_counts
 from clipfed_bench.execution.jobs import Job
 from clipfed_bench.registry import find
 from clipfed_bench.spec import CellSpec
@@ -23,8 +24,6 @@ EVALUATION = 1 / 3.4
 
 ALLOWED: dict[str, float] = {"data": 10.0, "teacher": 60.0}
 """Seconds for decoding a data set, and for training a small teacher [measured for digits; others take longer]."""
-
-_DIGITS = (135, 450)  # training images per class, test images in all
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,8 @@ def _server_images(spec: CellSpec, rounds: int, classes: int) -> float:
     return rounds * (spec.server_per_class or 1000) * classes * 2 if has_teacher else 0
 
 
-def _sizes(spec: CellSpec) -> tuple[float, int, int]:
+def _sizes(spec: CellSpec) -> tuple[int, int, int]:
     """(training images, test images, classes)."""
-    base = KNOWN.get(spec.dataset.removesuffix("-lt"))
-    classes = len(base.classes) if base else 10
-    largest = base.train_per_class if base else _DIGITS[0]
-    factor = resolve_imbalance(spec.dataset, spec.imbalance_factor)
-    train = sum(largest * factor ** (-c / (classes - 1)) for c in range(classes))
-    return train, base.rows("test") if base else _DIGITS[1], classes
+    known = info(spec.dataset)
+    train = train_counts(spec.dataset, resolve_imbalance(spec.dataset, spec.imbalance_factor))
+    return sum(train), sum(known.test), len(known.classes)

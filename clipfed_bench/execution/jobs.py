@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from clipfed_bench.data.catalog import KNOWN, base_name
+from clipfed_bench.data.catalog import base_name
 from clipfed_bench.records import CellResult, Progress
 from clipfed_bench.spec import CellSpec
 
@@ -80,7 +80,7 @@ def _jobs(cell: CellSpec, shares_prefix: bool) -> list[Job]:
     """The cell's own job, after those it needs."""
     jobs: list[Job] = []
     base = base_name(cell.dataset)
-    if base in KNOWN:  # two processes must not download it at once; the embedded one needs no such care
+    if base != "digits":  # two processes must not download it at once; the embedded one needs no such care
         jobs.append(Job(f"data/{base}", "data", cell))
     data = tuple(job.id for job in jobs)
     if cell.teacher is not None:

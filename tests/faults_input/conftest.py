@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +51,39 @@ def small_cifar(monkeypatch: pytest.MonkeyPatch) -> None:
 
     known = replace(catalog.KNOWN["cifar10"], train_per_class=6, test_per_class=2, mean=None)
     monkeypatch.setitem(catalog.KNOWN, "cifar10", known)
+
+
+@pytest.fixture
+def install(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Installs a package of modules with an entry point, as pip would."""
+    from clipfed_bench import plugins, registry
+    from clipfed_bench.data import catalog
+
+    site = place.parent / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    before = set(sys.modules)
+    found = plugins.entry_points
+
+    def forget() -> None:
+        registry._registered.cache_clear()
+        catalog.added.cache_clear()
+
+    def make(
+        modules: dict[str, str | bytes], value: str = "strangers", name: str = "theirs", kind: str = "attack"
+    ) -> None:
+        package = site / "strangers"
+        package.mkdir()
+        for module, source in {"__init__": "", **modules}.items():
+            (package / f"{module}.py").write_bytes(source if isinstance(source, bytes) else source.encode())
+        entry = EntryPoint(name, value, f"clipfed_bench.{kind}s")
+        monkeypatch.setattr(
+            plugins, "entry_points", lambda group: [*found(group=group), *([entry] if group == entry.group else [])]
+        )
+        forget()
+
+    yield make
+    forget()
+    for module in set(sys.modules) - before:
+        if module.startswith("strangers"):
+            del sys.modules[module]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bad import refused, run
@@ -32,34 +30,6 @@ class Mine(Attack):
 """
 GOOD = HEAD + CONFIG + CLASS
 RAN = "import pathlib\npathlib.Path('code-ran').touch()\n"
-
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Installs a package of modules with an entry point, as pip would."""
-    site = place.parent / "site"
-    site.mkdir()
-    monkeypatch.syspath_prepend(site)
-    before = set(sys.modules)
-    own = {kind: list(registry.entry_points(group=f"clipfed_bench.{kind}s")) for kind in ("attack", "defense")}
-
-    def make(modules: dict[str, str | bytes], value: str = "strangers", name: str = "theirs") -> None:
-        package = site / "strangers"
-        package.mkdir()
-        for module, source in {"__init__": "", **modules}.items():
-            (package / f"{module}.py").write_bytes(source if isinstance(source, bytes) else source.encode())
-        entry = EntryPoint(name, value, "clipfed_bench.attacks")
-        points = {"clipfed_bench.attacks": [*own["attack"], entry], "clipfed_bench.defenses": own["defense"]}
-        monkeypatch.setattr(registry, "entry_points", lambda group: points[group])
-        registry._registered.cache_clear()
-
-    yield make
-    registry._registered.cache_clear()
-    for module in set(sys.modules) - before:
-        if module.startswith("strangers"):
-            del sys.modules[module]
 
 
 def with_option(field: str) -> str:
@@ -99,7 +69,7 @@ SOURCES: list[tuple[str, str | bytes, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("id", "source", "words"), SOURCES, ids=[line[0] for line in SOURCES])
-def test_sources(id: str, source: str | bytes, words: tuple[str, ...], place: Path, install: Install) -> None:
+def test_sources(id: str, source: str | bytes, words: tuple[str, ...], place: Path, install: Any) -> None:
     install({"mine": source + b"\n" + RAN.encode() if isinstance(source, bytes) else RAN + source, "fine": GOOD})
     asked = ("grid", "--dry-run", "--attack", "mine")
     message = refused(asked, ("attack 'mine' of the plug-in 'theirs' (strangers) cannot be used", *words), place)
@@ -139,7 +109,7 @@ ENTRIES = [
 
 
 @pytest.mark.parametrize(("id", "value", "name", "words"), ENTRIES, ids=[line[0] for line in ENTRIES])
-def test_entry_points(id: str, value: str, name: str, words: tuple[str, ...], place: Path, install: Install) -> None:
+def test_entry_points(id: str, value: str, name: str, words: tuple[str, ...], place: Path, install: Any) -> None:
     for package, line in (("raising", "1 / 0"), ("leaving", "raise SystemExit(3)")):
         (place.parent / "site" / package).mkdir()
         (place.parent / "site" / package / "__init__.py").write_text(line)
@@ -152,7 +122,7 @@ def test_entry_points(id: str, value: str, name: str, words: tuple[str, ...], pl
     assert listed.err.count("\n") == 1
 
 
-def test_a_name_that_is_taken(place: Path, install: Install) -> None:
+def test_a_name_that_is_taken(place: Path, install: Any) -> None:
     """Nobody can tell which is meant, so neither runs under that name; the rest of the plug-in does."""
     install({"badnets": GOOD, "fine": GOOD})
     words = ("two attacks are called 'badnets'", "attacks.badnets and strangers.badnets", "'theirs'", "rename")
@@ -170,7 +140,7 @@ def test_a_name_that_is_taken(place: Path, install: Install) -> None:
         ("raise ValueError('\\x1b[2J')", r"importing strangers.mine raises ValueError: \\x1b\[2J"),
     ],
 )
-def test_raising_at_import(line: str, words: str, install: Install) -> None:
+def test_raising_at_import(line: str, words: str, install: Any) -> None:
     """It is described without being imported; who makes it is told what it raised."""
     install({"mine": GOOD + line + "\n", "fine": GOOD})
     assert "mine" in registry.attacks()
@@ -180,7 +150,7 @@ def test_raising_at_import(line: str, words: str, install: Install) -> None:
     assert registry.create_attack("fine", {"size": "7"}, context).config.size == 7
 
 
-def test_nothing_of_a_plugin_runs_before_it_is_chosen(place: Path, install: Install) -> None:
+def test_nothing_of_a_plugin_runs_before_it_is_chosen(place: Path, install: Any) -> None:
     install({"__init__": RAN, "mine": RAN + GOOD})
     assert run("list", "attacks").code == 0
     assert run("grid", "--dry-run", "--device", "cpu", "--attack", "mine[size=2]").code == 0

@@ -15,6 +15,7 @@ LEAST = {
     "test_bad_server_data": 20,
     "test_bad_teachers": 40,
     "test_bad_plugins": 40,
+    "test_bad_datasets": 30,
     "test_bad_runs": 60,
 }
 """Module -> lines of its tables at least."""

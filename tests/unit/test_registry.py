@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clipfed_bench import registry
+from clipfed_bench import plugins, registry
 from clipfed_bench.api import AttackContext, ServerContext
 from clipfed_bench.errors import UserError
 
@@ -39,7 +39,7 @@ class Nothing(Attack):
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Installs modules as somebody's attack package; returns a function that takes them."""
     monkeypatch.syspath_prepend(tmp_path)
-    own = registry.entry_points(group="clipfed_bench.attacks")
+    own = plugins.entry_points(group="clipfed_bench.attacks")
 
     def install(**modules: str) -> None:
         package = tmp_path / "strangers"
@@ -48,7 +48,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
         for name, source in modules.items():
             (package / f"{name}.py").write_text(source)
         theirs = EntryPoint("strangers", "strangers", "clipfed_bench.attacks")
-        monkeypatch.setattr(registry, "entry_points", lambda group: [*own, theirs])
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [*own, theirs] if group == theirs.group else [])
         registry._registered.cache_clear()
 
     yield install

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.data.catalog import DIGIT_CLASSES, KNOWN, base_name
+from clipfed_bench.data.catalog import info
 from clipfed_bench.paper.figures.cells import values
 from clipfed_bench.registry import find
 from clipfed_bench.report.tables import label
@@ -31,9 +31,7 @@ _HARD_SPACE = "\u00a0"
 
 def class_names(dataset: str) -> tuple[str, ...]:
     """The classes of a data set, as one reads them."""
-    base = base_name(dataset)
-    names = KNOWN[base].classes if base in KNOWN else DIGIT_CLASSES
-    return tuple(name.replace("_", " ") for name in names)
+    return tuple(name.replace("_", " ") for name in info(dataset).classes)
 
 
 def setup(cells: Sequence[CellSpec], without: Iterable[str] = ()) -> str:
