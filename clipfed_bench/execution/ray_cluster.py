@@ -111,11 +111,21 @@ def _begin(ray: Any, what: str, **options: Any) -> None:
     except SystemExit:  # what Ray makes of SIGTERM while it starts; to everybody else that is an interrupt
         raise KeyboardInterrupt from None
     except Exception as error:  # of many kinds; a node that does not come up is a plain Exception
-        causes = f"{error}" if error.__cause__ is None else f"{error}: {error.__cause__}"
-        raise UserError(f"{what}: {' '.join(causes.split())}") from None
+        raise UserError(f"{what}: {_explain(error)}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray puts its own in place
+
+
+def _explain(error: Exception) -> str:
+    """What Ray says, in a line, without the tracebacks that it puts into it."""
+    text = f"{error}" if error.__cause__ is None else f"{error}: {error.__cause__}"
+    if "InvalidAuthToken" in text:
+        return "the cluster wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what its nodes have."
+    before, cut, after = text.partition("Traceback (most recent call last):")
+    if cut:
+        text = f"{before} {after.strip().splitlines()[-1]}"
+    return " ".join(text.split())
 
 
 def _knock(address: str) -> None:

@@ -161,6 +161,29 @@ def test_sigterm_while_ray_starts_is_an_interrupt():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no room\n  here", "no room here"),
+        (
+            "Last error: Traceback (most recent call last):\n  File x\nOSError: gone\n",
+            "Last error: OSError: gone",
+        ),
+        (
+            "Failed: Traceback (most recent call last):\nRpcError: InvalidAuthToken: missing",
+            "the cluster wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what its nodes have.",
+        ),
+    ],
+)
+def test_what_ray_says_is_one_line_without_tracebacks(said, shown):
+    def init(**options):
+        raise RuntimeError(said)
+
+    with pytest.raises(UserError) as caught:
+        _begin(SimpleNamespace(init=init), "--address: head:1")
+    assert str(caught.value) == f"--address: head:1: {shown}"
+
+
 def test_what_killed_commands_left_in_shared_folders_is_removed_when_it_is_old(tmp_path):
     new, old = (tmp_path / f".seen-{letter * 32}" for letter in "ab")
     new.touch()
