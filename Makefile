@@ -2,7 +2,7 @@
 # make test   set everything up and run lint, types and tests
 # make ray    set everything up and run the tests on a real Ray cluster of this machine
 # make docs   set everything up and build the documentation into site/, strictly
-# make faults set everything up, kill running grids thirty times, fill disks, and see that nothing is lost
+# make faults set everything up, kill running grids in the pool and on Ray thirty times each, and fill disks
 # make bench  set everything up and measure the simulator's speed on this machine
 # make lint | types | unit   parts of it, once .venv is there
 
@@ -39,6 +39,7 @@ ray: $(VENV)/.installed
 faults: $(VENV)/.installed
 	$(BIN)/pytest tests/faults/disks.py
 	$(BIN)/python tests/faults/harness.py --kills 30
+	$(BIN)/python tests/faults/harness.py --kills 30 --executor ray
 
 bench: $(VENV)/.installed
 	$(BIN)/clipfed-bench bench --json results/runs/bench/bench.json --markdown results/runs/bench/bench.md

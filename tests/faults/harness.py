@@ -126,9 +126,9 @@ class Grid:
         return [p for p in processes.descendants(process.pid) if self._executor.is_worker(processes.command_line(p))]
 
 
-def reference(folder: Path, settings: dict[str, str], executor: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Results and history of the grid when it is left alone."""
-    grid = Grid(folder, settings, executor)
+def reference(folder: Path, settings: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Results and history of the grid when it is left alone, in the pool."""
+    grid = Grid(folder, settings, "local")
     process = grid.start(workers=2)
     code = process.wait()
     grid.check_said(code, target="")
@@ -297,14 +297,15 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         os.environ["RAY_TMPDIR"] = folder
-        expected = reference(Path(folder) / "alone", settings, chosen.executor)
+        expected = reference(Path(folder) / "alone", settings)
         say(f"{len(expected[0])} cells, left alone")
         tally = Torment(Path(folder), settings, expected, chosen.kills, chosen.seed, chosen.executor, say=say).go()
     hit = ", ".join(f"{count} {name}" for name, count in tally.kills.most_common())
     during = ", ".join(f"{count} {name}" for name, count in tally.during.most_common())
     say(f"{sum(tally.kills.values())} kills ({hit}; during {during}) in {tally.runs} runs of {tally.grids} grids.")
     say(f"Went on from {tally.resumed} checkpoints; {tally.retried} jobs of killed workers were tried again.")
-    say("No file was half-written, nothing stored was computed again, all numbers are equal to the bit.")
+    say(f"{tally.grids * len(expected[0])} cells: no file was half-written, nothing stored was computed again,")
+    say("and all numbers are equal to the bit.")
 
 
 if __name__ == "__main__":
