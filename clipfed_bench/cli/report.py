@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from clipfed_bench.cli.runs import read_run
+from clipfed_bench.cli.table import Spread
 from clipfed_bench.errors import UserError
 
 
@@ -15,6 +16,16 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder, or a results.parquet.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option(help="File to write, NAME.html; report.html in the run folder if not given.")
+    ] = None,
+    spread: Annotated[
+        Spread, typer.Option(help="Beside the means of tables, as for clipfed-bench table.")
+    ] = Spread.std,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="The defense that the others are compared with, paired by seed; fedavg, or the first, if not given.",
+            metavar="DEFENSE",
+        ),
     ] = None,
 ) -> None:
     """Write a run as one HTML page: tables, plots, cost, provenance, errors.
@@ -28,7 +39,7 @@ def report(
 
     found = read_run(run)
     path = out or found.folder / "report.html"
-    page = render(found.name, found.results, found.history, found.warnings)
+    page = render(found.name, found.results, found.history, found.warnings, spread.value, against)
     write_atomically(path, page.encode("utf-8", "replace"))
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)

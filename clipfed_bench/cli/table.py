@@ -51,6 +51,13 @@ def table(
             "largest, or nothing."
         ),
     ] = Spread.std,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="A defense of the run: show the others minus that one, paired by seed, instead of their own numbers.",
+            metavar="DEFENSE",
+        ),
+    ] = None,
     format: Annotated[
         Format, typer.Option(help="screen, or text to standard output, to a file with --out.")
     ] = Format.screen,
@@ -66,20 +73,23 @@ def table(
         typer.echo(f"warning: {warning}", err=True)
     left = None if rows is None else split_list(rows)
     shown = (found.results, left, split_list(cols), split_list(metrics))
+    beside = spread.value
     if format in (Format.screen, Format.all):
         from rich.console import Console
 
-        Console().print(report.screen(*shown, decimals=1 if decimals is None else decimals, spread=spread.value))
+        Console().print(
+            report.screen(*shown, decimals=1 if decimals is None else decimals, spread=beside, against=against)
+        )
     if format == Format.screen and out is None:
         return
     places = 2 if decimals is None else decimals
     if format in (Format.screen, Format.all):
         formats = tuple(report.SUFFIXES)
     elif out is None:
-        typer.echo(report.render(format.value, *shown, decimals=places, spread=spread.value), nl=False)
+        typer.echo(report.render(format.value, *shown, decimals=places, spread=beside, against=against), nl=False)
         return
     else:
         formats = (format.value,)
     folder = out or found.folder
-    for path in report.write_tables(folder, *shown, decimals=places, formats=formats, spread=spread.value):
+    for path in report.write_tables(folder, *shown, decimals=places, formats=formats, spread=beside, against=against):
         typer.echo(f"wrote {path}", err=True)

@@ -22,6 +22,7 @@ def render(
     metrics: Sequence[str] = ("mta", "asr"),
     decimals: int = 2,
     spread: str = "std",
+    against: str | None = None,
 ) -> str:
     """A table of ``results`` as ``latex``, ``markdown`` or ``csv``; arguments and errors as for ``tables.table``."""
     from clipfed_bench.report.latex import render_latex
@@ -29,7 +30,7 @@ def render(
     from clipfed_bench.report.text import render_csv, render_markdown
 
     renderer = {"latex": render_latex, "markdown": render_markdown, "csv": render_csv}[format]
-    return renderer(table(results, rows, cols, metrics, decimals, spread))
+    return renderer(table(results, rows, cols, metrics, decimals, spread, against))
 
 
 def screen(
@@ -39,12 +40,13 @@ def screen(
     metrics: Sequence[str] = ("mta", "asr"),
     decimals: int = 1,
     spread: str = "std",
+    against: str | None = None,
 ) -> RenderableType:
     """The same for a rich console; one decimal keeps four defenses within 80 characters."""
     from clipfed_bench.report.tables import table
     from clipfed_bench.report.terminal import render_screen
 
-    return render_screen(table(results, rows, cols, metrics, decimals, spread))
+    return render_screen(table(results, rows, cols, metrics, decimals, spread, against))
 
 
 def write_tables(
@@ -56,11 +58,12 @@ def write_tables(
     decimals: int = 2,
     formats: Sequence[str] = tuple(SUFFIXES),
     spread: str = "std",
+    against: str | None = None,
 ) -> list[Path]:
     """Write ``table.tex``, ``table.md`` and ``table.csv`` into ``folder``; their paths. Errors as for ``render``."""
     from clipfed_bench.files import write_atomically
 
-    texts = {format: render(format, results, rows, cols, metrics, decimals, spread) for format in formats}
+    texts = {format: render(format, results, rows, cols, metrics, decimals, spread, against) for format in formats}
     paths = []
     for format, text in texts.items():
         paths.append(folder / f"table.{SUFFIXES[format]}")

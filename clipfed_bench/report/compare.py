@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench import registry
-from clipfed_bench.errors import UserError, unknown
-from clipfed_bench.report.axes import OF_DEFENSE, SETTINGS, Record, refuse_duplicates, sort_key
+from clipfed_bench.errors import UserError
+from clipfed_bench.report.axes import Record, sort_key
 from clipfed_bench.report.metrics import Metric, find_metrics
 from clipfed_bench.report.notes import meaning, of_cells
+from clipfed_bench.report.pairs import ALIKE, Setting, cells_of, setting
 from clipfed_bench.report.sheet import Sheet
 from clipfed_bench.report.statistics import LEVEL, Paired, compare_paired, enough, smallest_p
 from clipfed_bench.report.tables import heading, label, to_records
@@ -18,7 +18,6 @@ from clipfed_bench.report.tables import heading, label, to_records
 if TYPE_CHECKING:
     import pandas as pd
 
-_ALIKE = tuple(name for name in SETTINGS if name not in OF_DEFENSE)
 _USUAL = ("attack", "alpha", "degree")
 """Shown even where they do not vary, as in tables."""
 
@@ -39,7 +38,7 @@ def compare_defenses(
         raise UserError(f"decimals: {decimals} is out of range; it must be from 0 to 6.")
     shown = find_metrics(metrics)
     records = to_records(results)
-    first, second = _cells_of(records, a), _cells_of(records, b)
+    first, second = cells_of(records, a), cells_of(records, b)
     name, other = first[0]["defense"], second[0]["defense"]
     if name == other:
         raise UserError(f"'{a}' and '{b}' are the same defense; name two.")
@@ -47,12 +46,12 @@ def compare_defenses(
     if not groups:
         raise UserError(f"{name} and {other} have no setting and seed in common for which both are done.")
     used = [record for pairs in groups.values() for pair in pairs for record in pair]
-    varying = [axis for axis in _ALIKE if axis not in _USUAL and len({record[axis] for record in used}) > 1]
+    varying = [axis for axis in ALIKE if axis not in _USUAL and len({record[axis] for record in used}) > 1]
     axes = (*varying, *(axis for axis in _USUAL if any(record[axis] is not None for record in used)))
-    places = sorted(groups, key=lambda place: sort_key(axes)([place[_ALIKE.index(axis)] for axis in axes]))
+    places = sorted(groups, key=lambda place: sort_key(axes)([place[ALIKE.index(axis)] for axis in axes]))
     rows, numbers, most = [], [], 0
     for place in places:
-        values = {axis: place[_ALIKE.index(axis)] for axis in axes}
+        values = {axis: place[ALIKE.index(axis)] for axis in axes}
         for metric in shown:
             pairs = _figures(groups[place], metric)
             found = compare_paired([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
@@ -79,42 +78,15 @@ def compare_defenses(
     )
 
 
-def _cells_of(records: Sequence[Record], text: str) -> list[Record]:
-    """The cells of one defense, named as in the results or in any other way that comes to the same options."""
-    names = {record["defense"] for record in records}
-    name = text
-    if text not in names:
-        try:
-            component, options = registry.find("defense", text)
-        except UserError:
-            raise unknown("defense of this run", text, names) from None
-        name = component.label(options)
-        if name not in names:
-            raise unknown("defense of this run", text, names)
-    found = [record for record in records if record["defense"] == name]
-    for axis in OF_DEFENSE:
-        values = {record[axis] for record in found}
-        if len(values) > 1:
-            listed = ", ".join(sorted(map(label, values)))
-            raise UserError(f"the cells of {name} differ in {axis} ({listed}); compare in a run where they do not.")
-    refuse_duplicates(found, _ALIKE)
-    return found
-
-
-def _pair(first: Sequence[Record], second: Sequence[Record]) -> tuple[Mapping[tuple[Any, ...], Pairs], int]:
+def _pair(first: Sequence[Record], second: Sequence[Record]) -> tuple[Mapping[Setting, Pairs], int]:
     """The pairs of each setting, and the number of settings that have none."""
-
-    def place(record: Record) -> tuple[Any, ...]:
-        held_out = (record["server_data"] or "").startswith("holdout:")
-        return (*(record[axis] for axis in _ALIKE), record["server_data"] if held_out else None)
-
-    partners = {(place(record), record["seed"]): record for record in second if record["status"] == "done"}
-    groups: defaultdict[tuple[Any, ...], Pairs] = defaultdict(list)
+    partners = {(setting(record), record["seed"]): record for record in second if record["status"] == "done"}
+    groups: defaultdict[Setting, Pairs] = defaultdict(list)
     for record in sorted(first, key=lambda record: record["seed"]):
-        partner = partners.get((place(record), record["seed"]))
+        partner = partners.get((setting(record), record["seed"]))
         if record["status"] == "done" and partner is not None:
-            groups[place(record)].append((record, partner))
-    return groups, len({place(record) for record in (*first, *second)} - groups.keys())
+            groups[setting(record)].append((record, partner))
+    return groups, len({setting(record) for record in (*first, *second)} - groups.keys())
 
 
 def _figures(pairs: Pairs, metric: Metric) -> list[tuple[float, float]]:

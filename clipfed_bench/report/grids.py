@@ -22,6 +22,7 @@ class Cell:
 
     text: str
     spread: str | None = None
+    """With its sign: ``± 1.2``, ``[3.4, 5.6]``."""
     best: bool = False
     fewer: int | None = None
     """Seeds, where they are fewer than elsewhere."""
@@ -115,8 +116,8 @@ def _cells(entry: Entry, made: Table) -> list[Cell]:
     if not entry.numbers:
         text = {"failed": "failed", "missing": "–"}[entry.status]
         return [Cell(text, span=len(made.metrics), kind=entry.status, first=True)]
-    fewer = made.fewer(entry)
+    fewer, sign = made.fewer(entry), "± " if made.spread == "std" else ""
     return [
-        Cell(mean, spread, best, fewer if i == 0 else None, first=i == 0)
+        Cell(mean, spread and sign + spread, best, fewer if i == 0 else None, first=i == 0)
         for i, (mean, spread, best) in enumerate(made.texts(entry))
     ]

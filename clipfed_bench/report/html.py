@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from clipfed_bench import __version__
 from clipfed_bench.errors import UserError
 from clipfed_bench.report import facts, grids, plots, summary
-from clipfed_bench.report.axes import Record
+from clipfed_bench.report.axes import Record, sort_key
 from clipfed_bench.report.grids import Grid
+from clipfed_bench.report.statistics import enough
 from clipfed_bench.report.tables import Table, table
 
 if TYPE_CHECKING:
@@ -60,20 +61,32 @@ class _Page:
             self.left_out.append(f"{title}: {text[:1].lower()}{text[1:]}")
 
 
-def render(name: str, results: pd.DataFrame, history: pd.DataFrame, warnings: Iterable[str] = ()) -> str:
+def render(
+    name: str,
+    results: pd.DataFrame,
+    history: pd.DataFrame,
+    warnings: Iterable[str] = (),
+    spread: str = "std",
+    against: str | None = None,
+) -> str:
     """The page on the run called ``name``; frames as of :meth:`clipfed_bench.store.RunStore.frames`.
 
-    ``history`` may be empty. ``warnings`` say what could not be read. The same run is the same page. Raises UserError
-    where there are no cells, and for cells that cannot be told apart.
+    ``history`` may be empty. ``warnings`` say what could not be read. ``spread`` stands beside the means of tables;
+    ``against`` is the defense that the others are compared with, the first one if not given. The same run is the same
+    page. Raises UserError where there are no cells, for cells that cannot be told apart, and for an ``against`` that
+    has nothing in common with the others.
     """
-    made = table(results, decimals=DECIMALS)
+    made = table(results, decimals=DECIMALS, spread=spread)
+    if against is not None:
+        _differences(results, spread, against)
     known = results.astype(object).where(results.notna(), None)
     records: list[dict[str, Any]] = [{str(k): v for k, v in record.items()} for record in known.to_dict("records")]
-    page = _Page([_main(made, results)])
+    page = _Page([_main(made, results, spread)])
+    page.add("Paired differences", lambda: _paired(results, spread, against))
     page.add("MTA and ASR by round", lambda: _curves(results, history))
     page.add("Trade-off", lambda: _tradeoff(results, history))
     page.add("Against alpha, degree or malicious share", lambda: _against(results, history))
-    page.add("Detection", lambda: _detection(results, history))
+    page.add("Detection", lambda: _detection(results, history, spread))
     page.add("Cost", lambda: _cost(results, history, records))
     text: str = _template().render(
         name=name,
@@ -93,15 +106,48 @@ def render(name: str, results: pd.DataFrame, history: pd.DataFrame, warnings: It
     return text
 
 
-def _main(made: Table, results: pd.DataFrame) -> Section:
+def _main(made: Table, results: pd.DataFrame, spread: str) -> Section:
     """MTA and ASR of the last evaluation, and of the tail where it differs."""
     shown = [grids.of_table(made, f"{made.title}, last evaluation")]
     if {"mta_tail", "asr_tail"} <= set(results):
-        tail = table(results, metrics=("mta_tail", "asr_tail"), decimals=DECIMALS)
+        tail = table(results, metrics=("mta_tail", "asr_tail"), decimals=DECIMALS, spread=spread)
         last = {place: made.texts(entry) for place, entry in made.entries.items() if entry.numbers}
         if any(tail.texts(entry) != last[place] for place, entry in tail.entries.items() if entry.numbers):
             shown.append(grids.of_table(tail, "MTA / ASR in per cent, mean over the last 10 % of rounds"))
     return Section("results", "Main-task accuracy and attack success", "", grids=shown, notes=made.notes)
+
+
+def _paired(results: pd.DataFrame, spread: str, against: str | None) -> Section:
+    """Every defense against one of them, on the same seeds."""
+    known = sorted(
+        {(record,) for record in results.loc[results["status"] == "done", "defense"]}, key=sort_key(["defense"])
+    )
+    if len(known) < 2:
+        raise UserError("it takes two defenses with cells that are done.")
+    made = _differences(results, spread, against or known[0][0])
+    most = max(number.n for entry in made.entries.values() for number in entry.numbers)
+    if most < 2:
+        raise UserError(f"no defense has two seeds in common with {made.against} in any setting.")
+    text = (
+        f"What each defense came to minus what {made.against} came to with the same seed, clients and batches; what a "
+        "seed does to both is not in it. An interval without 0 says that the difference is more than seeds explain, "
+        "provided that differences are normal. "
+    )
+    if most < enough():
+        text += f"{most} seeds are too few to say so without that proviso; it takes {enough()}. "
+    text += "Of many comparisons, some leave out 0 by chance."
+    return Section(
+        "paired",
+        f"Paired differences from {made.against}",
+        text,
+        grids=[grids.of_table(made, made.title)],
+        notes=made.notes[1:3],
+    )
+
+
+def _differences(results: pd.DataFrame, spread: str, against: str) -> Table:
+    """With an interval in any case: a difference is read by whether it leaves out 0."""
+    return table(results, decimals=DECIMALS, spread=spread if spread in ("ci", "bootstrap") else "ci", against=against)
 
 
 def _curves(results: pd.DataFrame, history: pd.DataFrame) -> Section:
@@ -132,9 +178,9 @@ def _against(results: pd.DataFrame, history: pd.DataFrame) -> Section:
     return Section("against", f"MTA and ASR against {words}", text, _drawings("alpha", results, history))
 
 
-def _detection(results: pd.DataFrame, history: pd.DataFrame) -> Section:
+def _detection(results: pd.DataFrame, history: pd.DataFrame, spread: str) -> Section:
     drawings = _drawings("detection", results, history)
-    rates = table(results[results["status"] == "done"], metrics=("tpr", "fpr"), decimals=DECIMALS)
+    rates = table(results[results["status"] == "done"], metrics=("tpr", "fpr"), decimals=DECIMALS, spread=spread)
     text = (
         "Over the updates of all rounds: the share of malicious ones (TPR) and of benign ones (FPR) that a defense "
         "rejects. Defenses that do not select updates, such as a mean or median, have no rates."

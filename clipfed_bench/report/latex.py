@@ -102,12 +102,13 @@ def _cell(entry: Entry, table: Table, part: slice) -> str:
     shown = []
     sign = r"$\pm$" if table.spread == "std" else ""
     for mean, spread, best in table.texts(entry, part):
-        text = rf"\textbf{{{escape(mean)}}}" if best else escape(mean)
-        shown.append(text + (rf"\,{{\scriptsize{sign}{_bounds(spread)}}}" if spread else ""))
+        number = _minus(escape(mean))
+        text = rf"\textbf{{{number}}}" if best else number
+        shown.append(text + (rf"\,{{\scriptsize{sign}{_minus(escape(spread))}}}" if spread else ""))
     fewer = table.fewer(entry, part)
     return " / ".join(shown) + (f"$^{{n={fewer}}}$" if fewer else "")
 
 
-def _bounds(spread: str) -> str:
-    """An interval may have a minus."""
-    return spread.replace("[", "{[}").replace("]", "{]}").replace("-", "$-$")
+def _minus(text: str) -> str:
+    """``text`` with minus signs for hyphens."""
+    return text.replace("-", "$-$")

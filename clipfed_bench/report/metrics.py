@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipfed_bench.errors import unknown
 
@@ -19,10 +19,16 @@ class Metric:
     """``highest``, ``lowest``, or None where neither is better."""
     scale: float = 100.0
     """Factor on the stored number: 100 turns fractions into per cent."""
+    signed: bool = False
+    """Values are differences and have a sign."""
 
     def text(self, value: float, decimals: int) -> str:
         """``value`` as stored -> as shown."""
-        return f"{self.scale * value:.{decimals}f}"
+        return f"{self.scale * value:{'+' if self.signed else ''}.{decimals}f}"
+
+    def difference(self) -> Metric:
+        """The same of differences, of which none is the best."""
+        return replace(self, better=None, signed=True)
 
 
 _MTA = "accuracy on clean test images"

@@ -30,7 +30,7 @@ _NEUTRAL = {"attack_start": 1, "attack_scale": 1.0, "weight_decay": 0.0}
 
 _SPREADS = {
     "std": "Mean ± sample standard deviation",
-    "ci": f"Mean and [Student t interval of the mean, {100 * LEVEL:g} %, which may leave 0 to 100]",
+    "ci": f"Mean and [Student t interval of the mean, {100 * LEVEL:g} %]",
     "bootstrap": f"Mean and [percentile bootstrap interval of the mean, {100 * LEVEL:g} %, {RESAMPLES:,} resamples]",
     "range": "Mean and [smallest, largest]",
     "none": "Mean",
@@ -46,11 +46,13 @@ def notes(
     added: Sequence[str],
     seeds: Sequence[Sequence[int]],
     spread: str = "std",
+    against: str | None = None,
 ) -> tuple[str, ...]:
     """Sentences for below the table. ``seeds``: those done in each of its places."""
     found = (
         meaning(metrics),
-        _spread(seeds, spread),
+        _against(against),
+        _spread(seeds, spread, against is None),
         _bold(metrics, axes),
         *_cells(records, axes),
         f"Shown as they vary: {', '.join(added)}." if added else "",
@@ -79,12 +81,17 @@ def meaning(metrics: Sequence[Metric]) -> str:
     return "; ".join(f"{metric.label}: {metric.meaning}" for metric in metrics) + "."
 
 
-def _spread(seeds: Sequence[Sequence[int]], spread: str) -> str:
+def _against(name: str | None) -> str:
+    return "" if name is None else f"Differences: each defense minus {name}, seed by seed in the same setting."
+
+
+def _spread(seeds: Sequence[Sequence[int]], spread: str, shares: bool) -> str:
     most, every = max(map(len, seeds)), sorted({seed for found in seeds for seed in found})
     if most < 2:
         return f"One seed ({', '.join(map(str, every))}) and so no spread." if most else ""
     full = Counter(tuple(found) for found in seeds if len(found) == most)
-    text = f"{_SPREADS[spread]} over {most} seeds ({', '.join(map(str, every))})"
+    beyond = " (which may leave 0 to 100)" if shares and spread == "ci" else ""
+    text = f"{_SPREADS[spread]}{beyond} over {most} seeds ({', '.join(map(str, every))})"
     return f"{text}; not the same ones everywhere." if len(full) > 1 else f"{text}."
 
 

@@ -40,7 +40,8 @@ def describe(reference: Reference, comparison: Comparison, sources: Iterable[str
     parts = [f"{moved} of {_cells(c.compared)} moved" if moved else f"{_cells(c.compared)} as in the reference"]
     others = {"missing": c.missing, "failed": c.failed, "new": c.new}
     parts += [f"{len(cells)} {what}" for what, cells in others.items() if cells]
-    lines = [f"Reference {reference.text}.", f"Run: source {short_sha(', '.join(sorted(sources))) or 'unknown'}."]
+    source = short_sha(", ".join(sorted(sources))) or "unknown"
+    lines = [f"Reference {reference.text.rstrip('.')}.", f"Run: source {source}."]
     if c.exact:
         lines.append(f"{_cells(c.exact)} made by the same versions on the same kind of processor: equality is asked.")
     if c.exact < c.compared:

@@ -12,6 +12,7 @@ from clipfed_bench.errors import UserError, unknown
 from clipfed_bench.report.axes import AXES, OF_DEFENSE, Record, choose, refuse_duplicates, sort_key
 from clipfed_bench.report.metrics import Metric, find_metrics
 from clipfed_bench.report.notes import notes
+from clipfed_bench.report.pairs import differences
 from clipfed_bench.report.statistics import Interval, bootstrap_interval, t_interval
 from clipfed_bench.values import show
 
@@ -74,6 +75,8 @@ class Table:
     notes: tuple[str, ...] = ()
     spread: str = "std"
     """One of SPREADS."""
+    against: str | None = None
+    """The defense that was subtracted, seed by seed; None: the numbers are the defenses' own."""
 
     def entry(self, row: Place, col: Place) -> Entry:
         """What stands in ``row`` and ``col``."""
@@ -116,7 +119,9 @@ class Table:
     def _spread(self, metric: Metric, number: Number) -> str | None:
         if number.interval is not None:
             return f"[{', '.join(metric.text(bound, self.decimals) for bound in number.interval)}]"
-        return metric.text(number.std, self.decimals) if self.spread == "std" and number.std is not None else None
+        if self.spread != "std" or number.std is None:
+            return None
+        return replace(metric, signed=False).text(number.std, self.decimals)
 
     def fewer(self, entry: Entry, part: slice = slice(None)) -> int | None:
         """The number of seeds behind ``entry`` where it is less than elsewhere and so has to be marked."""
@@ -125,10 +130,12 @@ class Table:
 
     @property
     def title(self) -> str:
-        """``MTA / ASR in per cent``."""
+        """``MTA / ASR in per cent``; ``MTA / ASR minus fedavg's, in percentage points``."""
+        unit = " in per cent" if self.against is None else f" minus {self.against}'s, in percentage points"
         if all(metric.scale == 100 for metric in self.metrics):
-            return " / ".join(metric.label for metric in self.metrics) + " in per cent"
-        return " / ".join(metric.label + (" in per cent" if metric.scale == 100 else "") for metric in self.metrics)
+            return " / ".join(metric.label for metric in self.metrics) + unit
+        other = "" if self.against is None else f" minus {self.against}'s"
+        return " / ".join(metric.label + (unit if metric.scale == 100 else other) for metric in self.metrics)
 
     @property
     def col_labels(self) -> list[tuple[str, ...]]:
@@ -149,13 +156,15 @@ def table(
     metrics: Sequence[str] = ("mta", "asr"),
     decimals: int = 2,
     spread: str = "std",
+    against: str | None = None,
 ) -> Table:
     """A table of ``results`` (see :meth:`clipfed_bench.store.RunStore.frames`), averaged over seeds.
 
     ``rows`` and ``cols`` name settings; by default attack × alpha (or degree) by defense. Settings that vary and are in
     neither are added. Best are the highest MTA and the lowest ASR among defenses, each on its own, at ``decimals``.
-    ``spread`` is one of SPREADS. Raises UserError where there are no cells, for unknown names, and for cells that
-    cannot be told apart.
+    ``spread`` is one of SPREADS. With ``against``, a defense of the run, it shows what the others came to minus that
+    one, paired by seed in each setting: mean and spread are those of the differences. Raises UserError where there are
+    no cells, for unknown names, and for cells that cannot be told apart.
     """
     if spread not in SPREADS:
         raise unknown("spread", spread, SPREADS)
@@ -164,7 +173,10 @@ def table(
     shown = find_metrics(metrics)
     if not shown:
         raise UserError("a table needs at least one metric, e.g. mta.")
-    records = to_records(results)
+    records: Sequence[Record] = to_records(results)
+    if against is not None:
+        against, records = differences(records, against, metrics)
+        shown = tuple(metric.difference() for metric in shown)
     left, top, added = choose(records, rows, cols)
     if not left or not top:
         raise UserError("a table needs at least one row axis and one column axis, e.g. rows attack, cols defense.")
@@ -183,8 +195,9 @@ def table(
         shown,
         decimals,
         max(len(entry.seeds) for entry in entries.values()),
-        notes(records, shown, (*left, *top), added, [entry.seeds for entry in entries.values()], spread),
+        notes(records, shown, (*left, *top), added, [entry.seeds for entry in entries.values()], spread, against),
         spread,
+        against,
     )
 
 

@@ -28,7 +28,8 @@ def render_markdown(table: Table) -> str:
 def numbers(table: Table) -> pd.DataFrame:
     """A row for each place: axes, status, seeds done and failed, and mean, std and n of each metric, as stored.
 
-    With an interval for spread its bounds as well, with none no std.
+    With an interval for spread its bounds as well, with none no std. Means of differences are called so, and what was
+    subtracted is a column ``against``.
     """
     import pandas as pd
 
@@ -37,10 +38,12 @@ def numbers(table: Table) -> pd.DataFrame:
         for col in table.cols:
             entry = table.entry(row, col)
             found: dict[str, Any] = dict(zip((*table.row_axes, *table.col_axes), (*row, *col), strict=True))
+            found |= {} if table.against is None else {"against": table.against}
             found |= {"status": entry.status, "done": len(entry.seeds), "failed": entry.failed}
             for i, metric in enumerate(table.metrics):
                 number = entry.numbers[i] if entry.numbers else None
-                found[f"{metric.name}_mean"] = number.mean if number else None
+                mean = "mean" if table.against is None else "difference"
+                found[f"{metric.name}_{mean}"] = number.mean if number else None
                 if table.spread != "none":
                     found[f"{metric.name}_std"] = number.std if number else None
                 if table.spread in ("ci", "bootstrap", "range"):

@@ -78,6 +78,7 @@ def test_plots_are_files_in_the_formats_asked_for(run, tmp_path):
     [
         (["report", "nowhere"], "there is no run folder nowhere"),
         (["report", "EMPTY"], "not a run folder"),
+        (["report", "RUN", "--against", "fedagv"], "Did you mean 'fedavg'"),
         (["report", "RUN", "--out", "page.pdf"], "a file called NAME.html is needed"),
         (["plot", "RUN", "curve"], "Did you mean 'curves'"),
         (["plot", "RUN", "curves", "--format", "pdf,jpg"], "unknown format of figures 'jpg'"),

@@ -51,6 +51,13 @@ def test_all_writes_the_files_from_an_exported_file_too(run, tmp_path):
     assert pd.read_csv(tmp_path / "tables" / "table.csv")["mta_mean"].tolist() == pytest.approx([0.51, 0.46])
 
 
+def test_differences_paired_by_seed(run):
+    done = call(run, "--against", "fedavg", "--spread", "range", "--format", "markdown")
+    assert done.returncode == 0, done.stderr
+    assert "**MTA / ASR minus fedavg's, in percentage points**" in done.stdout
+    assert "| -5.00 [-5.00, -5.00] / -85.00 [-85.00, -85.00] |" in done.stdout
+
+
 def test_broken_cells_are_warned_of(run):
     broken = run / "cells" / ("0" * 16 + ".json")
     broken.write_text("{")
@@ -70,6 +77,7 @@ def test_broken_cells_are_warned_of(run):
         (["."], "not a run folder"),
         (["RUN", "--rows", "atack"], "Did you mean 'attack'"),
         (["RUN", "--metrics", "mat"], "Did you mean 'mta'"),
+        (["RUN", "--against", "fedagv"], "Did you mean 'fedavg'"),
     ],
 )
 def test_mistakes_exit_with_2_and_no_traceback(run, arguments, message):

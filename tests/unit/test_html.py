@@ -102,7 +102,7 @@ def whole():
 def test_every_part_of_a_whole_run(whole):
     page = check(whole[0])
     assert page.sections() == [
-        *("run", "results", "curves", "tradeoff", "against", "detection", "cost", "provenance"),
+        *("run", "results", "paired", "curves", "tradeoff", "against", "detection", "cost", "provenance"),
     ]
     assert [e["text"] for e in page.all("h1")] == ["my-run"]
     linked = [e["attributes"]["href"][1:] for e in page.all("a") if "nav" in e["within"]]
@@ -182,7 +182,7 @@ def test_a_tail_that_differs_has_its_table():
 
 def grids_of(results, evaluations):
     page = check(render("r", results, evaluations))
-    return [e for e in page.all("caption") if e["text"].startswith("MTA / ASR")]
+    return [e for e in page.all("caption") if e["text"].startswith("MTA / ASR in per cent")]
 
 
 def test_everything_from_outside_is_escaped():

@@ -49,7 +49,7 @@ def screen(width, *arguments, **named):
     [
         ("std", "2.00", "26.46", "Mean ± sample standard deviation over 3 seeds (0, 1, 2)."),
         # mean 72, s 2, t(0.975, 2) = 4.302653; for the ASR mean 20, s 26.4575
-        ("ci", "[67.03, 76.97]", "[-45.72, 85.72]", "Mean and [Student t interval of the mean, 95 %, which may"),
+        ("ci", "[67.03, 76.97]", "[-45.72, 85.72]", "interval of the mean, 95 %] (which may leave 0 to 100) over 3"),
         ("bootstrap", "[70.00, 74.00]", "[0.00, 50.00]", "interval of the mean, 95 %, 10,000 resamples] over 3"),
         ("range", "[70.00, 74.00]", "[0.00, 50.00]", "Mean and [smallest, largest] over 3 seeds"),
         ("none", None, None, "Mean over 3 seeds (0, 1, 2)."),

@@ -52,7 +52,10 @@ def done_table(results: pd.DataFrame, metrics: Sequence[str], rows: Sequence[str
 
 def series(made: Table) -> dict[Place, Series]:
     """A look for each column of ``made``, by its whole name."""
-    labels = {col: printable(" · ".join(names)) for col, names in zip(made.cols, made.col_labels, strict=True)}
+    labels = {
+        col: printable(" · ".join(name for name, value in zip(names, col, strict=True) if value is not None)) or "all"
+        for col, names in zip(made.cols, made.col_labels, strict=True)
+    }
     found = looks(labels.values())
     return {col: Series(label, found[label]) for col, label in labels.items()}
 
