@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Progress:
     """A finished round or preparation step."""
 
     stage: str
-    """``warmup``, ``teacher``, ``prefix`` or ``round``."""
+    """``warmup``, ``teacher``, ``prefix`` or ``round``; empty where there is no step, only something ``computed``."""
     done: int
     total: int
     mta: float | None = None
@@ -46,6 +46,8 @@ class Progress:
     asr: float | None = None
     note: str = ""
     """Something that people should know, such as a checkpoint that is broken."""
+    computed: Mapping[str, int] = field(default_factory=dict)
+    """Shared work that was computed since the last report, by kind (:mod:`clipfed_bench.counts`)."""
 
 
 Report = Callable[[Progress], None]

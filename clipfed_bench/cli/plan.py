@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from clipfed_bench.cli.progress import USUAL, clock, plural, telling
+from clipfed_bench.cli.progress import USUAL, clock, telling
 from clipfed_bench.cli.session import Session
+from clipfed_bench.counts import plural
 from clipfed_bench.values import show
 
 

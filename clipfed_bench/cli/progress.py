@@ -67,12 +67,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def plural(count: int, name: str) -> str:
-    """``2 prefixes``."""
-    ending = "" if count == 1 else "es" if name.endswith("x") else "s"
-    return f"{count:,} {name}{ending}"
-
-
 def one_line(text: str) -> str:
     """``text`` without line breaks."""
     return " ".join(text.split())
@@ -111,7 +105,8 @@ class Board:
         if event.kind == "started":
             self.running[job.id] = Running(job, self.now())
         elif event.kind == "step":
-            self.running[job.id].step = event.step
+            if event.step is not None and event.step.stage:
+                self.running[job.id].step = event.step
         elif event.kind == "retried":
             self.running.pop(job.id, None)
         else:
@@ -265,7 +260,7 @@ class PlainDisplay:
         if event.kind == "started":
             return f"{count} started  {name}"
         if event.kind == "step":
-            if event.step is None:
+            if event.step is None or not event.step.stage:
                 return ""
             if event.step.note:
                 return f"{name}: {one_line(event.step.note)}"

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from clipfed_bench.cli.progress import Board, Display, LiveDisplay, PlainDisplay, Silent, label, telling
+from clipfed_bench.counts import in_words
 from clipfed_bench.errors import UserError
 from clipfed_bench.execution import local, ray
 from clipfed_bench.execution.account import Account
@@ -202,14 +203,19 @@ class Session:
         settings = Settings(self.environment, self.places.folder / "logs", cell_timeout=self.places.cell_timeout)
         done = sum(status == "done" for status in self.statuses.values())
         board = Board(weights, len(self.cells), done, also=telling(self.cells))
-        with (
-            self._display(board, quiet, rounds) as display,
-            contextlib.closing(self._execute(jobs, settings)) as events,
-        ):
-            for event in events:
-                self._store(event)
-                self.account.record(event)
-                display.handle(event)
+        try:
+            with (
+                self._display(board, quiet, rounds) as display,
+                contextlib.closing(self._execute(jobs, settings)) as events,
+            ):
+                for event in events:
+                    self._store(event)
+                    self.account.record(event)
+                    display.handle(event)
+        finally:
+            self.account.write("computed", computed=self.account.computed)
+        if not quiet and self.account.computed:
+            self.console.print(f"Computed: {in_words(self.account.computed)}.", highlight=False)
 
     def _execute(self, jobs: Sequence[Job], settings: Settings) -> Generator[Event, None, None]:
         if self.places.cluster is None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from clipfed_bench.api import AttackContext, ServerContext
 from clipfed_bench.clipfed.augment import augment
 from clipfed_bench.clipfed.losses import class_prototypes
+from clipfed_bench.counts import counted
 from clipfed_bench.data.types import ServerData, image_shape
 from clipfed_bench.registry import create_attack, find
 from clipfed_bench.rng import generator
@@ -74,6 +75,7 @@ class _Same:
 
 
 @lru_cache(maxsize=2)
+@counted("augmented set")
 def _build(
     data: _Same,
     teacher: _Same,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ class Account:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "events.jsonl"
+        self.computed: Counter[str] = Counter()
+        """Shared work that was computed since this account was opened, by kind."""
+        self._computed: dict[str, Counter[str]] = {}
         self._at_work: set[str] = set()
 
     def write(self, event: str, **more: Any) -> None:
         """Add a line: when, ``event``, and what of ``more`` is neither None nor empty."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = {"time": now, "event": event, **{k: v for k, v in more.items() if v not in (None, "")}}
+        line = {"time": now, "event": event, **{k: v for k, v in more.items() if v not in (None, "", {})}}
         with contextlib.suppress(OSError):
             file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             try:
@@ -38,11 +42,13 @@ class Account:
         job, step = event.job, event.step
         about: dict[str, Any] = {"stage": job.stage, "job": job.id}
         if step is not None:
-            if job.id in self._at_work and not step.note:
+            self.computed.update(step.computed)
+            self._computed.setdefault(job.id, Counter()).update(step.computed)
+            if not step.stage or (job.id in self._at_work and not step.note):
                 return
             self._at_work.add(job.id)
             self.write("step", **about, step=f"{step.stage} {step.done}/{step.total}", note=step.note)
             return
         self._at_work.discard(job.id)
-        seconds = round(event.seconds, 3) or None
-        self.write(event.kind, **about, seconds=seconds, error=event.failure.error if event.failure else None)
+        about |= {"seconds": round(event.seconds, 3) or None, "computed": self._computed.pop(job.id, {})}
+        self.write(event.kind, **about, error=event.failure.error if event.failure else None)

@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from clipfed_bench import counts
 from clipfed_bench.errors import UserError
 from clipfed_bench.execution.jobs import Failure, Job
 from clipfed_bench.execution.memory import ran_out_of_memory
@@ -55,6 +56,12 @@ class Runner:
 
     def attempt(self, job: Job, report: Report) -> Message:
         """Do ``job``, telling ``report`` of each step. Never raises: the answer says what went wrong."""
+        message = self._attempt(job, lambda step: report(replace(step, computed=counts.take())))
+        if rest := counts.take():
+            report(Progress("", 0, 0, computed=rest))
+        return message
+
+    def _attempt(self, job: Job, report: Report) -> Message:
         try:
             return "done", self._run(job, report), False
         except UserError as error:

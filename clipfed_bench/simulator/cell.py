@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from clipfed_bench.api import Attack, AttackContext
+from clipfed_bench.counts import count
 from clipfed_bench.data.types import Dataset, image_shape
 from clipfed_bench.models import build_model
 from clipfed_bench.provenance import provenance
@@ -15,7 +16,7 @@ from clipfed_bench.records import CellResult, Environment, Progress, Report
 from clipfed_bench.registry import create_attack, find
 from clipfed_bench.simulator import prefix, setup, warmup
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
-from clipfed_bench.simulator.evaluate import evaluate, make_test_sets
+from clipfed_bench.simulator.evaluate import TestSets, evaluate, make_test_sets
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.simulator.snapshot import save_model
 from clipfed_bench.simulator.training import Training, make_defense, set_up
@@ -52,10 +53,12 @@ def run_prefix(spec: CellSpec, env: Environment, report: Report = _silent) -> No
     """
     if env.prefix_dir is None or spec.prefix_rounds == 0:
         return
-    data, _ = setup.dataset(spec, env)
+    data, clean = setup.dataset(spec, env)
     place = _prefix(spec, env, data, partial(_warn, report, Progress("prefix", 0, spec.prefix_rounds)))
     training = set_up(spec, env, data)
-    prefix.compute(training, lambda: _warm_up(training, env, report), place, report)
+    one = TestSets(clean, data.test.labels, clean[:1], 0)  # ASR is not asked
+    start, accuracy = partial(_warm_up, training, env, report), lambda: _measure(training, env, one)[0]
+    prefix.compute(training, start, accuracy, place, report)
 
 
 def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> CellResult:
@@ -73,17 +76,14 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
     facts = provenance(env.device) | _facts(spec, env, data)
     warn = partial(_warn, report, Progress("round", 0, spec.rounds))
     unfinished = _checkpoint(spec, env, facts, warn)
+    measure = partial(_measure, training, env, sets)
     log, note = training.log, ""
-
-    def measure() -> tuple[float, float]:
-        with setup.compute(env).autocast():
-            return evaluate(training.flat.model, sets)
-
     if saved := unfinished.load():
         training.restore(saved)
         note = f"goes on after round {saved.round}"
     elif saved := _prefix(spec, env, data, warn).load():
-        prefix.take_over(training, saved, measure)
+        one = replace(sets, clean=clean[:1], labels=sets.labels[:1])  # MTA is known
+        prefix.take_over(training, saved, lambda: _measure(training, env, one)[1])
     else:
         _warm_up(training, env, report)
         log.evaluate(0, measure)
@@ -97,7 +97,14 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = _silent) -> Cell
             unfinished.save(training.done, training.tensors(), log.state())
         report(Progress("round", training.done, spec.rounds, *log.latest))
     save_model(spec, env, training.flat)
+    count("cell")
     return CellResult(log.rows, log.final(spec.rounds), facts)
+
+
+def _measure(training: Training, env: Environment, sets: TestSets) -> tuple[float, float]:
+    """(MTA, ASR) of the model as it is."""
+    with setup.compute(env).autocast():
+        return evaluate(training.flat.model, sets)
 
 
 def _warm_up(training: Training, env: Environment, report: Report) -> None:

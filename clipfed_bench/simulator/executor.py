@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipfed_bench.api import GradientRule
+from clipfed_bench.counts import count
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.simulator.compute import Compute, Recorder
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, sgd_step, train_batches
@@ -120,6 +121,7 @@ class Lane:
             changed = (self._flat.params, self._flat.buffers, self._flat.grad, self._velocity)
             before = [tensor.clone() for tensor in changed]
             self._recorded[key] = _Recorded(pixels, labels, partial(self._both, whole), self._record)
+            count("recorded step")
             for tensor, value in zip(changed, before, strict=True):
                 tensor.copy_(value)
         return self._recorded[key]

@@ -1,8 +1,8 @@
 """The rounds before the attack, which cells share that differ in nothing but what comes later.
 
-They are played once and kept as a checkpoint, with the model of each round in which cells evaluate: how often a trigger
-succeeds on it depends on the cell. A cell that goes on from there has the numbers, to the bit, of one that is alone;
-its seconds are those of all its rounds, whoever has played them.
+They are played once and kept as a checkpoint, with the model and MTA of each round in which cells evaluate: how often
+a trigger succeeds on it depends on the cell. A cell that goes on from there has the numbers, to the bit, of one that is
+alone; its seconds are those of all its rounds, whoever has played them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from clipfed_bench.counts import count
 from clipfed_bench.records import Environment, Progress, Report
 from clipfed_bench.registry import find
 from clipfed_bench.simulator.checkpoint import Checkpoint, Saved, identity
@@ -31,8 +32,13 @@ def kept(spec: CellSpec, env: Environment, facts: dict[str, str], warn: Callable
     return Checkpoint(place, spec.prefix_key, identity(spec.prefix_key, facts, [component]), warn)
 
 
-def compute(training: Training, start: Callable[[], None], place: Checkpoint, report: Report) -> None:
-    """Play the prefix from ``start``, which makes the model what it is before round 1, or from where it stopped."""
+def compute(
+    training: Training, start: Callable[[], None], accuracy: Callable[[], float], place: Checkpoint, report: Report
+) -> None:
+    """Play the prefix from ``start``, which makes the model what it is before round 1, or from where it stopped.
+
+    ``accuracy`` measures the MTA of the model as it is.
+    """
     total = training.spec.prefix_rounds
     models: dict[str, Tensor] = {}
     if saved := place.load():
@@ -43,29 +49,30 @@ def compute(training: Training, start: Callable[[], None], place: Checkpoint, re
         report(Progress("prefix", training.done, total, note=f"goes on after round {training.done}"))
     else:
         start()
-        _keep(training, models)
+        _keep(training, accuracy, models)
     while training.done < total:
         training.play(None)
         if training.is_evaluated:
-            _keep(training, models)
+            _keep(training, accuracy, models)
         if training.done == total or place.due(training.done):
             place.save(training.done, training.tensors() | models, training.log.state())
-        report(Progress("prefix", training.done, total))
+        report(Progress("prefix", training.done, total, training.log.latest[0]))
+    count("prefix")
 
 
-def _keep(training: Training, models: dict[str, Tensor]) -> None:
-    """Put the model aside, and a row without results in the log, for cells to fill in."""
+def _keep(training: Training, accuracy: Callable[[], float], models: dict[str, Tensor]) -> None:
+    """Put the model aside, and a row into the log in which the ASR is left for cells to fill in."""
     for name, value in (("params", training.flat.params), ("buffers", training.flat.buffers)):
         models[f"{MODEL}{training.done}/{name}"] = value.cpu().clone()
-    training.log.evaluation(training.done, math.nan, math.nan)
+    training.log.evaluate(training.done, lambda: (accuracy(), math.nan))
 
 
-def take_over(training: Training, saved: Saved, evaluate: Callable[[], tuple[float, float]]) -> None:
-    """Make ``training`` what it would be had it played the prefix, by ``evaluate``: the (MTA, ASR) of its model."""
+def take_over(training: Training, saved: Saved, success: Callable[[], float]) -> None:
+    """Make ``training`` what it would be had it played the prefix; ``success`` measures the ASR of its model."""
     for row in saved.facts["rows"]:
         for name, own in (("params", training.flat.params), ("buffers", training.flat.buffers)):
             own.copy_(saved.tensors[f"{MODEL}{row['round']}/{name}"])
         begin = time.perf_counter()
-        row["mta"], row["asr"] = evaluate()
+        row["asr"] = success()
         row["seconds_eval"] += time.perf_counter() - begin
     training.restore(saved)

@@ -6,12 +6,14 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from clipfed_bench.api import ServerContext
+from clipfed_bench.counts import counted
 from clipfed_bench.data.datasets import load_dataset
-from clipfed_bench.data.partition import partition
+from clipfed_bench.data.partition import Scheme, partition
 from clipfed_bench.data.server_data import load_server_data, reserve_holdout
 from clipfed_bench.data.types import Dataset, Images, ServerData
 from clipfed_bench.models import build_model
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=2)
+@counted("data set")
 def _original(name: str, imbalance_factor: float | None, data_dir: Path | None) -> Dataset:
     return load_dataset(name, data_dir, imbalance_factor)
 
@@ -80,17 +83,42 @@ def manner(env: Environment) -> dict[str, str]:
     return {"precision": env.precision, "steps": "graph" if env.graphs else "eager"}
 
 
+@lru_cache(maxsize=64)
+@counted("partition")
+def _partition(
+    labels: bytes,
+    classes: int,
+    clients: int,
+    scheme: Scheme,
+    alpha: float | None,
+    degree: float | None,
+    min_samples: int,
+    seed: int,
+) -> list[Tensor]:
+    """Images of each client; ``labels`` are those of int64, by content, so that equal data sets share it."""
+    return partition(
+        np.frombuffer(labels, dtype=np.int64),
+        classes,
+        clients,
+        scheme=scheme,
+        alpha=alpha,
+        degree=degree,
+        min_samples=min_samples,
+        seed=seed,
+    )
+
+
 def federation(spec: CellSpec, env: Environment, data: Dataset) -> Federation:
     """Clients with their shares of ``data``."""
-    parts = partition(
-        data.train.labels.cpu(),
+    parts = _partition(
+        data.train.labels.cpu().numpy().tobytes(),
         len(data.classes),
         spec.clients,
-        scheme=spec.partition,  # type: ignore[arg-type]
-        alpha=spec.alpha,
-        degree=spec.degree,
-        min_samples=spec.min_samples,
-        seed=spec.seed,
+        spec.partition,
+        spec.alpha,
+        spec.degree,
+        spec.min_samples,
+        spec.seed,
     )
     device = data.train.labels.device
     return Federation(
@@ -108,6 +136,7 @@ def _hyper(spec: CellSpec) -> Hyper:
 
 
 @lru_cache(maxsize=2)
+@counted("server set")
 def _server_data(
     name: str, imbalance_factor: float | None, data_dir: Path | None, server_data: str, per_class: int | None
 ) -> ServerData:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from clipfed_bench.api import Attack, Defense, RoundContext
+from clipfed_bench.counts import count
 from clipfed_bench.data.types import Dataset
 from clipfed_bench.models import build_model
 from clipfed_bench.records import Environment
@@ -56,6 +57,7 @@ class Training:
         rates = detection(result.kept, sampled, federation.malicious if attack is not None else ())
         log.selection(*rates, dropped, result.info)
         self.done, self.previous_update = round_, flat.params - start
+        count("round")
 
     @property
     def is_evaluated(self) -> bool:
@@ -80,10 +82,10 @@ class Training:
 
 def set_up(spec: CellSpec, env: Environment, data: Dataset) -> Training:
     """The cell before anything has happened: its initial model, its clients, and its defense, prepared."""
-    defense = make_defense(spec, env, data)
+    federation, defense = setup.federation(spec, env, data), make_defense(spec, env, data)
     defense.prepare()
     flat = FlatModel(build_model(spec.model, len(data.classes), spec.seed).to(env.device))
-    return Training(spec, setup.federation(spec, env, data), flat, defense, Log(env.device))
+    return Training(spec, federation, flat, defense, Log(env.device))
 
 
 def make_defense(spec: CellSpec, env: Environment, data: Dataset) -> Defense:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clipfed_bench.api import RoundContext, ServerContext
+from clipfed_bench.counts import count
 from clipfed_bench.data.limits import balanced_counts
 from clipfed_bench.files import write_atomically
 from clipfed_bench.models import build_model
@@ -85,6 +86,7 @@ def compute(
         result, _ = aggregate_updates(fedavg, updates, RoundContext(round_, spec.seed))
         params += result.delta
         buffers.copy_(result.buffers)
+        count("round")
         if done < spec.warmup_rounds and unfinished.due(done):
             unfinished.save(done, {"params": params, "buffers": buffers}, {})
         report(Progress("warmup", done, spec.warmup_rounds))
@@ -92,4 +94,5 @@ def compute(
         raise FloatingPointError(f"the warm-up diverged at lr {spec.lr}; use a smaller one")
     content = save({"params": params, "buffers": buffers}, metadata={"spec": json.dumps(spec.warmup)})
     write_atomically(checkpoint(spec, env), content)
+    count("warm-up")
     unfinished.remove()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipfed_bench.counts import counted
 from clipfed_bench.teacher.features import TensorCache, digest
 from clipfed_bench.teacher.preprocess import Preprocess, unit_range
 
@@ -102,6 +103,7 @@ class Teacher:
             self._model = model.to(self.device).to(memory_format=torch.channels_last)
         return self._model
 
+    @counted("feature set")
     @torch.no_grad()
     def _embed_images(self, images: Tensor) -> dict[str, Tensor]:
         self.computed += len(images)

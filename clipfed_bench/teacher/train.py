@@ -25,6 +25,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipfed_bench.counts import counted
 from clipfed_bench.data.types import Images, ServerData
 from clipfed_bench.errors import TeacherError, shown
 from clipfed_bench.files import write_atomically
@@ -57,6 +58,7 @@ class TrainedTeacher:
         return f"open_clip:{self.model_name}@{self.path}"
 
 
+@counted("teacher")
 def train_teacher(
     server: ServerData, classes: Sequence[str], recipe: Recipe, out: Path, progress: Progress | None = None
 ) -> TrainedTeacher:
