@@ -215,7 +215,7 @@ class Session:
         finally:
             self.account.write("computed", computed=self.account.computed)
         if not quiet and self.account.computed:
-            self.console.print(f"Computed: {in_words(self.account.computed)}.", highlight=False)
+            self.console.print(f"Computed: {in_words(self.account.computed)}.", highlight=False, soft_wrap=True)
 
     def _execute(self, jobs: Sequence[Job], settings: Settings) -> Generator[Event, None, None]:
         if self.places.cluster is None:

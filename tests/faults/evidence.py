@@ -25,14 +25,16 @@ class Stored:
 
     cells: frozenset[str]
     warmups: frozenset[str]
+    prefixes: frozenset[str]
     teachers: bool
     rounds: dict[str, int]
-    """Key of each unfinished cell or warm-up with a checkpoint -> the round that it holds."""
+    """Job of each unfinished cell, warm-up or prefix with a checkpoint -> the round that it holds."""
 
 
 def stored(run: Path, cache: Path, cells: list[CellSpec]) -> Stored:
     """What is stored, after a look into every file there is. Raises if one of them, whatever its kind, is not whole."""
-    rounds = {}
+    rounds, prefixes = {}, set()
+    whole = {cell.prefix_key: cell.prefix_rounds for cell in cells}
     for path in sorted([*run.rglob("*"), *cache.rglob("*")]):
         if not path.is_file() or PART.fullmatch(path.name):
             continue
@@ -48,7 +50,11 @@ def stored(run: Path, cache: Path, cells: list[CellSpec]) -> Stored:
         elif path.suffix == ".safetensors":
             state = _tensors(path)
             if path.parent.name == "checkpoints":
-                rounds[path.stem] = state["round"]
+                rounds[path.stem.replace("warmup-", "warmup/")] = state["round"]
+            elif path.parent.name == "prefixes" and state["round"] == whole[path.stem]:
+                prefixes.add(path.stem)
+            elif path.parent.name == "prefixes":
+                rounds[f"prefix/{path.stem}"] = state["round"]
         else:
             assert path.name == ".lock" or path.suffix in (".lock", ".log", ".md", ".tex", ".csv"), f"what is {path}?"
     store = RunStore(run)
@@ -56,7 +62,7 @@ def stored(run: Path, cache: Path, cells: list[CellSpec]) -> Stored:
     assert store.broken(keys) == []
     done = frozenset(key for key, status in store.statuses(keys).items() if status == "done")
     warmups = frozenset(path.stem for path in (run / "warmups").glob("*.safetensors"))
-    return Stored(done, warmups, any(cache.glob("teachers/*/teacher.safetensors")), rounds)
+    return Stored(done, warmups, frozenset(prefixes), any(cache.glob("teachers/*/teacher.safetensors")), rounds)
 
 
 def _tensors(path: Path) -> dict[str, Any]:
@@ -81,17 +87,17 @@ def check_nothing_twice(before: Stored, lines: list[dict[str, Any]]) -> int:
     """That nothing stored ``before`` was computed by the run with these ``lines``; how many checkpoints it used."""
     used = 0
     for line in lines:
-        stage, job = line.get("stage"), str(line.get("job")).removeprefix("warmup/")
+        stage, job = line.get("stage"), str(line.get("job")).rpartition("/")[2]
         if stage == "cell":
             assert job not in before.cells, f"cell {job} was stored, and run again: {line}"
         if line["event"] == "step" and stage == "warmup":
             assert job not in before.warmups, f"warm-up {job} was stored, and computed again: {line}"
+        if line["event"] == "step" and stage == "prefix":
+            assert job not in before.prefixes, f"prefix {job} was stored, and played again: {line}"
         if line["event"] == "step" and stage == "teacher":
             assert not before.teachers, f"the teacher was stored, and trained again: {line}"
     for name, round_ in before.rounds.items():
-        first = next(
-            (x for x in lines if x["event"] == "step" and str(x.get("job")) == name.replace("warmup-", "warmup/")), None
-        )
+        first = next((line for line in lines if line["event"] == "step" and line.get("job") == name), None)
         if first is not None:
             assert first["note"] == f"goes on after round {round_}", f"{name} lost rounds: {first}"
             used += 1
@@ -119,4 +125,5 @@ def check_tidy(run: Path) -> None:
     left = [path for path in run.rglob(".*") if PART.fullmatch(path.name) and path.parent.name != "warmups"]
     assert left == []
     assert not (run / "checkpoints").exists()
+    assert not (run / "prefixes").exists()
     assert not (run / ".holder.json").exists()

@@ -36,8 +36,9 @@ PATIENCE = 1800.0
 
 TINY = {"dataset": "digits", "model": "cnn", "clients": "40", "clients_per_round": "4", "malicious": "0.25"}
 TINY |= {"local_epochs": "1", "batch_size": "16", "lr": "0.05", "rounds": "6", "warmup_rounds": "4", "eval_every": "2"}
+TINY |= {"attack_start": "4"}
 
-SMALL = TINY | {"attack": "badnets", "defense": "fedavg,foolsgold"}
+SMALL = TINY | {"attack": "badnets,neurotoxin", "defense": "foolsgold"}
 FULL = TINY | {
     "attack": "badnets,neurotoxin",
     "defense": "fedavg,foolsgold,fedcpa,clip-fed",
@@ -76,7 +77,7 @@ class Tally:
     runs: int = 0
     grids: int = 0
     resumed: int = 0
-    """Checkpoints from which a cell or warm-up went on."""
+    """Checkpoints from which a cell, warm-up or prefix went on."""
     retried: int = 0
 
 
@@ -250,7 +251,7 @@ def _wait(grid: Grid, process: subprocess.Popen[bytes], chance: random.Random) -
         reached = _until(process, 0.005, lambda: _size(grid.run / "events.jsonl") >= count)
         time.sleep(pause)
         return reached and process.poll() is None
-    folder = chance.choice(("cells", "cells", "checkpoints", "checkpoints", "warmups", ""))
+    folder = chance.choice(("cells", "cells", "checkpoints", "checkpoints", "warmups", "prefixes", ""))
     passed, seen = chance.randint(0, 6), set(_names(grid.run / folder))
 
     def changed() -> bool:
