@@ -25,9 +25,9 @@ class CNN(Classifier):
             layers += [
                 nn.Conv2d(before, after, 3, padding=1, bias=False),
                 nn.GroupNorm(8, after),
-                nn.ReLU(inplace=True),
+                nn.MaxPool2d(2),
+                nn.ReLU(inplace=True),  # after the pooling, of a quarter of the values: the same numbers to the bit
             ]
-            layers += [nn.MaxPool2d(2)]
         self.convolutions = nn.Sequential(*layers)
         self.hidden = nn.Linear(self.WIDTHS[-1] * 4 * 4, 128)
         self.classifier = nn.Linear(128, num_classes)
