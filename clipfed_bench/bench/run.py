@@ -20,6 +20,7 @@ from clipfed_bench.bench.scaling import Scaling, best_number, measure_scaling
 from clipfed_bench.bench.steps import PLAIN, USUAL, Step, measure_steps
 from clipfed_bench.bench.targets import targets
 from clipfed_bench.bench.timing import Clock
+from clipfed_bench.execution.allocator import keep_freed_memory
 from clipfed_bench.execution.machine import cores
 from clipfed_bench.provenance import provenance
 
@@ -47,6 +48,7 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
     begin = time.perf_counter()
     device, way = request.device, ours.ways(request.device)[-1]
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a worker does
     say("ceilings: matrix products and copies")
     ceilings = measure_ceilings(device, request.quick)
     works: dict[str, Work] = {}

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 
 from clipfed_bench.bench.scale import Scale
 from clipfed_bench.bench.timing import Spread, ratios, spread
+from clipfed_bench.execution.allocator import keep_freed_memory
 from clipfed_bench.execution.worker import THREADS
 
 
@@ -103,6 +104,7 @@ def _work(link: Connection, model: str, device: str, scale: Scale) -> None:
     from clipfed_bench.bench.world import make_world
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     clients = min(2, scale.scaling_images)
     world = make_world(model, device, clients, scale.scaling_images // clients, scale.batch_sizes[0], 1, 1)
     way, flat = ours.ways(device)[-1], world.model()

@@ -15,6 +15,7 @@ from typing import Literal
 
 from clipfed_bench import counts
 from clipfed_bench.errors import UserError
+from clipfed_bench.execution.allocator import keep_freed_memory
 from clipfed_bench.execution.jobs import Failure, Job
 from clipfed_bench.execution.memory import ran_out_of_memory
 from clipfed_bench.records import CellResult, Environment, Progress, Report
@@ -74,6 +75,7 @@ class Runner:
     def _run(self, job: Job, report: Report) -> CellResult | None:
         if self._module is None:
             self._module = importlib.import_module(self._settings.runner)
+            keep_freed_memory()
             if torch := sys.modules.get("torch"):
                 torch.set_num_threads(1)
         function = getattr(self._module, _FUNCTIONS[job.stage])

@@ -1,0 +1,71 @@
+"""Memory that is freed stays with the process."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from clipfed_bench.execution import allocator
+
+FAULTS = """
+import resource, sys
+from clipfed_bench.execution.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+block = 12 * 2**20
+for _ in range(3):
+    bytearray(block), bytearray(block)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    held = [bytearray(block) for _ in range(5)]  # as the activations of a step
+    del held
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(mode):
+    done = subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_pages_are_used_again():
+    pages = 60 * 2**20 // 4096
+    assert faults("keep") < 2 * pages  # fresh once
+    assert faults("usual") > 10 * pages
+
+
+class Library:
+    """A C library that refuses a threshold above ``most``."""
+
+    def __init__(self, most):
+        self.calls = []
+
+        def mallopt(name, value):
+            taken = name != -3 or value <= most
+            self.calls.append((name, value, taken))
+            return int(taken)
+
+        self.mallopt = mallopt
+
+
+@pytest.mark.parametrize(("most", "expected"), [(2**40, 2**28), (2**25, 2**25)])
+def test_the_largest_threshold_that_is_accepted(most, expected):
+    library = Library(most)
+    assert allocator.keep_freed_memory(lambda: library)
+    assert [value for name, value, taken in library.calls if name == -3 and taken] == [expected]
+    assert (-1, 2**31 - 1, True) in library.calls
+
+
+def test_other_c_libraries():
+    assert not allocator.keep_freed_memory(object)
+    assert not allocator.keep_freed_memory(lambda: Library(0))
+
+    def missing():
+        raise OSError("no such library")
+
+    assert not allocator.keep_freed_memory(missing)
