@@ -4,6 +4,7 @@
 # make docs   set everything up and build the documentation into site/, strictly
 # make faults set everything up, kill running grids in the pool and on Ray thirty times each, and fill disks
 # make bench  set everything up and measure the simulator's speed on this machine
+# make gpu    set everything up and, on a GPU, check that results agree and measure everything (ten minutes)
 # make lint | types | unit   parts of it, once .venv is there
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ export MKL_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 WORKERS := $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test docs faults bench ray lint types unit clean
+.PHONY: demo test docs faults bench gpu ray lint types unit clean
 
 demo: $(VENV)/.installed
 	$(BIN)/clipfed-bench grid --preset demo
@@ -43,6 +44,9 @@ faults: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/clipfed-bench bench --json results/runs/bench/bench.json --markdown results/runs/bench/bench.md
+
+gpu: $(VENV)/.installed
+	$(BIN)/python tests/gpu/check.py results/runs/gpu
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

@@ -1,0 +1,182 @@
+"""On a GPU: as on a CPU to stated tolerances, captured steps as plain ones, and no waiting in between.
+
+Where there is no GPU these are reported as skipped; the recorded path itself is covered by a tape in
+``tests/unit/test_executor.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from clipfed_bench.api import AttackContext, LocalContext
+from clipfed_bench.clipfed.purify import Rectification, Transfer
+from clipfed_bench.clipfed.server_set import ServerSet
+from clipfed_bench.clipfed.training import Schedule
+from clipfed_bench.data.types import Images
+from clipfed_bench.models import build_model
+from clipfed_bench.records import Environment
+from clipfed_bench.registry import create_attack
+from clipfed_bench.simulator.cell import run_cell
+from clipfed_bench.simulator.compute import Compute, configure
+from clipfed_bench.simulator.executor import Executor
+from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
+from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.spec import CellSpec
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+HYPER = Hyper(epochs=2, batch_size=32, lr=0.02, momentum=0.9, weight_decay=5e-4)
+COUNTS = (70, 64, 40)
+"""Images of each client: ragged batches of 6 and 8, and none."""
+
+CPU = Compute("cpu")
+EAGER, GRAPH = Compute("cuda"), Compute("cuda", graphs=True)
+FAST = Compute("cuda", "bfloat16", graphs=True)
+ONE_ROUND = {"cnn": 2e-3, "resnet18": 2e-2}
+"""Relative distance of the updates of one round in float32: rounding errors grow with depth, most in BatchNorm."""
+
+
+def images(count: int, seed: int, device: str) -> Images:
+    stream = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=stream, dtype=torch.uint8)
+    labels = torch.randint(0, 10, (count,), generator=stream)
+    return Images(pixels.to(device).contiguous(memory_format=torch.channels_last), labels.to(device))
+
+
+def tasks(device: str, poisoned: bool = False) -> list[Task]:
+    found = [Task(images(n, n, device), batches(n, HYPER, 3, 1, n)) for n in COUNTS]
+    if poisoned:
+        attack = create_attack("neurotoxin", {}, AttackContext(5, 10, (3, 32, 32)))
+        params = FlatModel(build_model("cnn", 10, 5)).params
+        moved = torch.randn(len(params), generator=torch.Generator().manual_seed(1)).to(device)
+        rule = attack.gradient_rule(LocalContext(2, params.to(device), moved))
+        found[0] = replace(found[0], poison=lambda x, y: attack.poison(x, y, attacker=0), rule=rule)
+        found[1] = replace(found[1], poison=lambda x, y: attack.poison(x, y, attacker=1))
+    return found
+
+
+def executor(model: str, compute: Compute) -> Executor:
+    configure(compute)
+    architecture = build_model(model, 10, 0).to(compute.device)
+    return Executor(architecture, Normalizer(MEAN, STD, compute.device), HYPER, compute)
+
+
+def trained(one: Executor, model: str, poisoned: bool = False) -> tuple[Tensor, Tensor]:
+    device = one.compute.device
+    flat = FlatModel(build_model(model, 10, 5).to(device))
+    deltas = torch.empty(len(COUNTS), flat.num_params, device=device)
+    statistics = torch.empty(len(COUNTS), flat.num_buffers, device=device)
+    one.train(tasks(device, poisoned), flat.params, flat.buffers, deltas, statistics)
+    return deltas.cpu(), statistics.cpu()
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """The largest over clients, relative to the size of the update."""
+    return float(((found - expected).norm(dim=1) / expected.norm(dim=1)).max())
+
+
+@contextmanager
+def nothing_waits() -> Iterator[None]:
+    """An error if the host waits for the GPU."""
+    torch.cuda.synchronize()
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+@pytest.mark.parametrize("model", ["cnn", "resnet18"])
+def test_one_round_on_the_gpu_is_that_on_the_cpu(model: str) -> None:
+    expected, found = trained(executor(model, CPU), model), trained(executor(model, EAGER), model)
+    assert distance(found[0], expected[0]) < ONE_ROUND[model]
+    if found[1].numel():
+        assert distance(found[1], expected[1]) < 1e-2
+
+
+@pytest.mark.parametrize("poisoned", [False, True])
+@pytest.mark.parametrize("streams", [1, 2])
+def test_captured_steps_are_the_plain_ones(poisoned: bool, streams: int) -> None:
+    expected = trained(executor("cnn", EAGER), "cnn", poisoned)
+    captured = executor("cnn", replace(GRAPH, streams=streams))
+    for _ in range(2):  # captured, then replayed
+        assert distance(trained(captured, "cnn", poisoned)[0], expected[0]) < ONE_ROUND["cnn"]
+
+
+def test_captured_steps_of_the_large_model_are_the_plain_ones() -> None:
+    expected, captured = trained(executor("resnet18", EAGER), "resnet18"), executor("resnet18", GRAPH)
+    for _ in range(2):
+        found = trained(captured, "resnet18")
+        assert distance(found[0], expected[0]) < ONE_ROUND["resnet18"]
+        assert distance(found[1], expected[1]) < 1e-2
+
+
+def test_bfloat16_is_close_and_keeps_updates_in_float32() -> None:
+    expected, found = trained(executor("cnn", EAGER), "cnn"), trained(executor("cnn", FAST), "cnn")
+    assert found[0].dtype == torch.float32
+    assert 0 < distance(found[0], expected[0]) < 0.15
+
+
+@pytest.mark.parametrize("compute", [EAGER, GRAPH, FAST], ids=["eager", "graph", "bfloat16"])
+def test_local_training_never_waits_for_the_gpu(compute: Compute) -> None:
+    one = executor("cnn", compute)
+    expected = trained(one, "cnn", poisoned=True)  # captures, and puts constants on the device
+    flat = FlatModel(build_model("cnn", 10, 5).to("cuda"))
+    deltas = torch.empty(len(COUNTS), flat.num_params, device="cuda")
+    statistics = torch.empty(len(COUNTS), flat.num_buffers, device="cuda")
+    work = tasks("cuda", poisoned=True)
+    with nothing_waits():
+        one.train(work, flat.params, flat.buffers, deltas, statistics)
+    assert distance(deltas.cpu(), expected[0]) < 0.05
+
+
+def test_the_servers_steps_are_captured_too() -> None:
+    stream = torch.Generator().manual_seed(0)
+    labels = torch.arange(10).repeat(7)
+    pixels = torch.randn(70, 3, 32, 32, generator=stream)
+    prototypes = torch.nn.functional.normalize(torch.randn(10, 16, generator=stream), dim=1)
+    on_gpu = [t.cuda() for t in (pixels, labels, 20 * torch.eye(10)[labels], prototypes, prototypes.roll(1, 1))]
+    data, schedule, found = ServerSet(*on_gpu, -1, 0.0), Schedule(2, 32, 0.01, 0.9, 1.0), []
+    for compute in (EAGER, GRAPH, FAST):
+        flat = FlatModel(build_model("cnn", 10, 0).cuda())
+        projection = torch.nn.Linear(128, 16, bias=False).cuda()
+        torch.nn.init.ones_(projection.weight)
+        start = flat.params.clone()
+        for round_ in range(2):
+            shuffle = torch.Generator().manual_seed(round_)
+            Rectification(flat.model, projection, data, 0.1, schedule, compute)(shuffle)
+            Transfer(flat.model, data, 1.0, 3.0, schedule, compute)(shuffle)
+        found.append((flat.params - start).cpu()[None])
+    eager, graph, fast = found
+    assert distance(graph, eager) < 5e-3
+    assert 0 < distance(fast, eager) < 0.3
+
+
+@pytest.mark.parametrize("defense", ["fedavg", "krum", "flame", "foolsgold"])
+def test_a_cell_ends_where_it_does_on_a_cpu(defense: str, tmp_path: Path) -> None:
+    spec = CellSpec(
+        dataset="digits",
+        model="cnn",
+        clients=10,
+        clients_per_round=5,
+        rounds=3,
+        lr=0.02,
+        defense=defense,
+        eval_every=1,
+    )
+    expected = run_cell(spec, Environment(warmup_dir=tmp_path)).history
+    for settings in ({}, {"graphs": True}, {"graphs": True, "precision": "bfloat16", "streams": 2}):
+        found = run_cell(spec, Environment("cuda", warmup_dir=tmp_path, **settings))  # type: ignore[arg-type]
+        assert found.provenance["precision"] == settings.get("precision", "float32")
+        for one, other in zip(expected, found.history, strict=True):
+            assert other["mta"] == pytest.approx(one["mta"], abs=0.03)
+            assert other["asr"] == pytest.approx(one["asr"], abs=0.05)
