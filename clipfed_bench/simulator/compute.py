@@ -7,7 +7,7 @@ docs/performance.md states. Each result says which it was.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -60,11 +60,21 @@ class Compute:
 
 
 def configure(compute: Compute) -> None:
-    """Set this process up for ``compute``: float32 means float32, and fixed shapes are worth a search for kernels."""
+    """Set this process up for ``compute``: float32 means float32."""
     if compute.on_gpu:
         torch.backends.cuda.matmul.fp32_precision = "ieee"
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = True
+
+
+@contextlib.contextmanager
+def kernel_search(wanted: bool) -> Iterator[None]:
+    """Let cuDNN try its kernels on shapes that it has not met, where ``wanted``: for those that come often."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 class GraphRecorder:

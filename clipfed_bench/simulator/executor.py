@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from clipfed_bench.api import GradientRule
 from clipfed_bench.counts import count
 from clipfed_bench.models.base import Classifier
-from clipfed_bench.simulator.compute import Compute, Recorder
+from clipfed_bench.simulator.compute import Compute, Recorder, kernel_search
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, sgd_step, train_batches
 from clipfed_bench.simulator.params import FlatModel
 
@@ -90,21 +90,21 @@ class Lane:
             else:
                 delta.copy_(flat.params - params)
             statistics.copy_(flat.buffers)
-            flat.bind(*own)
+            if flat.params is not own[0]:
+                flat.bind(*own)
 
     def _step(self, pixels: Tensor, labels: Tensor, rule: GradientRule | None) -> None:
-        if not self._compute.graphs:
-            self._backward(pixels, labels)
-            if rule is None:
-                self._update()
-                return
-        else:
-            recorded = self._replay(pixels, labels, whole=rule is None)
-            recorded(pixels, labels)
-            if rule is None:
-                return
-        self._flat.grad.copy_(rule(self._flat.grad, self._flat.params))
-        self._update()
+        whole = rule is None
+        step = self._replay(pixels, labels, whole) if self._compute.graphs else partial(self._both, whole)
+        step(pixels, labels)
+        if rule is not None:
+            self._flat.grad.copy_(rule(self._flat.grad, self._flat.params))
+            self._update()
+
+    def _both(self, whole: bool, pixels: Tensor, labels: Tensor) -> None:
+        self._backward(pixels, labels)
+        if whole:
+            self._update()
 
     def _backward(self, pixels: Tensor, labels: Tensor) -> None:
         with self._compute.autocast():
@@ -120,16 +120,12 @@ class Lane:
         if key not in self._recorded:
             changed = (self._flat.params, self._flat.buffers, self._flat.grad, self._velocity)
             before = [tensor.clone() for tensor in changed]
-            self._recorded[key] = _Recorded(pixels, labels, partial(self._both, whole), self._record)
+            with kernel_search(len(labels) % self._hyper.batch_size == 0):  # ragged sizes are many, and used little
+                self._recorded[key] = _Recorded(pixels, labels, partial(self._both, whole), self._record)
             count("recorded step")
             for tensor, value in zip(changed, before, strict=True):
                 tensor.copy_(value)
         return self._recorded[key]
-
-    def _both(self, whole: bool, pixels: Tensor, labels: Tensor) -> None:
-        self._backward(pixels, labels)
-        if whole:
-            self._update()
 
 
 class _Recorded:
