@@ -156,7 +156,7 @@ class DataSource(ABC):
     """A data set of another package. What is stated as fields is read from the source, so it must be literals.
 
     Images are uint8 (N, 3, 32, 32), labels int64 (N,) from 0, both as numpy arrays. A training split with a long tail,
-    ``NAME-lt``, is cut from it like from any other.
+    ``NAME-lt``, is cut from it like from any other. Other images need another name: cells that are done stay so.
     """
 
     classes: ClassVar[tuple[str, ...]]

@@ -12,6 +12,8 @@ import pytest
 
 TESTS = Path(__file__).parent
 
+collect_ignore = ["plugin"]  # a package with tests of its own, which e2e/test_plugin.py installs
+
 
 class RayNodes:
     """A cluster of two nodes with one CPU each, one of them its head; the other may be killed, and added again."""

@@ -1,0 +1,1 @@
+"""Defenses: a file each."""

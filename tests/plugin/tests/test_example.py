@@ -1,0 +1,67 @@
+"""What the package promises, through the same functions that clipfed-bench calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clipfed_bench.api import AttackContext, ClientUpdates, RoundContext, ServerContext
+from clipfed_bench.data.datasets import load_dataset
+from clipfed_bench.data.server_data import load_server_data
+from clipfed_bench.errors import UserError
+from clipfed_bench.registry import create_attack, create_defense
+
+TASK = AttackContext(target=0, num_classes=4, image_shape=(3, 32, 32))
+SERVER = ServerContext(4, ("disk", "square", "diamond", "cross"), (0.5,) * 3, (0.25,) * 3)
+
+
+def test_checkerboard() -> None:
+    images = torch.full((2, 3, 32, 32), 0.5)
+    out = create_attack("checkerboard", {"size": 2}, TASK).trigger(images)
+    assert out[1, 2, 30:, 30:].tolist() == [[0, 1], [1, 0]]
+    assert (out[..., :30, :] == 0.5).all()
+    with pytest.raises(UserError, match="size 33 is out of range; it goes from 1 to 32"):
+        create_attack("checkerboard", {"size": 33}, TASK)
+
+
+def updates(deltas: torch.Tensor) -> ClientUpdates:
+    count, size = deltas.shape
+    return ClientUpdates(
+        deltas,
+        torch.zeros(count, 1),
+        torch.ones(count).double(),
+        tuple(range(count)),
+        torch.zeros(size),
+        torch.zeros(1),
+    )
+
+
+def test_geometric_median() -> None:
+    """On a line it is the median, however far the outlier; of equal updates it is that update."""
+    defense = create_defense("geometric-median", {"steps": 60}, SERVER)
+    line = torch.tensor([[1.0, 0.0], [2.0, 0.0], [1000.0, 0.0]])
+    assert defense.aggregate(updates(line), RoundContext(1)).delta.tolist() == pytest.approx([2.0, 0.0], abs=1e-3)
+    same = torch.tensor([[3.0, -1.0]] * 4)
+    assert defense.aggregate(updates(same), RoundContext(1)).delta.tolist() == [3.0, -1.0]
+
+
+def test_shapes() -> None:
+    data = load_dataset("shapes", Path.cwd())
+    assert data.classes == ("disk", "square", "diamond", "cross")
+    assert data.train.images.shape == (240, 3, 32, 32)
+    assert data.test.labels.bincount().tolist() == [20] * 4
+    assert data.source == load_dataset("shapes").source
+    assert load_dataset("shapes-lt", imbalance_factor=4).train.labels.bincount().tolist() == [60, 37, 23, 15]
+
+
+def test_the_servers_shapes() -> None:
+    data = load_dataset("shapes")
+    server = load_server_data("shapes-generated", data)
+    assert server.data.labels.bincount().tolist() == [30] * 4
+    assert server.captions[int((server.data.labels == 2).nonzero()[1])] == "a diamond on a plain ground."
+    own = {image.tobytes() for image in data.train.images.numpy()}
+    assert not any(image.tobytes() in own for image in server.data.images.numpy())
+    assert len(np.unique(server.data.images.numpy(), axis=0)) == 120
