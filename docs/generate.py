@@ -57,7 +57,12 @@ def _parameter(parameter: Any) -> str:
     option = names[0].startswith("-")
     shown = ", ".join(f"`{name}`" for name in names) if option else f"`{(parameter.metavar or names[0]).upper()}`"
     kind = "" if getattr(parameter, "is_flag", False) else str(parameter.metavar or "")
-    return f"| {shown} | {plain(kind)} | {plain(getattr(parameter, 'help', None) or '')} |"
+    return f"| {shown} | {plain(kind)} | {plain(unmarked(getattr(parameter, 'help', None) or ''))} |"
+
+
+def unmarked(text: str) -> str:
+    """A help text without the backslashes that keep brackets from being markup in a terminal."""
+    return text.replace("\\[", "[")
 
 
 def components(kind: str, title: str, all_of_them: dict[str, registry.Component]) -> Iterator[str]:
@@ -68,7 +73,8 @@ def components(kind: str, title: str, all_of_them: dict[str, registry.Component]
     for name, component in all_of_them.items():
         yield f"\n## {name}\n"
         text = inspect.getdoc(import_module(component.module)) or ""
-        yield re.sub(r"([*_<\[\]])", r"\\\1", text)
+        # Indented lines are formulas, which Markdown shows as they are.
+        yield re.sub(r"^(?!    ).+", lambda line: re.sub(r"([*_<\[\]])", r"\\\1", line[0]), text, flags=re.M)
         if component.options:
             yield "\n| option | default | |\n|---|---|---|"
             yield from (f"| `{o.name}` | `{show(o.default)}` | {plain(o.doc)} |" for o in component.options)
