@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from importlib import import_module
 from importlib.resources import files
 from typing import Any
@@ -16,14 +15,13 @@ import typer
 from clipfed_bench import registry
 from clipfed_bench.cli.main import app
 from clipfed_bench.grid import load_preset, make_grid, preset_names
-from clipfed_bench.report.metrics import METRICS
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.report import columns
 from clipfed_bench.values import show
 
 
-def write(page: str, lines: Iterable[str]) -> None:
-    """One generated page."""
-    with mkdocs_gen_files.open(page, "w") as file:
+def write(page: str, lines: Iterable[str], mode: str = "w") -> None:
+    """One generated page, or (``a``) what is added to a page."""
+    with mkdocs_gen_files.open(page, mode) as file:
         file.write("\n".join(lines) + "\n")
 
 
@@ -93,44 +91,19 @@ def presets() -> Iterator[str]:
 
 
 def results_format() -> Iterator[str]:
-    """The columns of the parquet files."""
-    yield "# Results format\n"
-    yield "`results.parquet` has a row for each cell, `history.parquet` one for each evaluation, round 0 being the one"
-    yield "before the first round. Shares are fractions, times are seconds. A failed cell is a row without numbers.\n"
-    yield "## results.parquet: what the cell is\n\n| column | default | origin | |\n|---|---|---|---|"
-    yield "| `key` | | | first 16 hexadecimal digits of the sha256 of the settings below |"
-    yield "| `status` | | | `done` or `failed` |"
-    for f in fields(CellSpec):
-        yield f"| `{f.name}` | `{show(f.default)}` | {f.metadata['origin']} | {plain(f.metadata['help'])} |"
-    yield "| `attack_name`, `defense_name` | | | without options |"
-    yield "\n## results.parquet: what it came to\n\n| column | |\n|---|---|"
-    yield from (f"| `{m.name}` | {plain(m.meaning)} |" for m in METRICS.values())
-    yield "| `error` | of a failed cell, in one line; the traceback is in its json file |"
-    yield "| `created` | when it was stored, UTC |"
-    yield "\n## results.parquet: with what\n\n| column | |\n|---|---|"
-    yield from (f"| `{name}` | {text} |" for name, text in _PROVENANCE.items())
-    yield "\n## history.parquet\n\n| column | |\n|---|---|"
-    yield "| `key`, `dataset` … `seed` | the cell |\n| `round` | rounds done |"
-    yield "| `mta`, `asr` | of this evaluation |"
-    yield "| `tpr`, `fpr`, `dropped` | means, and for `dropped` the sum, over the rounds since the last evaluation |"
-    yield "| `info_*` | what the defense says of itself, means over those rounds |"
-    yield "| `seconds_*` | since the last evaluation |"
+    """The columns of the parquet files, below what is written by hand."""
+    for title, found in (
+        ("results.parquet: what the cell is", columns.of_cells()),
+        ("results.parquet: what it came to", columns.of_figures()),
+        ("results.parquet: with what", columns.of_provenance()),
+        ("history.parquet", columns.of_history()),
+    ):
+        yield f"\n## {title}\n\n| column | | |\n|---|---|---|"
+        yield from (f"| `{column.name}` | {column.kind} | {plain(column.meaning)} |" for column in found)
 
-
-_PROVENANCE = {
-    "version_*": "of the packages that can change a number",
-    "platform, cpu, device, device_name": "the machine",
-    "precision, steps": "of training: float32 or bfloat16; eager, or graph (captured CUDA graphs)",
-    "git_sha": "of the source, with `-dirty` where it was changed",
-    "data_source": "where the data set was read from, and how",
-    "defaults": "JSON: setting or option left at its default, and the kind of that default (paper, lineage, ours)",
-    "warmup_key": "names the checkpoint of the clean warm-up",
-    "teacher_*": "name, prompts, identity, and of a local teacher its held-out accuracy",
-    "server_label, server_hash": "the server data, and a hash of their content",
-}
 
 write("cli.md", command_line())
-write("results-format.md", results_format())
+write("results-format.md", results_format(), "a")
 write("attacks.md", components("attack", "Attacks", dict(registry.attacks())))
 write("defenses.md", components("defense", "Defenses", dict(registry.defenses())))
 write("presets.md", presets())
