@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,9 +33,12 @@ def paper(
         Path | None, typer.Option(help="Run folder; results/runs/paper or paper-SCALE if not given.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Cells at a time; one per core, or 1 on a GPU, if not given.")
+        int | None, typer.Option(min=1, help="Cells at a time; if not given, one per core, on a GPU as `bench` found.")
     ] = None,
     device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = "auto",
+    steps: options.StepsOption = "auto",
+    streams: options.StreamsOption = 1,
     data_dir: options.DataDirOption = None,
     cache_dir: options.CacheDirOption = None,
     warmups: options.WarmupsOption = None,
@@ -56,6 +60,7 @@ def paper(
     trained = [cell for name in names if name not in UNTRAINED for cell in cells[name]]
     folder = out or RUNS / ("paper" if scale == FULL else f"paper-{scale}")
     places = Places(folder, device, workers, data_dir, cache_dir, warmups)
+    places = replace(places, precision=precision, steps=steps, streams=streams)
     needed = tuple({cell.key: cell for cell in trained}.values())
     session = Session(needed, places, keep_models=[cell.key for cell in cells.get("fig3", ())])
     if dry_run:
