@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.errors import UserError, shown
 from clipfed_bench.files import write_atomically
 from clipfed_bench.provenance import source_digest
 from clipfed_bench.records import Environment
@@ -72,6 +72,8 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
+            if not self.path.is_file():  # a pipe would keep us waiting
+                raise ValueError("it is no file")
             with safe_open(self.path, framework="pt") as file:
                 header = file.metadata() or {}
                 # Cloned: numbers must not depend on where in the file, and so in memory, a tensor begins.
@@ -79,15 +81,15 @@ class Checkpoint:
             text = header["state"]
             if header["digest"] != content_digest(text, tensors):
                 raise ValueError("its content is damaged")
-            state = json.loads(text)
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            self._warn(f"the checkpoint {self.path} cannot be used and is ignored: {error}")
+            round_, theirs, facts = _parts(text)
+        except Exception as error:  # damaged files raise nearly anything
+            self._warn(f"the checkpoint {self.path} cannot be used and is ignored: {shown(error, 300)}")
             return None
-        theirs, ours = state["identity"], self._identity
+        ours = self._identity
         if other := sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name)):
-            self._warn(f"the checkpoint {self.path} is ignored: it was made with other {', '.join(other)}")
+            self._warn(f"the checkpoint {self.path} is ignored: it was made with other {shown(', '.join(other), 300)}")
             return None
-        return Saved(state["round"], {k: v.to(self._device) for k, v in tensors.items()}, state["facts"])
+        return Saved(round_, {k: v.to(self._device) for k, v in tensors.items()}, facts)
 
     def due(self, round_: int) -> bool:
         """Whether one should be written after ``round_``."""
@@ -119,6 +121,18 @@ class Checkpoint:
         if self.path is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink()
+
+
+def _parts(text: str) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Round, identity and facts of a header. Raises ValueError."""
+    try:
+        state = json.loads(text)
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+    found = [state.get(name) for name in ("round", "identity", "facts")] if isinstance(state, dict) else []
+    if [type(value) for value in found] != [int, dict, dict] or found[0] < 1:
+        raise ValueError("its header is not that of a checkpoint")
+    return found[0], found[1], found[2]
 
 
 def content_digest(text: str, tensors: Mapping[str, Tensor]) -> str:

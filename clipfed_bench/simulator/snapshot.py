@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import load_file, save
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.errors import UserError, shown
 from clipfed_bench.files import write_atomically
 from clipfed_bench.models import Classifier, build_model
 from clipfed_bench.records import Environment
@@ -49,8 +49,12 @@ def load_model(spec: CellSpec, env: Environment) -> Classifier:
     try:
         stored = load_file(path, device=env.device)
         params, buffers = stored["params"], stored["buffers"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(f"{path} is not the final model of a cell, or damaged ({error}). {again}") from error
+        if not all(t.dtype == torch.float32 and bool(t.isfinite().all()) for t in (params, buffers)):
+            raise ValueError("its numbers are not float32, or not finite")
+    except Exception as error:  # damaged files raise nearly anything
+        raise UserError(
+            f"{path} is not the final model of a cell, or damaged ({shown(error, 300)}). {again}"
+        ) from error
     if params.shape != flat.params.shape or buffers.shape != flat.buffers.shape:
         raise UserError(
             f"{path} holds {params.numel():,} parameters and {buffers.numel():,} running statistics; {spec.model} on "

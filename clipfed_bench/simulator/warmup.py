@@ -45,13 +45,16 @@ def load(spec: CellSpec, env: Environment) -> tuple[Tensor, Tensor]:
 
     Raises ValueError for those of another model, and nearly anything for a damaged file.
     """
-    stored = load_file(checkpoint(spec, env), device=env.device)
+    path = checkpoint(spec, env)
+    if not path.is_file():  # a pipe would keep us waiting
+        raise FileNotFoundError(f"there is no file {path}")
+    stored = load_file(path, device=env.device)
     found = stored["params"], stored["buffers"]
     sizes = _sizes(spec.model, len(balanced_counts(spec.dataset)))
     if any(
         t.dtype != torch.float32 or t.shape != (n,) or not t.isfinite().all() for t, n in zip(found, sizes, strict=True)
     ):
-        raise ValueError(f"{checkpoint(spec, env)} is no warm-up of {spec.model}")
+        raise ValueError(f"{path} is no warm-up of {spec.model}")
     return found
 
 

@@ -17,6 +17,7 @@ LEAST = {
     "test_bad_plugins": 40,
     "test_bad_datasets": 30,
     "test_bad_runs": 60,
+    "test_bad_checkpoints": 50,
 }
 """Module -> lines of its tables at least."""
 
