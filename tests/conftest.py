@@ -26,6 +26,7 @@ class RayNodes:
         self._options = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
         # A node that is dead is noticed sooner than by default; one that is slow on a busy machine is not taken for it.
         noticing = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
+        noticing |= {"agent_register_timeout_ms": 300_000, "worker_register_timeout_seconds": 300}
         self._cluster = Cluster()
         self._start(_system_config=noticing)
         self._other = self._start()
