@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator
+from enum import EnumMeta
 from importlib import import_module
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import mkdocs_gen_files
 import typer
@@ -39,8 +41,12 @@ def command_line() -> Iterator[str]:
 def _command(path: str, command: Any, level: int) -> Iterator[str]:
     yield f"{'#' * level} `{path}`\n"
     yield f"{inspect.cleandoc(command.help or '')}\n"
-    rows = [row for parameter in command.params if (row := _parameter(parameter))]
-    if rows:
+    panels: dict[str, list[str]] = {}
+    for parameter in command.params:
+        if row := _parameter(parameter):
+            panels.setdefault(getattr(parameter, "rich_help_panel", None) or "", []).append(row)
+    for panel, rows in panels.items():
+        yield f"**{plain(panel)}**\n" if panel else ""
         yield "| option | value | |\n|---|---|---|"
         yield from rows
         yield ""
@@ -54,8 +60,17 @@ def _parameter(parameter: Any) -> str:
         return ""
     option = names[0].startswith("-")
     shown = ", ".join(f"`{name}`" for name in names) if option else f"`{(parameter.metavar or names[0]).upper()}`"
-    kind = "" if getattr(parameter, "is_flag", False) else str(parameter.metavar or "")
+    kind = "" if getattr(parameter, "is_flag", False) else str(parameter.metavar or _value(parameter))
     return f"| {shown} | {plain(kind)} | {plain(unmarked(getattr(parameter, 'help', None) or ''))} |"
+
+
+def _value(parameter: Any) -> str:
+    """What an option takes, ``TEXT`` or the words to choose from, and what it takes if it is not given."""
+    kind = parameter.type_descriptor.annotation
+    choices = [str(choice.value) for choice in kind] if isinstance(kind, EnumMeta) else list(map(str, get_args(kind)))
+    shown = " | ".join(choices) or {str: "TEXT", int: "N", float: "X", Path: "PATH"}.get(kind, "")
+    default = getattr(parameter.default, "value", parameter.default)
+    return shown if default is None or callable(default) else f"{shown} ({default})"
 
 
 def unmarked(text: str) -> str:
@@ -63,9 +78,8 @@ def unmarked(text: str) -> str:
     return text.replace("\\[", "[")
 
 
-def components(kind: str, title: str, all_of_them: dict[str, registry.Component]) -> Iterator[str]:
+def components(kind: str, all_of_them: dict[str, registry.Component]) -> Iterator[str]:
     """What each attack or defense does, in the words of its module, and its options."""
-    yield f"# {title}\n\nMade from the modules themselves: what they say of their source and their deviations.\n"
     yield f"| {kind} | |\n|---|---|"
     yield from (f"| [`{name}`](#{name}) | {plain(c.summary)} |" for name, c in all_of_them.items())
     for name, component in all_of_them.items():
@@ -104,6 +118,6 @@ def results_format() -> Iterator[str]:
 
 write("cli.md", command_line())
 write("results-format.md", results_format(), "a")
-write("attacks.md", components("attack", "Attacks", dict(registry.attacks())))
-write("defenses.md", components("defense", "Defenses", dict(registry.defenses())))
+write("attacks.md", components("attack", dict(registry.attacks())), "a")
+write("defenses.md", components("defense", dict(registry.defenses())), "a")
 write("presets.md", presets())
