@@ -1,4 +1,4 @@
-"""The ledgers of docs/ point to code that is there."""
+"""The ledgers of docs/ point to code that is there, its pages to pages that are."""
 
 from __future__ import annotations
 
@@ -29,3 +29,19 @@ def test_every_reference_of_the_ledger_exists(path, names):
     for name in names:
         last = name.rpartition(".")[2]
         assert re.search(rf"(def|class) {last}\b|^\s+{last}: ", code, re.M), f"{path} has no {name}"
+
+
+DOCS = ROOT / "docs"
+GENERATED = set(re.findall(r'^write\("([a-z-]+\.md)"', (DOCS / "generate.py").read_text(encoding="utf-8"), re.M))
+PAGES = {path.name for path in DOCS.glob("*.md")} | GENERATED
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r": ([a-z-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M)
+    assert sorted(listed) == sorted(PAGES)
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_links_between_pages_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", (DOCS / page).read_text(encoding="utf-8"))
+    assert set(links) <= PAGES
