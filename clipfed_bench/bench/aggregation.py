@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clipfed_bench.api import ClientUpdates, RoundContext
+from clipfed_bench.api import ClientUpdates, Defense, RoundContext
 from clipfed_bench.bench import ours
 from clipfed_bench.bench.ceilings import FLOAT, Ceilings, Work
+from clipfed_bench.bench.limit import TooLongError, at_most
 from clipfed_bench.bench.memory import peak_memory
 from clipfed_bench.bench.scale import Scale
 from clipfed_bench.bench.timing import Clock, Spread, spread
@@ -57,32 +58,38 @@ def measure_aggregations(
         needed = (1 + COPIES) * count * work.params * FLOAT
         free = free_memory(device)
         updates = None if needed > free else make_updates(world, flat.params, flat.buffers, count)
-        for name, component in defenses().items():
-            peak = math.nan
+        for name in defenses():
+            times: list[float] = []
+            peak = None
             note = "trains a model on the server" if name == "fltrust" else ""
             if updates is None:
                 note = f"left out: {_gigabytes(needed)} of memory wanted, {_gigabytes(free)} free"
             elif slow.get(name, 0.0) * count > scale.aggregation_seconds:
-                note = f"left out: more than {scale.aggregation_seconds:g} s expected"
+                note = f"left out: over {scale.aggregation_seconds:g} s"
             else:
-                defense = world.defense(component.name, server)
-                clock, times = Clock(device), []
                 try:
-                    for number in range(scale.aggregations + 1):
-                        work_of_one = partial(defense.aggregate, updates, RoundContext(number + 1))
-                        with peak_memory(device) as memory:
-                            times.append(clock.seconds(work_of_one))
-                        peak = memory.bytes if number == 0 else peak
+                    times, peak = _times(world.defense(name, server), updates, scale, device)
+                    slow[name] = times[-1] / count
+                except TooLongError:
+                    slow[name], note = math.inf, f"left out: over {scale.aggregation_seconds:g} s"
                 except Exception as error:
                     if not ran_out_of_memory(error):
                         raise
-                    note, times = "left out: memory ran out", []
-                if times:
-                    slow[name] = times[-1] / count
-                    milliseconds = spread([1e3 * t for t in times[1:]])
-                    yield Aggregation(model, name, count, work.params, milliseconds, floor, peak, note)
-                    continue
-            yield Aggregation(model, name, count, work.params, None, floor, note=note)
+                    note = "left out: memory ran out"
+            milliseconds = spread([1e3 * t for t in times]) if times else None
+            yield Aggregation(model, name, count, work.params, milliseconds, floor, peak, note)
+
+
+def _times(defense: Defense, updates: ClientUpdates, scale: Scale, device: str) -> tuple[list[float], float]:
+    """(seconds of each aggregation but the first, which has a limit; bytes that the first takes at its peak)."""
+    clock = Clock(device)
+    with at_most(scale.aggregation_seconds), peak_memory(device) as peak:
+        defense.aggregate(updates, RoundContext(1))
+    times = [
+        clock.seconds(partial(defense.aggregate, updates, RoundContext(number + 2)))
+        for number in range(scale.aggregations)
+    ]
+    return times, peak.bytes
 
 
 def make_updates(world: World, params: Tensor, buffers: Tensor, count: int) -> ClientUpdates:
@@ -92,7 +99,7 @@ def make_updates(world: World, params: Tensor, buffers: Tensor, count: int) -> C
     common = torch.randn(len(params), generator=stream)
     for row in deltas:
         row.copy_(0.01 * (common + torch.randn(len(params), generator=stream)))
-    sizes = torch.full((count,), float(world.data.train.labels.numel()), dtype=torch.float64)
+    sizes = torch.full((count,), float(len(world.federation.clients[0])), dtype=torch.float64)
     return ClientUpdates(deltas, buffers.repeat(count, 1), sizes, tuple(range(count)), params, buffers)
 
 

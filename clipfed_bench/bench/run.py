@@ -46,10 +46,14 @@ class Request:
 def measure(request: Request, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Measure everything, telling ``say`` what comes next."""
     begin = time.perf_counter()
+
+    def tell(what: str) -> None:
+        say(f"{what} (after {time.perf_counter() - begin:.0f} s)")
+
     device, way = request.device, ours.ways(request.device)[-1]
     torch.set_num_threads(1)
     keep_freed_memory()  # as a worker does
-    say("ceilings: matrix products and copies")
+    tell("ceilings: matrix products and copies")
     ceilings = measure_ceilings(device, request.quick)
     works: dict[str, Work] = {}
     steps: list[Step] = []
@@ -59,14 +63,14 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
     for model in request.models:
         scale = choose(device, model, request.quick, request.images)
         work = works[model] = count_work(model)
-        say(f"{model}: training steps")
+        tell(f"{model}: training steps")
         steps += measure_steps(model, device, scale, ceilings, work)
-        say(f"{model}: whole rounds")
+        tell(f"{model}: whole rounds")
         rounds += measure_rounds(model, device, scale, ceilings, work)
-        say(f"{model}: aggregation")
+        tell(f"{model}: aggregation")
         aggregations += measure_aggregations(model, device, scale, ceilings, work)
         processes = PROCESSES[device] if device == "cuda" else min(PROCESSES[device], cores())
-        say(f"{model}: up to {processes} processes at once")
+        tell(f"{model}: up to {processes} processes at once")
         scaling += measure_scaling(model, device, scale, processes)
     first = headline(steps, request.models[0], way)
     best = best_number([s for s in scaling if s.model == request.models[0]])

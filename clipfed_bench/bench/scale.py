@@ -27,7 +27,7 @@ class Scale:
     counts: tuple[int, ...] = (10, 50, 100)
     """Clients whose updates are aggregated."""
     aggregation_seconds: float = 60.0
-    """A defense that is expected to need longer for one aggregation is left out."""
+    """A defense that needs longer for one aggregation is left out."""
     aggregations: int = 5
     """Timed aggregations for each defense and count, after one that is not counted."""
     scaling_images: int = 1024
@@ -47,7 +47,7 @@ _SLOW = Scale(
     test_images=50,
     server_images=40,
     rounds=1,
-    aggregation_seconds=20,
+    aggregation_seconds=30,
     aggregations=3,
     scaling_images=64,
     scaling_repetitions=3,
@@ -66,14 +66,14 @@ def choose(device: str, model: str, quick: bool, images: int | None = None) -> S
     elif model == "resnet18":
         scale = _SLOW
         if quick:
-            scale = replace(scale, batch_sizes=(16,), images=16, repetitions=3, client_images=2, test_images=10)
-            scale = replace(scale, server_images=10, counts=(10,), aggregation_seconds=2, aggregations=1)
-            scale = replace(scale, scaling_images=16, scaling_repetitions=1)
+            scale = replace(scale, batch_sizes=(16,), images=16, repetitions=3, clients=4, client_images=2)
+            scale = replace(scale, test_images=10, server_images=10, counts=(10,), aggregation_seconds=2)
+            scale = replace(scale, aggregations=1, scaling_images=16, scaling_repetitions=1)
     else:
         scale = Scale()
         if quick:
             scale = replace(scale, batch_sizes=(64, 16), images=256, repetitions=5, client_images=50, test_images=500)
-            scale = replace(scale, server_images=100, rounds=1, aggregation_seconds=1, aggregations=1)
+            scale = replace(scale, server_images=100, rounds=1, aggregation_seconds=2, aggregations=1)
             scale = replace(scale, scaling_images=256, scaling_repetitions=3)
     return scale if images is None else _shrunk(scale, images)
 

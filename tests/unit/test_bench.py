@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import time
 from dataclasses import asdict, replace
 from multiprocessing import Pipe
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from clipfed_bench.bench import ours, text, yardsticks
 from clipfed_bench.bench.aggregation import free_memory, make_updates, measure_aggregations
 from clipfed_bench.bench.ceilings import Ceilings, Work, count_work, measure_ceilings
+from clipfed_bench.bench.limit import TooLongError, at_most
 from clipfed_bench.bench.rounds import PARTS, measure_rounds, outside_share
 from clipfed_bench.bench.scale import choose
 from clipfed_bench.bench.scaling import Scaling, best_number, compare
@@ -153,13 +155,29 @@ def test_outside_share_by_hand():
 
 
 def test_every_defense_aggregates_or_says_why_not():
-    scale = replace(choose("cpu", "cnn", quick=True, images=1), counts=(4, 6), aggregation_seconds=0.0)
+    scale = replace(choose("cpu", "cnn", quick=True, images=1), counts=(4,), aggregation_seconds=60)
     work = count_work("cnn")
     found = list(measure_aggregations("cnn", "cpu", scale, FAST, work))
-    assert [a.defense for a in found] == 2 * list(defenses())
-    assert all(a.milliseconds and a.milliseconds.median > 0 for a in found[: len(defenses())])
-    assert {a.note for a in found[len(defenses()) :]} == {"left out: more than 0 s expected"}
+    assert [a.defense for a in found] == list(defenses())
+    assert all(a.milliseconds and a.milliseconds.median > 0 for a in found)
+    assert {a.note for a in found} == {"", "trains a model on the server"}
     assert found[0].floor_ms == pytest.approx(1e3 * 4 * 5 * work.params / 1e10)
+
+
+def test_defenses_that_take_too_long_are_left_out():
+    scale = replace(choose("cpu", "cnn", quick=True, images=1), counts=(2, 4), aggregation_seconds=1e-6)
+    found = list(measure_aggregations("cnn", "cpu", scale, FAST, count_work("cnn")))
+    assert [a.defense for a in found] == 2 * list(defenses())
+    assert {(a.milliseconds, a.note) for a in found} == {(None, "left out: over 1e-06 s")}
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_limit_stops_a_loop_and_nothing_else():
+    with pytest.raises(TooLongError), at_most(0.05):
+        time.sleep(10)
+    with at_most(0.05):
+        pass
+    time.sleep(0.06)  # it is over
 
 
 def test_updates_that_do_not_fit_are_not_made(monkeypatch):
