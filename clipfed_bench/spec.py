@@ -24,6 +24,9 @@ MODELS = {
     "cnn": "small CNN for CPUs, GroupNorm, 0.2 M parameters",
 }
 
+LATER = ("attack", "target", "poison_ratio", "attack_start", "attack_stop", "attack_scale", "rounds")
+"""Settings without effect on the rounds before the attack, but for how many these are."""
+
 
 def setting(default: Any, origin: str, help: str, *, low: float | None = None, high: float | None = None) -> Any:
     """A field of :class:`CellSpec`: its default, where that comes from (paper, lineage, ours), and its closed range."""
@@ -165,9 +168,8 @@ class CellSpec:
     @property
     def prefix(self) -> dict[str, Any]:
         """The settings that the rounds before the attack depend on; cells alike in them share these rounds."""
-        names = "prefix_rounds teacher templates server_data server_per_class eval_every"
-        values = {name: getattr(self, name) for name in names.split()}
-        return {**self.warmup, **values, "defense": _named("defense", self.defense)}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in LATER}
+        return {**values, "prefix_rounds": self.prefix_rounds, "defense": _named("defense", self.defense)}
 
     @property
     def prefix_key(self) -> str:

@@ -203,9 +203,10 @@ def _cost(results: pd.DataFrame, history: pd.DataFrame, records: Sequence[Record
     spent = sum(float(record[name] or 0.0) for record in records for name in whole if name in record)
     unit, name = next(((u, n) for u, n in ((3600, "hours"), (60, "minutes")) if spent >= u), (1, "seconds"))
     text = (
-        f"All cells together took {spent / unit:.1f} {name} of computing, without warm-ups and teachers. Bars are "
-        "means over the attacks, partitions and seeds that all defenses shown have run; evaluation is spread over all "
-        "rounds. Times also depend on what else the machine did."
+        f"All cells together took {spent / unit:.1f} {name} of computing, without warm-ups and teachers; rounds that "
+        "cells share before the attack count in each of them. Bars are means over the attacks, partitions and seeds "
+        "that all defenses shown have run; evaluation is spread over all rounds. Times also depend on what else the "
+        "machine did."
     )
     headers = ["defense", *PARTS, "all", "cells"]
     return Section("cost", "Cost of a round", text, drawings, [grids.plain("Seconds of a round", headers, rows)])
