@@ -107,7 +107,12 @@ def connected(cluster: Cluster, cpus: int | None = None) -> Iterator[Any]:
 def _begin(ray: Any, what: str, **options: Any) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(**options)
+        try:
+            ray.init(**options)
+        except Exception as error:
+            if "timed out during startup" not in f"{error}":
+                raise
+            ray.init(**options)  # it waits half a minute for its processes, not much on a machine that is overloaded
     except SystemExit:  # what Ray makes of SIGTERM while it starts; to everybody else that is an interrupt
         raise KeyboardInterrupt from None
     except Exception as error:  # of many kinds; a node that does not come up is a plain Exception

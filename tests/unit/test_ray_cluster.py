@@ -184,6 +184,20 @@ def test_what_ray_says_is_one_line_without_tracebacks(said, shown):
     assert str(caught.value) == f"--address: head:1: {shown}"
 
 
+def test_ray_that_was_too_slow_to_start_is_started_again_once():
+    def init(**options):
+        tries.append(options)
+        if len(tries) <= failures:
+            raise RuntimeError("The current node timed out during startup. This could happen because")
+
+    tries, failures = [], 1
+    _begin(SimpleNamespace(init=init), "Ray cannot be started", num_cpus=2)
+    assert tries == [{"num_cpus": 2}] * 2
+    tries, failures = [], 2
+    with pytest.raises(UserError, match="Ray cannot be started: The current node timed out during startup"):
+        _begin(SimpleNamespace(init=init), "Ray cannot be started")
+
+
 def test_what_killed_commands_left_in_shared_folders_is_removed_when_it_is_old(tmp_path):
     new, old = (tmp_path / f".seen-{letter * 32}" for letter in "ab")
     new.touch()
