@@ -70,6 +70,14 @@ def _cpu(
         if entry.model == "cnn" and entry.trained_images >= PAPER_ROUND:
             share = 100 * entry.outside_share.median
             yield target(f"cnn, {entry.defense}: round outside training and evaluation", share, 5, "%", at_least=False)
+    rates = [s.images_per_second.median for s in steps if s.model == "cnn" and (s.who, s.precision) == way]
+    for one in aggregations:
+        if one.model == "cnn" and one.clients == 10 and one.milliseconds and rates:
+            seconds = one.milliseconds.median / 1e3
+            share = 100 * seconds / (seconds + PAPER_ROUND / rates[0])
+            yield target(
+                f"cnn, {one.defense}: aggregation in a round of {PAPER_ROUND:,}", share, 5, "%", at_least=False
+            )
     for both in scaling:
         if both.processes == 2:
             yield target(f"{both.model}: two processes over one", both.times_one.median, 1.8, "×")

@@ -15,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from clipfed_bench.bench import ours, text, yardsticks
-from clipfed_bench.bench.aggregation import free_memory, make_updates, measure_aggregations
+from clipfed_bench.bench.aggregation import Aggregation, free_memory, make_updates, measure_aggregations
 from clipfed_bench.bench.ceilings import Ceilings, Work, count_work, measure_ceilings
 from clipfed_bench.bench.limit import TooLongError, at_most
 from clipfed_bench.bench.rounds import PARTS, measure_rounds, outside_share
@@ -249,6 +249,10 @@ def test_targets_hold_for_what_was_measured():
     assert [(t.measured, t.bound, t.met) for t in made] == [
         *((1.0, 0.97, True), (1.6, 1.5, True), (1.4, 0.97, True), (1.4, 1.5, False), (1.9, 1.8, True)),
     ]
+    quickly, slowly = (Aggregation("cnn", n, 10, 1, Spread(ms, ms, ms), 1.0) for n, ms in (("a", 40), ("b", 600.0)))
+    trained = [replace(steps[0], images_per_second=Spread(1e4, 1e4, 1e4))]  # a round takes a second
+    shares = targets("cpu", way, trained, [], [quickly, replace(quickly, clients=50), slowly], [])[2:]
+    assert [(round(t.measured, 2), t.met) for t in shares] == [(3.85, True), (37.5, False)]
     quick = [replace(steps[0], model="resnet18", images_per_second=Spread(41_000, 1, 1))]
     assert [(t.unit, t.met) for t in targets("cuda", way, quick, [], [], [])] == [
         ("", True),
