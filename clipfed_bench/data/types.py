@@ -21,7 +21,11 @@ class Images:
 
     def take(self, index: Tensor) -> Images:
         """The images at ``index`` (int64), in that order."""
-        return Images(self.images[index], self.labels[index])
+        pixels = self.images.permute(0, 2, 3, 1)
+        if not pixels.is_contiguous():
+            return Images(self.images[index], self.labels[index])
+        # Whole images are copied, not one value after the other.
+        return Images(pixels.index_select(0, index).permute(0, 3, 1, 2), self.labels[index])
 
 
 @dataclass(frozen=True)

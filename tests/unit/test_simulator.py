@@ -245,3 +245,21 @@ def test_weighted_mean_by_hand() -> None:
     updates = _updates(torch.tensor([[0.0], [4.0]]))
     result: Aggregate = updates.mean(torch.tensor([3.0, 1.0]))
     assert result.delta.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("shape", [(5, 3, 32, 32), (2, 3, 1, 1), (0, 3, 32, 32), (3, 3, 4, 7)])
+def test_images_are_taken_and_normalized_to_the_bit(layout: torch.memory_format, shape: tuple[int, ...]) -> None:
+    stream = torch.Generator().manual_seed(0)
+    data = torch.randint(0, 256, shape, generator=stream, dtype=torch.uint8).contiguous(memory_format=layout)
+    index = torch.randperm(shape[0], generator=stream)[:4]
+    taken = Images(data, torch.arange(shape[0])).take(index)
+    assert torch.equal(taken.images, data[index])
+    assert torch.equal(taken.labels, index)
+    normalize = Normalizer((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+    pixels = normalize.pixels(taken.images).contiguous(memory_format=layout)
+    before = pixels.clone()
+    result = normalize(pixels)
+    assert torch.equal(result, (pixels - normalize.mean) / normalize.std)
+    assert torch.equal(pixels, before)
+    assert result.is_contiguous(memory_format=torch.channels_last)
