@@ -129,10 +129,11 @@ def _parts(text: str) -> tuple[int, dict[str, Any], dict[str, Any]]:
         state = json.loads(text)
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None
-    found = [state.get(name) for name in ("round", "identity", "facts")] if isinstance(state, dict) else []
-    if [type(value) for value in found] != [int, dict, dict] or found[0] < 1:
+    whole = state if isinstance(state, dict) else {}
+    round_, identity, facts = (whole.get(name) for name in ("round", "identity", "facts"))
+    if type(round_) is not int or round_ < 1 or not isinstance(identity, dict) or not isinstance(facts, dict):
         raise ValueError("its header is not that of a checkpoint")
-    return found[0], found[1], found[2]
+    return round_, identity, facts
 
 
 def content_digest(text: str, tensors: Mapping[str, Tensor]) -> str:
