@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from statistics import fmean
 from typing import Any
 
-import torch
+from clipfed_bench.simulator.stopwatch import Stopwatch
 
 SECONDS = ("seconds_local", "seconds_attack", "seconds_defense", "seconds_purify", "seconds_eval")
 """Where time goes. ``seconds_purify`` is the part of ``seconds_defense`` spent on the aggregated model."""
@@ -20,19 +19,13 @@ class Log:
 
     def __init__(self, device: str) -> None:
         self.rows: list[dict[str, float]] = []
-        self._cuda = device.startswith("cuda")
-        self._seconds = dict.fromkeys(SECONDS, 0.0)
+        self._watch = Stopwatch(device, SECONDS)
         self._recent: list[dict[str, float]] = []
         self._all: list[dict[str, float]] = []
 
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Add the seconds of the ``with`` block to ``part``; on a GPU wait for its work to end."""
-        start = time.perf_counter()
-        yield
-        if self._cuda:
-            torch.cuda.synchronize()
-        self._seconds[part] += time.perf_counter() - start
+    def timed(self, part: str) -> AbstractContextManager[None]:
+        """Add the seconds of the ``with`` block to ``part``."""
+        return self._watch.timed(part)
 
     def selection(self, tpr: float, fpr: float, dropped: int, info: Mapping[str, float]) -> None:
         """A round's detection rates, non-finite updates, and what the defense says of itself."""
@@ -46,8 +39,8 @@ class Log:
         row: dict[str, float] = {"round": round_, "mta": mta, "asr": asr, **_detection(self._recent)}
         names = {name for entry in self._recent for name in entry if name.startswith("info_")}
         row |= {name: _mean(e.get(name, math.nan) for e in self._recent) for name in sorted(names)}
-        self.rows.append(row | self._seconds)
-        self._seconds = dict.fromkeys(SECONDS, 0.0)
+        self.rows.append(row | self._watch.seconds)
+        self._watch.reset()
         self._recent = []
 
     def evaluate(self, round_: int, measure: Callable[[], tuple[float, float]]) -> None:
@@ -63,11 +56,12 @@ class Log:
 
     def state(self) -> dict[str, Any]:
         """All it knows, as plain lists and dicts of numbers."""
-        return {"rows": self.rows, "seconds": self._seconds, "rounds": self._all, "recent": len(self._recent)}
+        return {"rows": self.rows, "seconds": self._watch.seconds, "rounds": self._all, "recent": len(self._recent)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over a ``state``; seconds go on from there."""
-        self.rows, self._seconds, self._all = list(state["rows"]), dict(state["seconds"]), list(state["rounds"])
+        self.rows, self._all = list(state["rows"]), list(state["rounds"])
+        self._watch.start_from(state["seconds"])
         self._recent = self._all[len(self._all) - state["recent"] :]
 
     def final(self, rounds: int) -> dict[str, float]:

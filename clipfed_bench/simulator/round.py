@@ -162,9 +162,10 @@ def aggregate_updates(defense: Defense, updates: ClientUpdates, context: RoundCo
     the global model stays as it is.
     """
     finite = torch.isfinite(updates.deltas.sum(dim=1)) & torch.isfinite(updates.buffers.sum(dim=1))
-    if not bool(finite.all()):  # a finite row can have an overflowing sum: look closer only then
-        finite = torch.isfinite(updates.deltas).all(dim=1) & torch.isfinite(updates.buffers).all(dim=1)
     dropped = int((~finite).sum())
+    if dropped:  # a finite row can have an overflowing sum: look closer only then
+        finite = torch.isfinite(updates.deltas).all(dim=1) & torch.isfinite(updates.buffers).all(dim=1)
+        dropped = int((~finite).sum())
     if dropped == 0:
         return defense.aggregate(updates, context), 0
     if dropped == len(updates):

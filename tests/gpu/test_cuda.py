@@ -28,6 +28,7 @@ from clipfed_bench.simulator.compute import Compute, configure
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
 from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.stopwatch import Stopwatch
 from clipfed_bench.spec import CellSpec
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -159,6 +160,20 @@ def test_the_servers_steps_are_captured_too() -> None:
     eager, graph, fast = found
     assert distance(graph, eager) < 5e-3
     assert 0 < distance(fast, eager) < 0.3
+
+
+def test_seconds_are_those_of_the_gpus_work() -> None:
+    watch = Stopwatch("cuda", ("long", "short"))
+    square = torch.randn(4096, 4096, device="cuda")
+    for part, count in (("short", 1), ("long", 40)):
+        with watch.timed(part):
+            for _ in range(count):
+                square @ square
+    seconds = watch.seconds
+    assert seconds["long"] > 5 * seconds["short"] > 0
+    assert watch.seconds == seconds  # read once
+    watch.reset()
+    assert set(watch.seconds.values()) == {0.0}
 
 
 @pytest.mark.parametrize("defense", ["fedavg", "krum", "flame", "foolsgold"])

@@ -170,7 +170,7 @@ def test_a_full_disk_costs_safety_and_one_warning(env, monkeypatch):
 
 def test_a_log_goes_on_where_it_was_and_adds_up_seconds(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr("clipfed_bench.simulator.log.time.perf_counter", lambda: float(next(clock) ** 2))
+    monkeypatch.setattr("clipfed_bench.simulator.stopwatch.time.perf_counter", lambda: float(next(clock) ** 2))
 
     def rounds(log, first, last):
         for round_ in range(first, last + 1):
