@@ -83,7 +83,7 @@ def measure_aggregations(
 def _times(defense: Defense, updates: ClientUpdates, scale: Scale, device: str) -> tuple[list[float], float]:
     """(seconds of each aggregation but the first, which has a limit; bytes that the first takes at its peak)."""
     clock = Clock(device)
-    with at_most(scale.aggregation_seconds), peak_memory(device) as peak:
+    with at_most(scale.aggregation_seconds, cpu=not device.startswith("cuda")), peak_memory(device) as peak:
         defense.aggregate(updates, RoundContext(1))
     times = [
         clock.seconds(partial(defense.aggregate, updates, RoundContext(number + 2)))

@@ -14,9 +14,10 @@ class TooLongError(Exception):
 
 
 @contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Raise TooLongError in the ``with`` block after ``seconds`` (> 0) on the wall, once the current operation is done.
+def at_most(seconds: float, cpu: bool) -> Iterator[None]:
+    """Raise TooLongError in the ``with`` block after ``seconds`` (> 0), once the current operation is done.
 
+    They are seconds of CPU time with ``cpu``, as busy machines need, else on the wall.
     Without a signal to be had (outside the main thread, or on Windows) there is no limit.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
@@ -26,10 +27,11 @@ def at_most(seconds: float) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise TooLongError
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timer, name = (signal.ITIMER_PROF, signal.SIGPROF) if cpu else (signal.ITIMER_REAL, signal.SIGALRM)
+    before = signal.signal(name, stop)
+    signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(timer, 0)
+        signal.signal(name, before)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from clipfed_bench.execution.allocator import return_freed_memory
+
 _SELF = Path("/proc/self")
 
 
@@ -28,6 +30,7 @@ def peak_memory(device: str) -> Iterator[Peak]:
         yield peak
         peak.bytes = float(torch.cuda.max_memory_allocated() - before)
         return
+    return_freed_memory()
     try:
         (_SELF / "clear_refs").write_text("5")  # the high-water mark starts again from what is held
         held = _status("VmRSS")
