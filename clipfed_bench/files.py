@@ -28,6 +28,14 @@ def read_text(path: Path, most: int, what: str) -> str:
         raise UserError(f"{what}: cannot be read as text ({error}); UTF-8 is needed.") from None
 
 
+def check_place(path: Path, what: str) -> None:
+    """Raise UserError where no file can be, in place of a folder or below a file: before the work of which it tells."""
+    below = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
+    if path.is_dir() or below is not None:
+        kind = "a folder" if below is None else "no folder"
+        raise UserError(f"{what} {shown(path)}: a file cannot be written there; {shown(below or path)} is {kind}.")
+
+
 def expand(path: str | Path, what: str) -> Path:
     """``path`` with ``~`` and ``~user`` in full. Raises UserError for a user who has no home here."""
     try:

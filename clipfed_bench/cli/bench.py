@@ -39,8 +39,11 @@ def bench(
     from clipfed_bench.execution.gpu import keep_cells_at_a_time
     from clipfed_bench.execution.machine import resolve_device
     from clipfed_bench.execution.worker import THREADS
-    from clipfed_bench.files import write_atomically
+    from clipfed_bench.files import check_place, write_atomically
 
+    for option, path in (("--json", json_path), ("--markdown", markdown_path)):
+        if path is not None:
+            check_place(path, option)
     place = resolve_device(device)
     os.environ.update(THREADS)  # before torch is imported
     from clipfed_bench.bench import text

@@ -12,7 +12,7 @@ import typer
 from clipfed_bench.cli import options
 from clipfed_bench.cli.runs import read_run
 from clipfed_bench.errors import UserError, unknown
-from clipfed_bench.files import write_atomically
+from clipfed_bench.files import check_place, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +64,9 @@ def regress(
     if preset not in preset_names():  # it becomes part of files' names
         raise unknown("preset", preset, preset_names())
     path = reference or default_path(preset)
+    for option, place in (("--report", report), ("--reference", path if update else None)):
+        if place is not None:
+            check_place(place, option)
     known = None
     if path.exists() or not update:
         try:

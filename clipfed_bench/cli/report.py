@@ -34,11 +34,12 @@ def report(
     """
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out {out}: a file called NAME.html is needed.")
-    from clipfed_bench.files import write_atomically
+    from clipfed_bench.files import check_place, write_atomically
     from clipfed_bench.report.html import render
 
     found = read_run(run)
     path = out or found.folder / "report.html"
+    check_place(path, "--out")
     page = render(found.name, found.results, found.history, found.warnings, spread.value, against)
     write_atomically(path, page.encode("utf-8", "replace"))
     for warning in found.warnings:

@@ -158,6 +158,8 @@ class Session:
         """Compute what is to do and store it; show and write ``tables``. Raises typer.Exit if a cell failed."""
         if self.jobs and self.places.cluster:
             ready(self.places.cluster)
+        if self.jobs:
+            _ = self.environment  # what the device cannot do is said before anything is written
         try:
             self.places.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
