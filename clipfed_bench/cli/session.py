@@ -215,6 +215,8 @@ class Session:
                     self.account.record(event)
                     display.handle(event)
         finally:
+            clean(self.places.folder, ())  # of what workers left that were killed, also where this grid goes on
+            drop_prefixes(self.places.folder, ())
             self.account.write("computed", computed=self.account.computed)
         if not quiet and self.account.computed:
             self.console.print(f"Computed: {in_words(self.account.computed)}.", highlight=False, soft_wrap=True)

@@ -169,6 +169,20 @@ def test_what_killed_processes_left_is_gone_at_the_next_start(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_what_workers_left_that_were_killed_is_gone_at_the_end(tmp_path):
+    parts = [tmp_path / folder / f".one.safetensors.{'0' * 32}.tmp" for folder in ("checkpoints", "prefixes")]
+
+    def leave(event):
+        for part in parts:
+            part.parent.mkdir(exist_ok=True)
+            part.write_text("half")
+
+    session = Session(wanted(1), Places(tmp_path, "cpu", 1))
+    session.account.record = leave
+    session.run(quiet=True)
+    assert not any(part.parent.exists() for part in parts)
+
+
 def test_a_cell_without_memory_is_stored_only_when_it_failed_alone_too(tmp_path, capsys):
     session = Session(cells(fake.MEMORY_ONCE, fake.MEMORY), Places(tmp_path, "cpu", 2, warmups=tmp_path))
     with pytest.raises(typer.Exit) as caught:
