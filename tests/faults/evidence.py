@@ -123,7 +123,7 @@ def _timeless(frame: pd.DataFrame) -> pd.DataFrame:
 def check_tidy(run: Path) -> None:
     """That nothing is left of work under way; a warm-up's part may be another run's, and stays for a minute."""
     left = [path for path in run.rglob(".*") if PART.fullmatch(path.name) and path.parent.name != "warmups"]
-    assert left == []
+    assert left == [], left
     assert not (run / "checkpoints").exists()
     assert not (run / "prefixes").exists()
     assert not (run / ".holder.json").exists()
