@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -24,14 +25,19 @@ def at_most(seconds: float, cpu: bool) -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise TooLongError
+    clock = time.process_time if cpu else time.monotonic
+    begin, running = clock(), True
 
-    timer, name = (signal.ITIMER_PROF, signal.SIGPROF) if cpu else (signal.ITIMER_REAL, signal.SIGALRM)
-    before = signal.signal(name, stop)
-    signal.setitimer(timer, seconds)
+    def look(number: int, frame: FrameType | None) -> None:
+        if running and clock() - begin >= seconds:
+            raise TooLongError
+
+    # Not a timer of CPU time: while Linux has one, the process's clock of CPU time moves in steps of milliseconds.
+    before = signal.signal(signal.SIGALRM, look)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds, max(seconds / 10, 0.5))
         yield
     finally:
-        signal.setitimer(timer, 0)
-        signal.signal(name, before)
+        running = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

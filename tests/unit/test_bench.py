@@ -159,18 +159,18 @@ def test_every_defense_aggregates_or_says_why_not():
     work = count_work("cnn")
     found = list(measure_aggregations("cnn", "cpu", scale, FAST, work))
     assert [a.defense for a in found] == list(defenses())
-    assert all(a.milliseconds and a.milliseconds.median > 0 for a in found)
+    assert [a.defense for a in found if not a.milliseconds or a.milliseconds.median <= 0] == []
     assert {a.note for a in found} == {"", "trains a model on the server"}
     assert found[0].floor_ms == pytest.approx(1e3 * 4 * 5 * work.params / 1e10)
 
 
 def test_defenses_that_take_too_long_are_left_out():
-    scale = replace(choose("cpu", "cnn", quick=True, images=1), counts=(2, 4), aggregation_seconds=1e-6)
+    scale = replace(choose("cpu", "cnn", quick=True, images=1), counts=(2, 4), aggregation_seconds=0.05)
     found = list(measure_aggregations("cnn", "cpu", scale, FAST, count_work("cnn")))
     assert [a.defense for a in found] == 2 * list(defenses())
-    slow = [a for a in found if a.defense == "deepsight"]  # others may be over before the clock's next tick
-    assert [(a.milliseconds, a.note) for a in slow] == 2 * [(None, "left out: over 1e-06 s")]
-    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+    slow = [a for a in found if a.defense == "deepsight"]
+    assert [(a.milliseconds, a.note) for a in slow] == 2 * [(None, "left out: over 0.05 s")]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def endless():
