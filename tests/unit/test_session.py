@@ -64,6 +64,7 @@ def test_a_second_grid_on_the_folder_is_refused_and_changes_nothing(tmp_path):
 def test_signals_that_ask_to_stop_end_workers_and_say_how_to_go_on(tmp_path, capsys, monkeypatch, number):
     monkeypatch.setattr(sys, "argv", ["clipfed-bench", "grid", "--out", "my run"])
     session = Session([*cells(fake.OK), *cells(fake.ORPHAN)], Places(tmp_path, "cpu", 1, warmups=tmp_path))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 
     def wait_and_ask():
         while not (tmp_path / "pid").exists():  # the second cell runs
@@ -71,8 +72,11 @@ def test_signals_that_ask_to_stop_end_workers_and_say_how_to_go_on(tmp_path, cap
         os.kill(os.getpid(), number)
 
     threading.Thread(target=wait_and_ask, daemon=True).start()
-    with pytest.raises(typer.Exit) as caught:
-        session.run(quiet=True)
+    try:
+        with pytest.raises(typer.Exit) as caught:
+            session.run(quiet=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert caught.value.exit_code == 130
     said = "Interrupted. Cells that are done are stored; to go on:\n  clipfed-bench grid --out 'my run'\n"
     assert capsys.readouterr().err == said
