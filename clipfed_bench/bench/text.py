@@ -29,6 +29,7 @@ def sections(result: dict[str, Any]) -> list[Section]:
         *(_steps(result["steps"], model) for model in models),
         *(_rounds(result["rounds"], model) for model in models),
         *(aggregation_table(result["aggregations"], model) for model in models),
+        *(memory_table(result["aggregations"], model) for model in models),
         Section("Processes at once", _SCALING, tuple(_scaling(result)), _SCALING_NOTE),
     ]
 
@@ -80,6 +81,10 @@ _ROUNDS_NOTE = (
     "clients, whose batches are twice as large; the evaluation is of {test_images} clean and triggered images, and a "
     "cell has one in ten rounds. Outside: what is neither training nor evaluation, purification aside, as a share of "
     "itself and training."
+)
+_MEMORY_NOTE = (
+    "At its peak in a first round, beyond the updates; – where it was left out, or the system does not tell. On a CPU "
+    "it is the process's resident memory, libraries that are loaded meanwhile included."
 )
 _AGGREGATION_NOTE = "In brackets: times the floor, which is reading K updates of P float32 values once and writing one."
 _SCALING = ("model", "processes", "images/s", "images/CPU-s each", "/ one process")
@@ -138,6 +143,21 @@ def aggregation_table(entries: list[dict[str, Any]], model: str) -> Section:
     notes = [_AGGREGATION_NOTE, *(f"{a['defense']}: {a['note']}." for a in own if a["milliseconds"] and a["note"])]
     headings = ("ms", *(f"K = {count}" for count in counts))
     return Section(f"Aggregation, {model}", headings, tuple(rows), " ".join(dict.fromkeys(notes)))
+
+
+def memory_table(entries: list[dict[str, Any]], model: str) -> Section:
+    own = [a for a in entries if a["model"] == model]
+    counts = sorted({a["clients"] for a in own})
+    cells = {(a["defense"], a["clients"]): _peak(a) for a in own}
+    rows = [("the updates", *(number(own[0]["params"] * 4 * count / 1e6) for count in counts))]
+    rows += [(name, *(cells[name, count] for count in counts)) for name in dict.fromkeys(a["defense"] for a in own)]
+    headings = ("MB", *(f"K = {count}" for count in counts))
+    return Section(f"Memory of aggregation, {model}", headings, tuple(rows), _MEMORY_NOTE)
+
+
+def _peak(entry: dict[str, Any]) -> str:
+    bytes_ = entry["peak_bytes"]
+    return "–" if bytes_ is None or bytes_ != bytes_ else number(bytes_ / 1e6)
 
 
 def _aggregation(entry: dict[str, Any]) -> str:

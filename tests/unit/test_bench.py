@@ -352,3 +352,12 @@ def test_tables_by_hand():
 )
 def test_numbers(value, shown):
     assert text.number(value) == shown
+
+
+def test_memory_is_a_table_of_its_own() -> None:
+    entry = {"model": "m", "params": 1_000_000, "defense": "krum", "clients": 10, "peak_bytes": 2.5e6}
+    other = entry | {"clients": 50, "peak_bytes": None}
+    table = text.memory_table([entry, other], "m")
+    assert table.headings == ("MB", "K = 10", "K = 50")
+    assert table.rows == (("the updates", "40.0", "200"), ("krum", "2.50", "–"))
+    assert text.memory_table([entry | {"peak_bytes": float("nan")}], "m").rows[1] == ("krum", "–")
