@@ -128,6 +128,15 @@ def test_bfloat16_keeps_weights_gradients_and_updates_in_float32() -> None:
     assert 0 < float((found - plain).norm() / plain.norm()) < 0.1
 
 
+def test_steps_in_bfloat16_are_recorded_like_others() -> None:
+    architecture = build_model("cnn", 10, 0)
+    plain = Compute(precision="bfloat16", record=TapeRecorder())
+    expected = trained(Executor(architecture, PLAIN, HYPER, plain), [task(0, 16), task(1, 24)], "cnn")[0]
+    graphs = Executor(architecture, PLAIN, HYPER, replace(plain, graphs=True))
+    for _ in range(2):
+        assert torch.equal(trained(graphs, [task(0, 16), task(1, 24)], "cnn")[0], expected)
+
+
 @pytest.mark.parametrize("settings", [{"graphs": True}, {"precision": "bfloat16"}, {"precision": "float16"}])
 def test_what_a_cpu_does_not_do(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"for GPUs|float32 or bfloat16"):
