@@ -54,6 +54,7 @@ class Lane:
             if isinstance(module, nn.BatchNorm2d):
                 module.num_batches_tracked = None  # no statistic, and a launch for each layer
         self._flat = FlatModel(model)
+        self._own = self._flat.params, self._flat.buffers
         self._velocity = torch.zeros_like(self._flat.grad)
         self._normalize, self._hyper, self._compute = normalize, hyper, compute
         self._stream: torch.cuda.Stream | None = None
@@ -74,10 +75,11 @@ class Lane:
 
     def train(self, task: Task, params: Tensor, buffers: Tensor, delta: Tensor, statistics: Tensor) -> None:
         """One client, from a fresh optimizer; results go to ``delta`` (P,) and ``statistics`` (Q,)."""
-        flat, own, same_type = self._flat, (self._flat.params, self._flat.buffers), delta.dtype == params.dtype
+        flat, same_type = self._flat, delta.dtype == params.dtype
+        # Recorded steps read and write the lane's own memory; others work in place.
+        place = (delta, statistics) if same_type and not self._compute.graphs else self._own
         with torch.cuda.stream(self._stream):  # None: the current one
-            if same_type and not self._compute.graphs:  # in place: no recorded step reads a place of its own
-                flat.bind(delta, statistics)
+            self._bind(*place)
             flat.params.copy_(params)
             flat.buffers.copy_(buffers)
             self._velocity.zero_()
@@ -90,8 +92,11 @@ class Lane:
             else:
                 delta.copy_(flat.params - params)
             statistics.copy_(flat.buffers)
-            if flat.params is not own[0]:
-                flat.bind(*own)
+            self._bind(*self._own)  # whoever made the rows may drop them
+
+    def _bind(self, params: Tensor, buffers: Tensor) -> None:
+        if self._flat.params is not params:
+            self._flat.bind(params, buffers)
 
     def _step(self, pixels: Tensor, labels: Tensor, rule: GradientRule | None) -> None:
         whole = rule is None
