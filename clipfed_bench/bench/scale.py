@@ -68,7 +68,7 @@ def choose(device: str, model: str, quick: bool, images: int | None = None) -> S
         if quick:
             scale = replace(scale, batch_sizes=(16,), images=16, repetitions=3, clients=4, client_images=2)
             scale = replace(scale, test_images=10, server_images=10, counts=(10,), aggregation_seconds=2)
-            scale = replace(scale, aggregations=1, scaling_images=16, scaling_repetitions=1)
+            scale = replace(scale, aggregations=1, scaling_images=16, scaling_repetitions=3)
     else:
         scale = Scale()
         if quick:

@@ -69,12 +69,14 @@ def compare(model: str, links: Sequence[Connection], scale: Scale) -> list[Scali
     images = scale.scaling_images
     wall: dict[int, list[float]] = {count: [] for count in numbers}
     cpu: dict[int, list[float]] = {count: [] for count in numbers}
-    for _ in range(scale.scaling_repetitions):
+    for repetition in range(scale.scaling_repetitions + 1):
         for count in numbers:
             begin = time.perf_counter()
             for link in links[:count]:
                 link.send("work")
             used = [link.recv() for link in links[:count]]
+            if repetition == 0:
+                continue  # the later processes have been idle since they warmed up
             # Seconds for as many images as one process trains, so that ratios of numbers are ratios of times.
             wall[count].append((time.perf_counter() - begin) / count)
             cpu[count].append(sum(used) / count)
