@@ -20,7 +20,14 @@ from clipfed_bench.errors import UserError
 from clipfed_bench.execution import local, ray
 from clipfed_bench.execution.account import Account
 from clipfed_bench.execution.estimate import Estimate, make_estimate
-from clipfed_bench.execution.gpu import Precision, Steps, cells_at_a_time, resolve_graphs, resolve_precision
+from clipfed_bench.execution.gpu import (
+    Precision,
+    Steps,
+    cells_at_a_time,
+    resolve_graphs,
+    resolve_precision,
+    resolve_streams,
+)
 from clipfed_bench.execution.jobs import STAGES, Event, Job, plan
 from clipfed_bench.execution.machine import Device, cores, resolve_device
 from clipfed_bench.execution.ray_cluster import Cluster, ready
@@ -136,7 +143,7 @@ class Session:
             checkpoint_every=places.checkpoint_every,
             precision=resolve_precision(places.precision, self.device),
             graphs=resolve_graphs(places.steps, self.device),
-            streams=places.streams,
+            streams=resolve_streams(places.streams, self.device),
             prefix_dir=prefixes(places.folder).absolute(),
         )
 

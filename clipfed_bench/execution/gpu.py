@@ -33,6 +33,13 @@ def resolve_graphs(steps: Steps, device: str) -> bool:
     return device == "cuda" and steps != "eager"
 
 
+def resolve_streams(streams: int, device: str) -> int:
+    """Clients that train side by side. Raises UserError for a CPU with more than one."""
+    if streams > 1 and device == "cpu":
+        raise UserError(f"--streams: {streams} clients side by side are for GPUs; on a CPU it is 1.")
+    return streams
+
+
 def cells_at_a_time() -> int:
     """What ``clipfed-bench bench`` found best on this GPU; 1 where it has not been run."""
     measured = _measured().get(gpu_name() or "")

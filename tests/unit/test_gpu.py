@@ -27,6 +27,9 @@ def test_precision_and_steps() -> None:
         gpu.resolve_precision("bfloat16", "cpu")
     with pytest.raises(UserError, match="--steps: graph is for GPUs"):
         gpu.resolve_graphs("graph", "cpu")
+    assert (gpu.resolve_streams(1, "cpu"), gpu.resolve_streams(4, "cuda")) == (1, 4)
+    with pytest.raises(UserError, match="--streams: 4 clients side by side are for GPUs"):
+        gpu.resolve_streams(4, "cpu")
 
 
 def test_a_gpu_takes_as_many_cells_as_were_found_best_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
