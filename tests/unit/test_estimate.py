@@ -41,8 +41,8 @@ def test_counted_seconds_by_hand():
         malicious=0.2, poison_ratio=1.0,
     )  # fmt: skip
     images = 10 * 5 * 1000 * 2 * 1.2 + 3 * 20_000 / 3.4
-    assert counted(spec, 10, "cpu") == pytest.approx(images / 950)
-    assert counted(spec, 10, "cpu", attacked=False) == pytest.approx(10 * 5 * 1000 * 2 / 950)
+    assert counted(spec, 10, "cpu") == pytest.approx(images / 2600)
+    assert counted(spec, 10, "cpu", attacked=False) == pytest.approx(10 * 5 * 1000 * 2 / 2600)
 
 
 def test_rounds_that_cells_share_are_counted_once():
