@@ -43,7 +43,9 @@ def targets(
     scaling: Sequence[Scaling],
 ) -> list[Target]:
     """Those of ``device`` that what was measured can tell something about."""
-    return list((_cuda if device == "cuda" else _cpu)(way, steps, rounds, aggregations, scaling))
+    if device == "cuda":
+        return list(_cuda(way, steps, rounds, aggregations))
+    return list(_cpu(way, steps, rounds, aggregations, scaling))
 
 
 def _ratios(way: Way, steps: Sequence[Step], plain: float, usual: float) -> Iterable[Target]:
@@ -88,7 +90,6 @@ def _cuda(
     steps: Sequence[Step],
     rounds: Sequence[Round],
     aggregations: Sequence[Aggregation],
-    scaling: Sequence[Scaling],
 ) -> Iterable[Target]:
     for step in steps:
         if step.model == "resnet18" and (step.who, step.precision, step.batch_size) == (*way, 64):

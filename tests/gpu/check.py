@@ -40,11 +40,11 @@ def parts(out: Path) -> list[Part]:
     bench = [*COMMAND, "bench", "--device", "cuda", "--quick"]
     small = [*COMMAND, "grid", "--device", "cuda", "--quiet", "--workers", "3", *SMALL.split()]
     return [
-        Part("tests", [sys.executable, "-m", "pytest", "-q", "-rs", str(ROOT / "tests" / "gpu")], 150),
-        Part("bench", [*bench, "--json", str(out / "bench.json"), "--markdown", str(out / "bench.md")], 200),
-        Part("float32", [*small, "--precision", "float32", "--out", str(out / "float32")], 60),
-        Part("bfloat16", [*small, "--precision", "bfloat16", "--out", str(out / "bfloat16")], 60),
-        Part("cell", [*COMMAND, "run", "--device", "cuda", "--out", str(out / "cell"), *LARGE.split()], 170),
+        Part("tests", [sys.executable, "-m", "pytest", "-q", "-rs", str(ROOT / "tests" / "gpu")], 130),
+        Part("bench", [*bench, "--json", str(out / "bench.json"), "--markdown", str(out / "bench.md")], 190),
+        Part("float32", [*small, "--precision", "float32", "--out", str(out / "float32")], 50),
+        Part("bfloat16", [*small, "--precision", "bfloat16", "--out", str(out / "bfloat16")], 50),
+        Part("cell", [*COMMAND, "run", "--device", "cuda", "--out", str(out / "cell"), *LARGE.split()], 160),
     ]
 
 

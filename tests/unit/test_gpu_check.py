@@ -27,7 +27,7 @@ def check() -> ModuleType:
 def test_all_parts_fit_into_ten_minutes_and_use_commands_that_exist(check: ModuleType, tmp_path: Path) -> None:
     parts = check.parts(tmp_path)
     assert [part.name for part in parts] == ["tests", "bench", "float32", "bfloat16", "cell"]
-    assert sum(part.limit for part in parts) <= 640  # those that are done early leave room
+    assert sum(part.limit for part in parts) < 600
     from typer.testing import CliRunner
 
     from clipfed_bench.cli.main import app

@@ -53,17 +53,21 @@ def test_the_filter_of_clip_fed_takes_them() -> None:
     deltas = torch.randn(10, 500, generator=stream) * 0.1
     deltas[:2] += 1.0
     assert torch.equal(filter_updates(deltas.bfloat16(), 2, "euclidean"), filter_updates(deltas, 2, "euclidean"))
+    large = torch.randn(16, 1_000_000, generator=stream)
+    with Held(large) as held:
+        filter_updates(large, 2, "euclidean")
+    assert held.peak < 0.45 * large.numel() * 4
 
 
 class Names:
     """Of a model with one large layer before its classifier."""
 
     layers = {  # noqa: RUF012
-        "hidden.weight": slice(0, 1_999_400),
-        "classifier.weight": slice(1_999_400, 1_999_990),
+        "hidden.weight": slice(0, 1_999_000),
+        "classifier.weight": slice(1_999_000, 1_999_990),
         "classifier.bias": slice(1_999_990, 2_000_000),
     }
-    shapes = {"hidden.weight": (1000, 1999), "classifier.weight": (10, 59), "classifier.bias": (10,)}  # noqa: RUF012
+    shapes = {"hidden.weight": (1000, 1999), "classifier.weight": (10, 99), "classifier.bias": (10,)}  # noqa: RUF012
     image_shape = (3, 1, 1)
 
     def predict(self, params: torch.Tensor, buffers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
@@ -71,7 +75,7 @@ class Names:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", sorted(set(registry.defenses()) - {"clip-fed", "fltrust", "freqfed"}))
+@pytest.mark.parametrize("name", sorted(set(registry.defenses()) - {"clip-fed", "fltrust"}))
 def test_no_defense_takes_as_much_memory_as_the_updates(name: str, dtype: torch.dtype) -> None:
     """Sums by blocks, no copy of the whole: that is what keeps a hundred ResNets within a few gigabytes."""
     count, size = 32, 2_000_000
