@@ -22,3 +22,13 @@ def test_a_grid_that_is_killed_again_and_again_comes_to_what_it_would_have_come_
     assert sum(tally.kills.values()) == 3
     assert tally.runs >= 2
     assert said[-1].endswith("is done, and equal to the one that was left alone")
+
+
+def test_only_python_may_complain_and_only_where_a_parent_was_killed_while_it_started_a_worker():
+    begin = 'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\n'
+    begin += '  File "multiprocessing/spawn.py", line 122, in spawn_main\n    exitcode = _main(fd, parent_sentinel)\n'
+    orphaned = begin + "EOFError: Ran out of input\n"
+    ours = begin + '  File "clipfed_bench/execution/local.py", line 9, in _serve\n' + "EOFError: Ran out of input\n"
+    assert harness.ORPHANED.sub("", f"before\n{orphaned}after\n") == "before\nafter\n"
+    for other in (ours, begin + "ValueError: wrong\n"):
+        assert harness.ORPHANED.sub("", other) == other
