@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a cell runs. Nothing here may change a number (on a GPU: beyond the stated tolerance)."""
+    """Where a cell runs. Nothing here may change a number (on a GPU, or in bfloat16: beyond the stated tolerance)."""
 
     device: str = "cpu"
     data_dir: Path | None = None
@@ -24,7 +24,7 @@ class Environment:
     checkpoint_every: int | None = None
     """Rounds from one checkpoint to the next, 0: none are written; None: by time, about every two minutes."""
     precision: str = "float32"
-    """Of training and evaluation; ``bfloat16`` on a GPU alone, with float32 weights."""
+    """Of training and evaluation; ``bfloat16`` keeps weights in float32."""
     graphs: bool = False
     """On a GPU, record each training step as a CUDA graph and replay it."""
     streams: int = 1

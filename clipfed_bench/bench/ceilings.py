@@ -130,7 +130,7 @@ def measure_ceilings(device: str, quick: bool, repetitions: int = 7) -> Ceilings
     size = 8192 if cuda else 512 if quick else 1024
     values = (2**28 if cuda else 2**24 if quick else 2**26) // 2
     runs: dict[str, Callable[[], object]] = {}
-    for precision in ("float32", "bfloat16") if cuda else ("float32",):
+    for precision in WIDTHS:
         left = torch.randn(size, size, device=device).to(getattr(torch, precision))
         runs[precision] = partial(torch.mm, left, left.T.contiguous(), out=torch.empty_like(left))
     source = torch.ones(values, device=device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from clipfed_bench.api import Attack, ClientUpdates
+from clipfed_bench.bench.ceilings import Ceilings
 from clipfed_bench.bench.world import World
 from clipfed_bench.simulator.compute import Compute
 from clipfed_bench.simulator.params import FlatModel
@@ -16,12 +17,18 @@ STREAMS = {"eager": 1, "graph": 1, "graph, 2 streams": 2, "graph, 4 streams": 4}
 """Executor -> clients that train side by side."""
 
 
-def ways(device: str) -> list[Way]:
-    """All that ``device`` (cpu or cuda) offers; the last is what a cell takes by default."""
-    if not device.startswith("cuda"):
-        return [("eager", "float32")]
-    others = [("graph, 2 streams", "bfloat16"), ("graph, 4 streams", "bfloat16"), ("graph", "bfloat16")]
-    return [("eager", "float32"), ("graph", "float32"), ("eager", "bfloat16"), *others]
+def default(device: str) -> Way:
+    """What a cell on ``device`` (cpu or cuda) takes unless it is told otherwise."""
+    return ("graph", "bfloat16") if device.startswith("cuda") else ("eager", "float32")
+
+
+def ways(device: str, ceilings: Ceilings) -> list[Way]:
+    """All that are worth a measurement; a CPU without instructions for bfloat16 would take forever with it."""
+    if device.startswith("cuda"):
+        others = [("graph, 2 streams", "bfloat16"), ("graph, 4 streams", "bfloat16"), ("graph", "bfloat16")]
+        return [("eager", "float32"), ("graph", "float32"), ("eager", "bfloat16"), *others]
+    quick = ceilings.flops["bfloat16"] > ceilings.flops["float32"]
+    return [("eager", "float32"), ("eager", "bfloat16")] if quick else [("eager", "float32")]
 
 
 def compute(device: str, way: Way) -> Compute:

@@ -53,7 +53,7 @@ class Round:
 def measure_rounds(model: str, device: str, scale: Scale, ceilings: Ceilings, work: Work) -> Iterator[Round]:
     """Each of :data:`DEFENSES` with what a cell takes by default."""
     world = round_world(model, device, scale)
-    executor, precision = way = ours.ways(device)[-1]
+    executor, precision = way = ours.default(device)
     compute = ours.compute(device, way)
     server = world.server(scale.server_images, compute)
     clean = normalized(world.data.test.images, world.federation.normalize)

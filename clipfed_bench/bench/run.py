@@ -50,7 +50,7 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
     def tell(what: str) -> None:
         say(f"{what} (after {time.perf_counter() - begin:.0f} s)")
 
-    device, way = request.device, ours.ways(request.device)[-1]
+    device, way = request.device, ours.default(request.device)
     torch.set_num_threads(1)
     keep_freed_memory()  # as a worker does
     tell("ceilings: matrix products and copies")

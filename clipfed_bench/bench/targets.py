@@ -49,15 +49,20 @@ def targets(
 
 
 def _ratios(way: Way, steps: Sequence[Step], plain: float, usual: float) -> Iterable[Target]:
-    seen: set[str] = set()
-    for step in steps:
-        if (step.who, step.precision) != way or step.model in seen:
-            continue
-        seen.add(step.model)
-        where = f"{step.model}, batch {step.batch_size}: images/s over the"
-        for name, ratio, bound in (("plain", step.ratio_plain_loop, plain), ("usual", step.ratio_usual_loop, usual)):
-            if ratio is not None:
-                yield target(f"{where} {name} loop's", ratio.median, bound, "×")
+    """At each model's first batch size: of ``way``, and of the same executor in another precision if that is faster."""
+    for model in dict.fromkeys(step.model for step in steps):
+        first = next(s for s in steps if (s.model, s.who, s.precision) == (model, *way))
+        for step in steps:
+            same = (step.model, step.who, step.batch_size) == (model, first.who, first.batch_size)
+            if not same or step.images_per_second.median < first.images_per_second.median:
+                continue
+            where = f"{model}, batch {step.batch_size}, {step.precision}: images/s over the"
+            for name, ratio, bound in (
+                ("plain", step.ratio_plain_loop, plain),
+                ("usual", step.ratio_usual_loop, usual),
+            ):
+                if ratio is not None:
+                    yield target(f"{where} {name} loop's", ratio.median, bound, "×")
 
 
 def _cpu(

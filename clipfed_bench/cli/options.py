@@ -70,11 +70,13 @@ GpusOption = Annotated[
     ),
 ]
 
-GPU = "On a GPU"
 PrecisionOption = Annotated[
     Precision,
-    typer.Option("--precision", help="Of training and evaluation; auto is bfloat16 on a GPU.", rich_help_panel=GPU),
+    typer.Option(
+        "--precision", help="Of training and evaluation; auto is bfloat16 on a GPU, float32 (reproducible) on a CPU."
+    ),
 ]
+GPU = "On a GPU"
 StepsOption = Annotated[
     Steps,
     typer.Option(

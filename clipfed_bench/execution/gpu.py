@@ -1,4 +1,4 @@
-"""How cells use a GPU: precision and kind of steps, and how many cells share it. Never imports torch here."""
+"""How cells compute: precision and kind of steps, and how many share a GPU. Never imports torch here."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ Steps = Literal["auto", "eager", "graph"]
 
 
 def resolve_precision(precision: Precision, device: str) -> str:
-    """``float32`` or ``bfloat16``; ``auto`` is bfloat16 on a GPU. Raises UserError for a CPU with bfloat16."""
+    """``float32`` or ``bfloat16``; ``auto`` is bfloat16 on a GPU and float32 on a CPU."""
     if precision == "auto":
         return "bfloat16" if device == "cuda" else "float32"
-    if precision == "bfloat16" and device == "cpu":
-        raise UserError("--precision: bfloat16 is for GPUs; on a CPU cells are computed in float32.")
     return precision
 
 

@@ -110,7 +110,7 @@ _PROVENANCE = {
     "git_sha": "commit of the source, with -dirty where it was changed; none without a checkout",
     "data_source": "where the data set was read from, in what form, and a hash",
     "defaults": "JSON: each setting or option left at its default, and that default's kind (paper, lineage, ours)",
-    "warmup_key": "name of the checkpoint of the clean warm-up, warmups/KEY.safetensors",
+    "warmup_key": "name of the clean warm-up, warmups/KEY.safetensors (KEY-DEVICE-PRECISION unless cpu, float32)",
     "server_label": "server data: what they are",
     "server_hash": "server data: sha256 of their content",
     "teacher_name": "the teacher as it was asked for",

@@ -36,7 +36,12 @@ _SPREADS = {
     "none": "Mean",
 }
 
-_SOURCES = {"git_sha": "version of the source", "version_torch": "version of torch", "device_name": "device"}
+_SOURCES = {
+    "git_sha": "version of the source",
+    "version_torch": "version of torch",
+    "device_name": "device",
+    "precision": "precision",
+}
 
 
 def notes(

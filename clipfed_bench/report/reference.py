@@ -25,7 +25,7 @@ FIGURES = tuple(name for name in METRICS if not name.startswith("seconds_"))
 """Final figures that do not depend on the machine's speed."""
 
 PLATFORM = (
-    *("device", "machine", "cpu_id", "cpu_capability"),
+    *("device", "precision", "machine", "cpu_id", "cpu_capability"),
     *(f"version_{name.replace('-', '_')}" for name in PACKAGES if name != "clipfed-bench"),
 )
 """Provenance of cells that come to the same bits if nothing else differs."""

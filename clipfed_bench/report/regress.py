@@ -28,6 +28,9 @@ FLOOR = 0.03
 """What a figure may move by in any case on another machine: fractions [ours]. Of detection rates it is more, since one
 client judged otherwise in one of few rounds moves them by a step."""
 
+_FORMERLY = {"precision": "float32"}
+"""Provenance of cells that do not state it: when they were made, there was nothing else."""
+
 Place = tuple[Any, ...]
 
 
@@ -139,10 +142,13 @@ def _differing(one: Record, two: Record) -> list[str]:
     """Why ``two`` need not equal ``one``; nothing if it must."""
     if one.get("device") == two.get("device") and one.get("device") != "cpu":
         return [f"device {one.get('device')}, where sums have no fixed order"]
+    before, now = (
+        _FORMERLY | {name: value for name, value in each.items() if value is not None} for each in (one, two)
+    )
     return [
-        f"{name.removeprefix('version_')} {one.get(name) or 'unknown'}, now {two.get(name) or 'unknown'}"
+        f"{name.removeprefix('version_')} {before.get(name, 'unknown')}, now {now.get(name, 'unknown')}"
         for name in PLATFORM
-        if one.get(name) != two.get(name) or one.get(name) in (None, "unknown")
+        if before.get(name) != now.get(name) or before.get(name, "unknown") == "unknown"
     ]
 
 

@@ -42,7 +42,8 @@ def run_warmup(spec: CellSpec, env: Environment, report: Report = _silent) -> No
     flat = FlatModel(build_model(spec.model, len(data.classes), spec.seed).to(env.device))
     facts = provenance(env.device) | setup.manner(env) | {"data_source": data.source}
     warn = partial(_warn, report, Progress("warmup", 0, spec.warmup_rounds))
-    unfinished = Checkpoint(env, f"warmup-{spec.warmup_key}", identity(spec.warmup_key, facts), warn)
+    name = f"warmup-{warmup.checkpoint(spec, env).stem}"
+    unfinished = Checkpoint(env, name, identity(spec.warmup_key, facts), warn)
     warmup.compute(spec, env, setup.federation(spec, env, data), flat, report, unfinished)
 
 

@@ -27,8 +27,9 @@ from clipfed_bench.spec import CellSpec
 
 
 def checkpoint(spec: CellSpec, env: Environment) -> Path:
-    """Where the warm-up's checkpoint is, or will be."""
-    return env.warmup_dir / f"{spec.warmup_key}.safetensors"
+    """Where the warm-up's checkpoint is, or will be. Kinds of device and precisions differ in their numbers."""
+    manner = "" if (env.device, env.precision) == ("cpu", "float32") else f"-{env.device}-{env.precision}"
+    return env.warmup_dir / f"{spec.warmup_key}{manner}.safetensors"
 
 
 def is_stored(spec: CellSpec, env: Environment) -> bool:

@@ -90,11 +90,6 @@ RUNS = cases(
     ("run below a file", ("grid", "--preset", "smoke", "--out", "file/run"), ("file/run",)),
     ("run in a file", ("grid", "--preset", "smoke", "--out", "file"), ("file",)),
     ("warm-ups in a file", ("grid", "--preset", "smoke", "--warmups", "file"), ("file",)),
-    (
-        "bfloat16 on a CPU",
-        ("grid", "--device", "cpu", "--precision", "bfloat16"),
-        ("--precision: bfloat16 is for GPUs",),
-    ),
     ("unknown precision", ("grid", "--precision", "float16"), ("'--precision'", "bfloat16")),
     ("graphs on a CPU", ("grid", "--device", "cpu", "--steps", "graph"), ("--steps: graph is for GPUs",)),
     ("no streams", ("grid", "--streams", "0"), ("'--streams'", "1")),

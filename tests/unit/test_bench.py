@@ -91,8 +91,8 @@ def test_floor_is_the_larger_of_compute_and_traffic():
 
 def test_ceilings_are_those_of_a_computer():
     ceilings = measure_ceilings("cpu", quick=True, repetitions=1)
-    assert set(ceilings.flops) == {"float32"}
-    assert 1e8 < ceilings.flops["float32"] < 1e14
+    assert set(ceilings.flops) == {"float32", "bfloat16"}
+    assert all(1e7 < rate < 1e14 for rate in ceilings.flops.values())
     assert 1e8 < ceilings.bandwidth < 1e13
 
 
@@ -253,12 +253,16 @@ def test_targets_hold_for_what_was_measured():
         Step("cnn", *way, 64, ONE, ONE, 1.0, ONE, fast),
         Step("cnn", *way, 16, ONE, ONE, 1.0, ONE, slow),  # another batch size is no target's
         Step("cnn", PLAIN, "float32", 64, ONE, ONE, 1.0, None, None),
+        Step("cnn", "eager", "bfloat16", 64, ONE, Spread(0.9, 1, 1), 1.0, ONE, fast),  # slower, so nobody's choice
         Step("resnet18", *way, 16, ONE, ONE, 1.0, slow, slow),
+        Step("resnet18", "eager", "bfloat16", 16, ONE, fast, 1.0, ONE, fast),
     ]
     made = targets("cpu", way, steps, [], [], [Scaling("cnn", 2, ONE, ONE, Spread(1.9, 1.8, 2))])
     assert [(t.measured, t.bound, t.met) for t in made] == [
-        *((1.0, 0.97, True), (1.6, 1.5, True), (1.4, 0.97, True), (1.4, 1.5, False), (1.9, 1.8, True)),
+        *((1.0, 0.97, True), (1.6, 1.5, True), (1.4, 0.97, True), (1.4, 1.5, False)),
+        *((1.0, 0.97, True), (1.6, 1.5, True), (1.9, 1.8, True)),
     ]
+    assert [t.what.split(":")[0] for t in made[4:6]] == 2 * ["resnet18, batch 16, bfloat16"]
     quickly, slowly = (Aggregation("cnn", n, 10, 1, Spread(ms, ms, ms), 1.0) for n, ms in (("a", 40), ("b", 600.0)))
     trained = [replace(steps[0], images_per_second=Spread(1e4, 1e4, 1e4))]  # a round takes a second
     shares = targets("cpu", way, trained, [], [quickly, replace(quickly, clients=50), slowly], [])[2:]

@@ -23,8 +23,7 @@ def test_precision_and_steps() -> None:
     assert gpu.resolve_precision("float32", "cuda") == "float32"
     assert [gpu.resolve_graphs("auto", device) for device in ("cpu", "cuda")] == [False, True]
     assert not gpu.resolve_graphs("eager", "cuda")
-    with pytest.raises(UserError, match="--precision: bfloat16 is for GPUs"):
-        gpu.resolve_precision("bfloat16", "cpu")
+    assert gpu.resolve_precision("bfloat16", "cpu") == "bfloat16"
     with pytest.raises(UserError, match="--steps: graph is for GPUs"):
         gpu.resolve_graphs("graph", "cpu")
     assert (gpu.resolve_streams(1, "cpu"), gpu.resolve_streams(4, "cuda")) == (1, 4)

@@ -148,6 +148,7 @@ def test_undefined_on_both_sides_is_equal(runs, reference):
         (HERE | {"machine": "aarch64"}, "machine x86_64, now aarch64"),
         (HERE | {"cpu_capability": "unknown"}, "cpu_capability AVX512, now unknown"),
         (HERE | {"device": "cuda"}, "device cpu, now cuda"),
+        (HERE | {"precision": "bfloat16"}, "precision float32, now bfloat16"),
         ({name: fact for name, fact in HERE.items() if name != "cpu_id"}, "cpu_id AuthenticAMD 25 17 1, now unknown"),
     ],
 )
@@ -166,7 +167,7 @@ def test_a_gpu_is_never_compared_exactly(runs, reference):
 
 
 def test_the_source_and_the_kernel_of_the_system_make_no_other_platform(runs, reference):
-    other = HERE | {"git_sha": "b" * 40, "platform": "Linux-7", "version_clipfed_bench": "9.9"}
+    other = HERE | {"git_sha": "b" * 40, "platform": "Linux-7", "version_clipfed_bench": "9.9", "precision": "float32"}
     assert compare_with(reference(runs(CELLS)), runs(CELLS, other)).exact == 6
 
 

@@ -1,0 +1,74 @@
+"""bfloat16 on a CPU: other numbers than float32, but always the same ones, and nothing is shared between the two."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipfed_bench.records import CellResult, Environment
+from clipfed_bench.simulator.cell import run_cell, run_prefix
+from clipfed_bench.simulator.warmup import checkpoint
+from clipfed_bench.spec import CellSpec
+
+
+def spec(**settings: Any) -> CellSpec:
+    base: dict[str, Any] = {
+        "dataset": "digits",
+        "model": "cnn",
+        "clients": 6,
+        "clients_per_round": 3,
+        "rounds": 2,
+        "local_epochs": 1,
+        "batch_size": 16,
+        "lr": 0.05,
+    }
+    return CellSpec(**base | settings)
+
+
+def numbers(result: CellResult) -> list[tuple[str, str]]:
+    """Everything but times."""
+    rows = [*result.history, result.final]
+    return [(name, repr(value)) for row in rows for name, value in row.items() if not name.startswith("seconds")]
+
+
+@pytest.fixture
+def exact(tmp_path: Path) -> Environment:
+    return Environment(
+        cache_dir=tmp_path / "cache",
+        warmup_dir=tmp_path / "warmups",
+        checkpoint_dir=tmp_path / "unfinished",
+        prefix_dir=tmp_path / "prefixes",
+    )
+
+
+@pytest.fixture
+def rough(exact: Environment) -> Environment:
+    return replace(exact, precision="bfloat16")
+
+
+@pytest.mark.parametrize("defense", ["fedavg", "fltrust"])
+def test_a_cell_is_bit_identical_when_repeated(rough: Environment, exact: Environment, defense: str) -> None:
+    cell = spec(defense=defense, attack="layer")
+    first = run_cell(cell, rough)
+    assert numbers(first) == numbers(run_cell(cell, rough)) != numbers(run_cell(cell, exact))
+    assert first.provenance["precision"] == "bfloat16"
+    assert all(math.isfinite(row["mta"]) for row in first.history)
+
+
+def test_it_learns(rough: Environment) -> None:
+    assert run_cell(spec(rounds=12, partition="iid", malicious=0.0, eval_every=12), rough).final["mta"] > 0.85
+
+
+def test_neither_goes_on_from_what_the_other_has_left(rough: Environment, exact: Environment) -> None:
+    cell = spec(warmup_rounds=2, rounds=3, attack_start=3, eval_every=1)
+    alone = replace(exact, warmup_dir=exact.warmup_dir / "own", prefix_dir=None)
+    run_prefix(cell, rough)  # which leaves a warm-up and a prefix
+    assert numbers(run_cell(cell, exact)) == numbers(run_cell(cell, alone))
+    names = sorted(path.name for path in exact.warmup_dir.glob("*.safetensors"))
+    assert names == [f"{cell.warmup_key}-cpu-bfloat16.safetensors", f"{cell.warmup_key}.safetensors"]
+    assert checkpoint(cell, exact).name == names[1]
+    assert numbers(run_cell(cell, rough)) != numbers(run_cell(cell, exact))
