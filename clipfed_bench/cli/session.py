@@ -122,6 +122,11 @@ class Session:
         return cluster.device(self.places.device) if cluster else resolve_device(self.places.device)
 
     @property
+    def precision(self) -> str:
+        """``float32`` or ``bfloat16``."""
+        return resolve_precision(self.places.precision, self.device)
+
+    @property
     def workers(self) -> int:
         """Processes worth having."""
         default = cores if self.device == "cpu" else cells_at_a_time
@@ -141,7 +146,7 @@ class Session:
             self.keep_models,
             checkpoint_dir=checkpoints(places.folder).absolute(),
             checkpoint_every=places.checkpoint_every,
-            precision=resolve_precision(places.precision, self.device),
+            precision=self.precision,
             graphs=resolve_graphs(places.steps, self.device),
             streams=resolve_streams(places.streams, self.device),
             prefix_dir=prefixes(places.folder).absolute(),
@@ -151,10 +156,12 @@ class Session:
         """How long jobs take, judging by the cells of this grid that are done."""
         done = [cell for cell in self.cells if self.statuses.get(cell.key) == "done"]
         if not done:
-            return make_estimate(self.device, {})
+            return make_estimate((self.device, self.precision), {})
         frame = self.store.frames([cell.key for cell in done])[0].set_index("key")
         seconds = frame[["seconds_local", "seconds_defense", "seconds_eval"]].sum(axis=1)
-        return make_estimate(self.device, {cell.key: (cell, float(seconds[cell.key])) for cell in done})
+        return make_estimate(
+            (self.device, self.precision), {cell.key: (cell, float(seconds[cell.key])) for cell in done}
+        )
 
     @property
     def models(self) -> Path:
@@ -205,7 +212,7 @@ class Session:
             typer.echo(f"warning: {problem}; the cell is run again", err=True)
 
     def _compute(self, quiet: bool, rounds: bool) -> None:
-        guess = make_estimate(self.device, {})
+        guess = make_estimate((self.device, self.precision), {})
         weights = {job.id: guess.seconds(job) for job in self.jobs}
         # Longest first, so that no worker is left with a long cell at the end; equal ones stay in order.
         jobs = sorted(self.jobs, key=lambda job: (STAGES.index(job.stage), -weights[job.id]))

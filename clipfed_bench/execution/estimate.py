@@ -11,13 +11,16 @@ from clipfed_bench.execution.jobs import Job
 from clipfed_bench.registry import find
 from clipfed_bench.spec import CellSpec
 
-TRAINED_PER_SECOND = {
-    ("cpu", "cnn"): 2_600.0,
-    ("cpu", "resnet18"): 28.0,
-    ("cuda", "cnn"): 50_000.0,
-    ("cuda", "resnet18"): 12_000.0,
+Way = tuple[str, str]
+"""Device and precision."""
+
+TRAINED_PER_SECOND: Mapping[Way, Mapping[str, float]] = {
+    ("cpu", "float32"): {"cnn": 2_600.0, "resnet18": 28.0},
+    ("cpu", "bfloat16"): {"cnn": 1_700.0, "resnet18": 55.0},
+    ("cuda", "float32"): {"cnn": 50_000.0, "resnet18": 6_000.0},
+    ("cuda", "bfloat16"): {"cnn": 50_000.0, "resnet18": 12_000.0},
 }
-"""Images trained per second, by device and model. On a CPU: of one core, measured on one machine; on a GPU: guessed."""
+"""Images trained per second, by model. On a CPU: of one core, measured on one machine; on a GPU: guessed."""
 
 EVALUATION = 1 / 3.4
 """Time to evaluate an image, in times to train one [measured, CPU]."""
@@ -28,9 +31,9 @@ ALLOWED: dict[str, float] = {"data": 10.0, "teacher": 60.0}
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected seconds of jobs on one device."""
+    """Expected seconds of jobs that are all computed one way."""
 
-    device: str
+    way: Way
     measured: Mapping[str, float]
     """Key -> seconds of cells that are done."""
     corrections: Mapping[str, float]
@@ -41,7 +44,7 @@ class Estimate:
         """Where the estimate is from, for people."""
         if self.measured:
             return f"judging by the {len(self.measured)} cells measured here"
-        where = "of a typical CPU core" if self.device == "cpu" else "of a guessed GPU"
+        where = "of a typical CPU core" if self.way[0] == "cpu" else "of a guessed GPU"
         return f"a rough guess from the speed {where}; nothing is measured here yet"
 
     def seconds(self, job: Job) -> float:
@@ -51,11 +54,11 @@ class Estimate:
         spec = job.spec
         correction = self.corrections.get(find("defense", spec.defense)[0].name, self.corrections.get("", 1.0))
         if job.stage == "warmup":
-            return counted(spec, spec.warmup_rounds, self.device, attacked=False) * self.corrections.get("", 1.0)
+            return counted(spec, spec.warmup_rounds, self.way, attacked=False) * self.corrections.get("", 1.0)
         if job.stage == "prefix":
-            return counted_prefix(spec, self.device) * correction
-        shared = counted_prefix(spec, self.device) if f"prefix/{spec.prefix_key}" in job.needs else 0.0
-        return (counted(spec, spec.rounds, self.device) - shared) * correction
+            return counted_prefix(spec, self.way) * correction
+        shared = counted_prefix(spec, self.way) if f"prefix/{spec.prefix_key}" in job.needs else 0.0
+        return (counted(spec, spec.rounds, self.way) - shared) * correction
 
     def total(self, jobs: Sequence[Job], workers: int) -> float:
         """Expected seconds of all ``jobs`` in ``workers`` processes: shared work, then cells, each well spread."""
@@ -66,33 +69,33 @@ class Estimate:
         return total
 
 
-def make_estimate(device: str, done: Mapping[str, tuple[CellSpec, float]]) -> Estimate:
+def make_estimate(way: Way, done: Mapping[str, tuple[CellSpec, float]]) -> Estimate:
     """An estimate that learns from cells that are ``done``: key -> spec and measured seconds."""
     sums: dict[str, list[float]] = {}
     for spec, seconds in done.values():
         for name in ("", find("defense", spec.defense)[0].name):
             pair = sums.setdefault(name, [0.0, 0.0])
             pair[0] += seconds
-            pair[1] += counted(spec, spec.rounds, device)
+            pair[1] += counted(spec, spec.rounds, way)
     corrections = {name: measured / expected for name, (measured, expected) in sums.items() if expected > 0}
-    return Estimate(device, {key: seconds for key, (_, seconds) in done.items()}, corrections)
+    return Estimate(way, {key: seconds for key, (_, seconds) in done.items()}, corrections)
 
 
-def counted(spec: CellSpec, rounds: int, device: str, attacked: bool = True) -> float:
-    """Seconds that ``rounds`` of a cell take at the rate of the device, for training, server step and evaluation."""
+def counted(spec: CellSpec, rounds: int, way: Way, attacked: bool = True) -> float:
+    """Seconds that ``rounds`` of a cell take at the rate of ``way``, for training, server step and evaluation."""
     train, test, classes = _sizes(spec)
     copies = 1 + spec.malicious if attacked and spec.poison_ratio >= 1 else 1.0
     images = rounds * spec.clients_per_round * train / spec.clients * spec.local_epochs * copies
     if attacked:
         images += (rounds // spec.eval_every + 1) * 2 * test * EVALUATION
         images += _server_images(spec, rounds, classes)
-    return images / TRAINED_PER_SECOND[device, spec.model]
+    return images / TRAINED_PER_SECOND[way][spec.model]
 
 
-def counted_prefix(spec: CellSpec, device: str) -> float:
+def counted_prefix(spec: CellSpec, way: Way) -> float:
     """Seconds that the rounds before the attack take without evaluations, which are every cell's own."""
     server = _server_images(spec, spec.prefix_rounds, _sizes(spec)[2])
-    return counted(spec, spec.prefix_rounds, device, attacked=False) + server / TRAINED_PER_SECOND[device, spec.model]
+    return counted(spec, spec.prefix_rounds, way, attacked=False) + server / TRAINED_PER_SECOND[way][spec.model]
 
 
 def _server_images(spec: CellSpec, rounds: int, classes: int) -> float:

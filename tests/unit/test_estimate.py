@@ -9,6 +9,8 @@ from clipfed_bench.execution.estimate import counted, make_estimate
 from clipfed_bench.execution.jobs import plan
 from clipfed_bench.spec import CellSpec
 
+CPU = ("cpu", "float32")
+
 
 def cell(seed=0, **values):
     return CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **values})
@@ -41,26 +43,27 @@ def test_counted_seconds_by_hand():
         malicious=0.2, poison_ratio=1.0,
     )  # fmt: skip
     images = 10 * 5 * 1000 * 2 * 1.2 + 3 * 20_000 / 3.4
-    assert counted(spec, 10, "cpu") == pytest.approx(images / 2600)
-    assert counted(spec, 10, "cpu", attacked=False) == pytest.approx(10 * 5 * 1000 * 2 / 2600)
+    assert counted(spec, 10, CPU) == pytest.approx(images / 2600)
+    assert counted(spec, 10, ("cpu", "bfloat16")) == pytest.approx(images / 1700)
+    assert counted(spec, 10, CPU, attacked=False) == pytest.approx(10 * 5 * 1000 * 2 / 2600)
 
 
 def test_rounds_that_cells_share_are_counted_once():
     jobs = plan([cell(attack=a, attack_start=31, rounds=60) for a in ("badnets", "dba")])
-    estimate = make_estimate("cpu", {})
+    estimate = make_estimate(CPU, {})
     prefix, one, other = (estimate.seconds(job) for job in jobs)
-    assert prefix == counted(jobs[0].spec, 30, "cpu", attacked=False)
-    assert one == other == counted(jobs[1].spec, 60, "cpu") - prefix
+    assert prefix == counted(jobs[0].spec, 30, CPU, attacked=False)
+    assert one == other == counted(jobs[1].spec, 60, CPU) - prefix
     assert estimate.total(jobs, 1) == pytest.approx(prefix + one + other)
 
 
 def test_estimates_learn_from_done_cells_by_defense():
     fast, slow = cell(0), cell(0, defense="krum")
-    rate = counted(fast, fast.rounds, "cpu")
-    estimate = make_estimate("cpu", {"a": (fast, 2 * rate), "b": (slow, 6 * rate)})
+    rate = counted(fast, fast.rounds, CPU)
+    estimate = make_estimate(CPU, {"a": (fast, 2 * rate), "b": (slow, 6 * rate)})
     jobs = plan([cell(1), cell(1, defense="krum"), cell(1, defense="flame")])
     assert [estimate.seconds(job) / rate for job in jobs] == pytest.approx([2, 6, 4])
     assert "2 cells measured" in estimate.basis
     assert estimate.total(jobs, 1) == pytest.approx(12 * rate)
     assert estimate.total(jobs, 3) == pytest.approx(6 * rate), "no shorter than its longest cell"
-    assert "rough" in make_estimate("cpu", {}).basis
+    assert "rough" in make_estimate(CPU, {}).basis
