@@ -5,19 +5,16 @@ New files in ``attacks/`` and ``baselines/`` are covered without an edit.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import replace
 
 import pytest
-import torch
+from miniature import fingerprint, miniature, numbers
 
 from clipfed_bench import registry
 from clipfed_bench.api import Defense
 from clipfed_bench.records import Environment
 from clipfed_bench.registry import create_defense
-from clipfed_bench.simulator import cell as cell_module
-from clipfed_bench.simulator import setup
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.training import Training
 from clipfed_bench.spec import CellSpec
@@ -37,26 +34,9 @@ def env(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def few_images_and_fingerprints(monkeypatch):
-    """Some of the images; and each evaluation gives two numbers that change with any bit of the model."""
-    load = setup.load_dataset
-
-    def fewer(*arguments):
-        data = load(*arguments)
-        return replace(data, train=data.train.take(torch.arange(0, len(data.train), 6)))
-
-    def fingerprint(model, sets):
-        total = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).digest()
-        return int.from_bytes(total[:6], "big") / 2**48, int.from_bytes(total[6:12], "big") / 2**48
-
-    caches = (setup._original, setup._dataset, setup._server_data)
-    for cached in caches:
-        cached.cache_clear()
-    monkeypatch.setattr(setup, "load_dataset", fewer)
-    monkeypatch.setattr(cell_module, "evaluate", fingerprint)
-    yield
-    for cached in caches:
-        cached.cache_clear()
+def few_images_and_fingerprints():
+    with miniature(lambda model, sets: fingerprint(model), train=6):
+        yield
 
 
 def spec(attack="badnets", defense="fedavg", **settings):
@@ -65,14 +45,6 @@ def spec(attack="badnets", defense="fedavg", **settings):
     base |= {"teacher": "local[epochs=1,width=2,depth=1]", "server_per_class": 2}
     base |= {"server_data": "holdout:4"} if defense in ("clip-fed", "fltrust") else {}
     return CellSpec(attack=attack, defense=OPTIONS.get(defense, defense), **base | settings)
-
-
-def numbers(result):
-    """Everything but times, exactly."""
-    return [
-        {name: repr(value) for name, value in row.items() if not name.startswith("seconds")}
-        for row in [*result.history, result.final]
-    ]
 
 
 def keeping(cell, env, folder):

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from miniature import numbers
 from safetensors.torch import load_file, save
 
 from clipfed_bench.errors import UserError
-from clipfed_bench.records import CellResult, Environment, Progress
+from clipfed_bench.records import Environment, Progress
 from clipfed_bench.simulator import setup
 from clipfed_bench.simulator.cell import run_cell, run_warmup
 from clipfed_bench.simulator.snapshot import load_model
@@ -37,12 +38,6 @@ def spec(**settings: Any) -> CellSpec:
         "eval_every": 1,
     }
     return CellSpec(**base | settings)
-
-
-def numbers(result: CellResult) -> list[dict[str, float]]:
-    """Everything but times."""
-    rows = [*result.history, result.final]
-    return [{k: repr(v) for k, v in row.items() if not k.startswith("seconds")} for row in rows]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("defense", ["fedavg", "flame", "krum"])

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from miniature import numbers
 
-from clipfed_bench.records import CellResult, Environment
+from clipfed_bench.records import Environment
 from clipfed_bench.simulator.cell import run_cell, run_prefix
 from clipfed_bench.simulator.warmup import checkpoint
 from clipfed_bench.spec import CellSpec
@@ -27,12 +28,6 @@ def spec(**settings: Any) -> CellSpec:
         "lr": 0.05,
     }
     return CellSpec(**base | settings)
-
-
-def numbers(result: CellResult) -> list[tuple[str, str]]:
-    """Everything but times."""
-    rows = [*result.history, result.final]
-    return [(name, repr(value)) for row in rows for name, value in row.items() if not name.startswith("seconds")]
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from miniature import fingerprint, miniature, numbers
 
 from clipfed_bench.records import Environment
-from clipfed_bench.simulator import cell as cell_module
-from clipfed_bench.simulator import setup
 from clipfed_bench.simulator.cell import run_cell, run_prefix, run_warmup
 from clipfed_bench.simulator.training import Training
 from clipfed_bench.spec import CellSpec
@@ -34,28 +32,15 @@ def env(cache, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def few_images_and_fingerprints(monkeypatch):
-    """Some of the images; and evaluations that change with any bit of the model, and with trigger and target."""
-    load = setup.load_dataset
-
-    def fewer(*arguments):
-        data = load(*arguments)
-        train, test = (part.take(torch.arange(0, len(part), 9)) for part in (data.train, data.test))
-        return replace(data, train=train, test=test)
+def few_images_and_fingerprints():
+    """Evaluations change with any bit of the model, and with trigger and target."""
 
     @torch.no_grad()
-    def fingerprint(model, sets):
-        total = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).digest()
-        return int.from_bytes(total[:6], "big") / 2**48, float(model.eval()(sets.triggered)[:, sets.target].mean())
+    def evaluate(model, sets):
+        return fingerprint(model)[0], float(model.eval()(sets.triggered)[:, sets.target].mean())
 
-    caches = (setup._original, setup._dataset, setup._server_data)
-    for cached in caches:
-        cached.cache_clear()
-    monkeypatch.setattr(setup, "load_dataset", fewer)
-    monkeypatch.setattr(cell_module, "evaluate", fingerprint)
-    yield
-    for cached in caches:
-        cached.cache_clear()
+    with miniature(evaluate, train=9, test=9):
+        yield
 
 
 @pytest.fixture
@@ -77,14 +62,6 @@ def spec(attack="badnets", defense="fedavg", **settings):
     base |= {"teacher": "local[epochs=1,width=2,depth=1]", "server_per_class": 2}
     base |= {"server_data": "holdout:4"} if defense == "clip-fed" else {}
     return CellSpec(attack=attack, defense=DEFENSES.get(defense, defense), **base | settings)
-
-
-def numbers(result):
-    """Everything but times, exactly, in order."""
-    return [
-        [(name, repr(value)) for name, value in row.items() if not name.startswith("seconds")]
-        for row in [*result.history, result.final]
-    ]
 
 
 def alone(cell, env):

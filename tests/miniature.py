@@ -1,0 +1,56 @@
+"""Cells in miniature: some of the images, evaluations that change with any bit of the model, and exact figures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from clipfed_bench.records import CellResult
+from clipfed_bench.simulator import cell as cell_module
+from clipfed_bench.simulator import setup
+from clipfed_bench.simulator.evaluate import TestSets
+
+Evaluate = Callable[[nn.Module, TestSets], tuple[float, float]]
+
+
+@contextmanager
+def miniature(evaluate: Evaluate, train: int = 1, test: int = 1) -> Iterator[None]:
+    """Cells with every ``train``-th training image and every ``test``-th test image, and ``evaluate`` instead."""
+    load, caches = setup.load_dataset, (setup._original, setup._dataset, setup._server_data)
+
+    def fewer(*arguments):
+        data = load(*arguments)
+        parts = ((data.train, train), (data.test, test))
+        few = [part.take(torch.arange(0, len(part), step)) for part, step in parts]
+        return replace(data, train=few[0], test=few[1])
+
+    def forget() -> None:
+        for cached in caches:
+            cached.cache_clear()
+
+    forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "load_dataset", fewer)
+        patch.setattr(cell_module, "evaluate", evaluate)
+        yield
+    forget()
+
+
+def fingerprint(model: nn.Module) -> tuple[float, float]:
+    """Two numbers from 0 to 1 that change with any bit of the parameters."""
+    total = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).digest()
+    return int.from_bytes(total[:6], "big") / 2**48, int.from_bytes(total[6:12], "big") / 2**48
+
+
+def numbers(result: CellResult) -> list[list[tuple[str, str]]]:
+    """Everything but times, exactly, in order."""
+    return [
+        [(name, repr(value)) for name, value in row.items() if not name.startswith("seconds")]
+        for row in [*result.history, result.final]
+    ]
