@@ -17,12 +17,13 @@ from torch import Tensor, nn
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
 from clipfed_bench.clipfed.filtering import filter_updates
-from clipfed_bench.clipfed.purify import Rectification, Transfer
+from clipfed_bench.clipfed.purifier import Purifier, find_purifier
 from clipfed_bench.clipfed.server_set import Augmentation, ServerSet, build_server_set
-from clipfed_bench.clipfed.training import Schedule
+from clipfed_bench.clipfed.training import Schedule, Training
 from clipfed_bench.errors import UserError
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.rng import stream_seed
+from clipfed_bench.simulator.local import on_device
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ class CLIPFed(Defense):
             if getattr(config, name) <= 0:
                 raise UserError(f"clip-fed[{name}]: {getattr(config, name)} is not a temperature; it must be > 0.")
         self._data: ServerSet | None = None
-        self._projection: nn.Module | None = None
-        self._model: Classifier | None = None
-        self._steps: list[tuple[str, Rectification | Transfer]] = []
+        self._projection: Tensor | None = None
 
     def prepare(self) -> None:
         """Steps (a) and (b), and the teacher's view of the result."""
@@ -110,36 +109,31 @@ class CLIPFed(Defense):
         if not (config.rectify or config.transfer):
             return
         assert isinstance(model, Classifier)
-        if self._model is not model:
-            self._model, self._steps = model, self._make_steps(model)
-        for purpose, step in self._steps:
-            step(context.generator(purpose))
+        data = self._server_set()
+        purifier = find_purifier(model, data, self.server.compute)
+        if config.rectify and self._projection is None:
+            self._projection = self._project(model.classifier.in_features, data.text_prototypes.shape[1])
+        steps = self._make_steps(purifier)
+        purifier(model, self._projection, [(step, context.generator(purpose)) for purpose, step in steps])
 
-    def _make_steps(self, model: Classifier) -> list[tuple[str, Rectification | Transfer]]:
+    def _make_steps(self, purifier: Purifier) -> list[tuple[str, Training]]:
         """What trains the model in each round, with the name of its random stream."""
-        config, data, compute = self.config, self._server_set(), self.server.compute
-        steps: list[tuple[str, Rectification | Transfer]] = []
+        config = self.config
+        steps: list[tuple[str, Training]] = []
         if config.rectify:
             schedule = Schedule(config.rectify_epochs, config.batch_size, config.lr, config.momentum, config.clip)
-            projection = self._project(model.classifier.in_features, data.text_prototypes.shape[1])
-            rectification = Rectification(model, projection, data, config.tau, schedule, compute)
-            steps.append(("clip-fed-rectify", rectification))
+            steps.append(("clip-fed-rectify", purifier.rectification(config.tau, schedule)))
         if config.transfer:
             schedule = Schedule(config.transfer_epochs, config.batch_size, config.lr, config.momentum, config.clip)
-            transfer = Transfer(model, data, config.beta, config.kd_temperature, schedule, compute)
-            steps.append(("clip-fed-transfer", transfer))
+            steps.append(("clip-fed-transfer", purifier.transfer(config.beta, config.kd_temperature, schedule)))
         return steps
 
     def state(self) -> dict[str, Tensor]:
         """The projection, where it is trained."""
-        return {"projection": self._projection.weight.detach()} if isinstance(self._projection, nn.Linear) else {}
+        return {"projection": self._projection} if self._projection is not None else {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        if "projection" in state:
-            teacher_width, width = state["projection"].shape
-            layer = nn.Linear(width, teacher_width, bias=False, device=self.server.device)
-            layer.weight.data.copy_(state["projection"])
-            self._projection = layer
+        self._projection = state.get("projection")
 
     def _server_set(self) -> ServerSet:
         if self._data is None:
@@ -147,13 +141,11 @@ class CLIPFed(Defense):
             self._data = build_server_set(self.server, Augmentation(c.augment, c.bands, c.noise, c.probe))
         return self._data
 
-    def _project(self, width: int, teacher_width: int) -> nn.Module:
-        """Linear and trainable where widths differ [ours: the paper names none], the identity where they do not."""
-        if self._projection is None:
-            self._projection = nn.Identity()
-            if width != teacher_width:
-                layer = nn.Linear(width, teacher_width, bias=False)
-                stream = torch.Generator().manual_seed(stream_seed(self.server.seed, "clip-fed-projection"))
-                nn.init.orthogonal_(layer.weight, generator=stream)
-                self._projection = layer.to(self.server.device)
-        return self._projection
+    def _project(self, width: int, teacher_width: int) -> Tensor | None:
+        """The weight of a linear, trainable layer where widths differ [ours: the paper names none]."""
+        if width == teacher_width:
+            return None
+        stream = torch.Generator().manual_seed(stream_seed(self.server.seed, "clip-fed-projection"))
+        weight = nn.init.orthogonal_(torch.empty(teacher_width, width), generator=stream)
+        (placed,) = on_device([weight], self.server.device)
+        return placed

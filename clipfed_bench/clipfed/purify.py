@@ -12,7 +12,7 @@ from clipfed_bench.models.base import Classifier
 from clipfed_bench.simulator.compute import Compute
 
 
-class Rectification:
+class Rectification(Training):
     """Minimize L_pcl (Eq. 3 to 5) over the feature extractor and ``projection``; the classifier is left alone.
 
     The extractor's prototypes e^F are those of its features on D_s when the round's rectification begins [ours].
@@ -27,21 +27,21 @@ class Rectification:
         schedule: Schedule,
         compute: Compute | None = None,
     ) -> None:
-        self._model, self._projection, self._data, self._temperature = model, projection, data, temperature
-        self._compute = compute or Compute()
+        self._projection, self._data, self._temperature = projection, data, temperature
         classes, width = len(data.text_prototypes), model.classifier.in_features
         self._own = torch.zeros(classes, width, device=data.images.device)
         trained = [p for name, p in model.named_parameters() if not name.startswith("classifier.")]
         trained += projection.parameters()
-        self._training = Training(model, trained, self._loss, len(data.labels), schedule, self._compute)
+        super().__init__(model, trained, len(data.labels), schedule, compute or Compute())
 
     def __call__(self, stream: torch.Generator) -> None:
         """Train for a round; ``stream`` shuffles D_s."""
         labels = self._data.labels
         self._own.copy_(class_prototypes(self._features(), labels, len(self._own)))
-        self._training(stream)
+        super().__call__(stream)
 
-    def _loss(self, index: Tensor) -> Tensor:
+    def loss(self, index: Tensor) -> Tensor:
+        """L_pcl of the images."""
         data = self._data
         with self._compute.autocast():
             features = self._model.features(data.images[index])
@@ -63,7 +63,7 @@ class Rectification:
             return torch.cat([self._model.features(part).float() for part in torch.split(self._data.images, 256)])
 
 
-class Transfer:
+class Transfer(Training):
     """Minimize L_kt (Eq. 6) over the whole model."""
 
     def __init__(
@@ -75,16 +75,11 @@ class Transfer:
         schedule: Schedule,
         compute: Compute | None = None,
     ) -> None:
-        self._model, self._data, self._beta, self._temperature = model, data, beta, temperature
-        self._compute = compute or Compute()
-        trained = list(model.parameters())
-        self._training = Training(model, trained, self._loss, len(data.labels), schedule, self._compute)
+        self._data, self._beta, self._temperature = data, beta, temperature
+        super().__init__(model, list(model.parameters()), len(data.labels), schedule, compute or Compute())
 
-    def __call__(self, stream: torch.Generator) -> None:
-        """Train for a round; ``stream`` shuffles D_s."""
-        self._training(stream)
-
-    def _loss(self, index: Tensor) -> Tensor:
+    def loss(self, index: Tensor) -> Tensor:
+        """L_kt of the images."""
         data = self._data
         with self._compute.autocast():
             logits = self._model(data.images[index])

@@ -6,13 +6,16 @@ would point nowhere [ours].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from clipfed_bench.counts import count
+from clipfed_bench.models.base import Classifier
 from clipfed_bench.simulator.compute import Compute, Step
 from clipfed_bench.simulator.local import on_device
 
@@ -29,53 +32,62 @@ class Schedule:
     """Bound on the norm of a step's gradient; 0: none."""
 
 
-class Training:
-    """Trains some parameters of a model, round after round, on a loss of ``count`` samples.
+class Training(ABC):
+    """Trains some parameters of a model, round after round, on a loss of ``samples`` samples.
 
     Model and parameters stay where they are in memory: on a GPU a step is recorded once for each size of batch.
+    It keeps nothing from one round to the next.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Classifier,
         trained: Sequence[nn.Parameter],
-        loss: Callable[[Tensor], Tensor],
-        count: int,
+        samples: int,
         schedule: Schedule,
         compute: Compute,
     ) -> None:
-        """``loss``: (B,) int64 indices of samples -> their mean loss."""
-        self._model, self._trained, self._loss = model, trained, loss
-        self._count, self._schedule, self._compute = count, schedule, compute
+        self._model, self._trained = model, trained
+        self._samples, self._schedule, self._compute = samples, schedule, compute
         self._optimizer = torch.optim.SGD(trained, lr=schedule.lr, momentum=schedule.momentum)
         self._record = compute.recorder()
         self._recorded: dict[int, tuple[Tensor, Step]] = {}
 
+    @abstractmethod
+    def loss(self, index: Tensor) -> Tensor:
+        """(B,) int64 indices of samples -> their mean loss."""
+
     def __call__(self, stream: torch.Generator) -> None:
-        """A round: all epochs, shuffled by ``stream``."""
+        """A round: all epochs; ``stream`` shuffles the samples."""
         self._model.train()
         self._forget()
         device, size = self._trained[0].device, self._schedule.batch_size
         for _ in range(self._schedule.epochs):
-            for index in on_device(torch.split(torch.randperm(self._count, generator=stream), size), device):
+            for index in on_device(torch.split(torch.randperm(self._samples, generator=stream), size), device):
                 if self._compute.graphs:
                     self._replay(index)
                 else:
                     self._step(index)
         self._model.zero_grad(set_to_none=False)
+        if not self._compute.graphs:
+            self._forget()  # between rounds the memory is others'
 
     def _forget(self) -> None:
         if not self._compute.graphs:
             self._optimizer.state.clear()
         elif self._schedule.momentum:
             for p in self._trained:  # momentum of zeros is as good as none, and stays where it is
-                self._optimizer.state[p].setdefault("momentum_buffer", torch.zeros_like(p)).zero_()
+                state = self._optimizer.state[p]
+                if "momentum_buffer" in state:
+                    state["momentum_buffer"].zero_()
+                else:
+                    state["momentum_buffer"] = torch.zeros_like(p)
 
     def _step(self, index: Tensor) -> None:
-        # Gradients are views of the simulator's flat vector: zero them in place, also those not trained here.
+        # Gradients are views of a flat vector: zero them in place, also those not trained here.
         self._model.zero_grad(set_to_none=False)
         self._optimizer.zero_grad(set_to_none=False)
-        self._loss(index).backward()  # type: ignore[no-untyped-call]
+        self.loss(index).backward()  # type: ignore[no-untyped-call]
         if self._schedule.clip:
             torch.nn.utils.clip_grad_norm_(self._trained, self._schedule.clip)
         self._optimizer.step()
@@ -96,6 +108,7 @@ class Training:
         before = [tensor.clone() for tensor in changed]
         with torch.enable_grad():
             step = self._record(partial(self._step, own))
+        count("recorded step")
         for tensor, value in zip(changed, before, strict=True):
             tensor.copy_(value)
         return own, step

@@ -7,20 +7,19 @@ client, round and cell of the process; lanes run on streams of their own. Both d
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipfed_bench.api import GradientRule
 from clipfed_bench.counts import count
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.simulator.compute import Compute, Recorder, kernel_search
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, sgd_step, train_batches
-from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.params import own_copy
 
 
 class Executor:
@@ -49,11 +48,7 @@ class Lane:
     """A model in fixed memory, with gradient and momentum, and the steps recorded on it."""
 
     def __init__(self, model: Classifier, normalize: Normalizer, hyper: Hyper, compute: Compute) -> None:
-        model = copy.deepcopy(model)
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.num_batches_tracked = None  # no statistic, and a launch for each layer
-        self._flat = FlatModel(model)
+        self._flat = own_copy(model)
         self._own = self._flat.params, self._flat.buffers
         self._velocity = torch.zeros_like(self._flat.grad)
         self._normalize, self._hyper, self._compute = normalize, hyper, compute

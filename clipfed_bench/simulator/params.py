@@ -6,6 +6,7 @@ statistics live in a second flat vector, apart from everything that a distance o
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -51,6 +52,15 @@ class FlatModel:
             module, _, leaf = name.rpartition(".")
             shape = self._buffers[name].shape
             self.model.get_submodule(module)._buffers[leaf] = buffers[place].view(shape)
+
+
+def own_copy(model: Classifier) -> FlatModel:
+    """A copy of ``model`` in memory of its own, which steps can be recorded on."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.num_batches_tracked = None  # no statistic, and a launch for each layer
+    return FlatModel(model)
 
 
 def _slices(tensors: dict[str, Tensor] | dict[str, nn.Parameter]) -> dict[str, slice]:
