@@ -30,7 +30,7 @@ class Compute:
     streams: int = 1
     """Clients that train side by side on a GPU, each on a stream of its own."""
     record: Recorder | None = None
-    """In place of CUDA's recorder, for tests where there is no GPU."""
+    """In place of a recorder of one's own: another's, to share its memory, or a test's, where there is no GPU."""
 
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):

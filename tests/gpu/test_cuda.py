@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import AttackContext, LocalContext
+from clipfed_bench.clipfed.purifier import Purifier
 from clipfed_bench.clipfed.purify import Rectification, Transfer
 from clipfed_bench.clipfed.server_set import ServerSet
 from clipfed_bench.clipfed.training import Schedule
@@ -140,13 +141,17 @@ def test_local_training_never_waits_for_the_gpu(compute: Compute) -> None:
     assert distance(deltas.cpu(), expected[0]) < 0.05
 
 
-def test_the_servers_steps_are_captured_too() -> None:
+def server_set() -> ServerSet:
     stream = torch.Generator().manual_seed(0)
     labels = torch.arange(10).repeat(7)
     pixels = torch.randn(70, 3, 32, 32, generator=stream)
     prototypes = torch.nn.functional.normalize(torch.randn(10, 16, generator=stream), dim=1)
     on_gpu = [t.cuda() for t in (pixels, labels, 20 * torch.eye(10)[labels], prototypes, prototypes.roll(1, 1))]
-    data, schedule, found = ServerSet(*on_gpu, -1, 0.0), Schedule(2, 32, 0.01, 0.9, 1.0), []
+    return ServerSet(*on_gpu, -1, 0.0)
+
+
+def test_the_servers_steps_are_captured_too() -> None:
+    data, schedule, found = server_set(), Schedule(2, 32, 0.01, 0.9, 1.0), []
     for compute in (EAGER, GRAPH, FAST):
         flat = FlatModel(build_model("cnn", 10, 0).cuda())
         projection = torch.nn.Linear(128, 16, bias=False).cuda()
@@ -160,6 +165,38 @@ def test_the_servers_steps_are_captured_too() -> None:
     eager, graph, fast = found
     assert distance(graph, eager) < 5e-3
     assert 0 < distance(fast, eager) < 0.3
+
+
+@pytest.mark.parametrize("compute", [EAGER, GRAPH, FAST], ids=["eager", "graph", "bfloat16"])
+def test_cells_share_the_servers_steps_and_purification_never_waits(compute: Compute) -> None:
+    data, schedule = server_set(), Schedule(2, 32, 0.01, 0.9, 1.0)
+
+    class Cell:
+        def __init__(self, seed: int) -> None:
+            self.flat, self.seed = FlatModel(build_model("cnn", 10, seed).cuda()), seed
+            self.projection, self.start = torch.ones(16, 128, device="cuda"), self.flat.params.clone()
+
+        def play(self, purifier: Purifier) -> None:
+            phases = purifier.rectification(0.1, schedule), purifier.transfer(1.0, 3.0, schedule)
+            streams = [torch.Generator().manual_seed(self.seed) for _ in phases]
+            purifier(self.flat.model, self.projection, zip(phases, streams, strict=True))
+
+    def purifier() -> Purifier:
+        return Purifier(build_model("cnn", 10, 0).cuda(), data, compute)
+
+    alone, together, shared = [Cell(seed) for seed in (0, 1)], [Cell(seed) for seed in (0, 1)], purifier()
+    for cell in alone:
+        own = purifier()
+        for _ in range(2):
+            cell.play(own)
+    together[0].play(shared)  # captures, and puts constants on the device
+    with nothing_waits():
+        for cell in (together[1], together[0], together[1]):
+            cell.play(shared)
+    limit = 5e-3 if compute.precision == "float32" else 0.05
+    for one, other in zip(together, alone, strict=True):
+        assert distance((one.flat.params - one.start)[None], (other.flat.params - other.start)[None]) < limit
+        assert distance((one.projection - 1).view(1, -1), (other.projection - 1).view(1, -1)) < limit
 
 
 def test_seconds_are_those_of_the_gpus_work() -> None:
