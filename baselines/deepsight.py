@@ -31,6 +31,7 @@ from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, S
 from clipfed_bench.clustering import clusters
 from clipfed_bench.errors import UserError
 from clipfed_bench.geometry import median, pairwise_cosine_distances, row_norms, weighted_sum
+from clipfed_bench.transfer import Figure, to_device, to_host
 
 
 @dataclass(frozen=True)
@@ -58,25 +59,26 @@ class DeepSight(Defense):
     def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
         assert self.server.model is not None
         model = self.server.model()
-        order = torch.tensor(sorted(range(len(updates)), key=updates.clients.__getitem__))
+        device, count = updates.deltas.device, len(updates)
+        order = torch.tensor(sorted(range(count), key=updates.clients.__getitem__))
         weight = updates.deltas[:, model.layers["classifier.weight"]].double()
         bias = updates.deltas[:, model.layers["classifier.bias"]].double()
         energy = (bias.abs() + weight.reshape(*bias.shape, -1).abs().sum(dim=2)) ** 2
-        suspicious = homogeneous(energy).cpu()
         neup = energy / energy.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-        ddifs = self._ddifs(model, updates, context)
-        labels = torch.empty(len(updates), dtype=torch.int64)
-        labels[order] = ensemble(
-            [torch.cdist(neup[order], neup[order])],
-            [torch.cdist(ddif[order], ddif[order]) for ddif in ddifs],
-            [pairwise_cosine_distances(bias[order])],
-        )
-        kept = accepted(labels, suspicious, self.config.tau).to(updates.deltas.device)
+        rows = to_device(order, device)
+        distances = [torch.cdist(x[rows], x[rows]) for x in (neup, *self._ddifs(model, updates, context))]
+        distances.append(pairwise_cosine_distances(bias[rows]))
+        facts = to_host(torch.cat([*distances, homogeneous(energy)[None].double()]))  # all at once
+        by_neup, *by_ddif, by_bias = torch.split(facts[:-1], count)
+        suspicious = facts[-1].bool()
+        labels = torch.empty(count, dtype=torch.int64)
+        labels[order] = ensemble([by_neup], by_ddif, [by_bias])
+        kept = to_device(accepted(labels, suspicious, self.config.tau), device)
         norms = row_norms(updates.deltas)
         bound = median(norms)
         scale = torch.where(norms > bound, bound / norms, 1.0)
         share = kept.double() / kept.sum()
-        info = {"deepsight_suspicious": float(suspicious.sum()), "deepsight_clip": float(bound)}
+        info: dict[str, Figure] = {"deepsight_suspicious": float(suspicious.sum()), "deepsight_clip": bound}
         return Aggregate(weighted_sum(updates.deltas, share * scale), share.float() @ updates.buffers, kept, info)
 
     def _ddifs(self, model: ServerModel, updates: ClientUpdates, context: RoundContext) -> list[Tensor]:
@@ -84,7 +86,8 @@ class DeepSight(Defense):
         found = []
         stream = context.generator("deepsight-inputs")
         for _ in range(self.config.seeds):
-            pixels = torch.rand(self.config.samples, *model.image_shape, generator=stream).to(updates.deltas.device)
+            drawn = torch.rand(self.config.samples, *model.image_shape, generator=stream)
+            pixels = to_device(drawn, updates.deltas.device)
             before = model.predict(updates.global_params, updates.global_buffers, pixels).double()
             rows = []
             for delta in updates.deltas:

@@ -28,6 +28,7 @@ from clipfed_bench.data.types import Images
 from clipfed_bench.errors import UserError
 from clipfed_bench.geometry import cosines, median, row_norms, weighted_sum
 from clipfed_bench.rng import generator
+from clipfed_bench.transfer import Figure
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,12 @@ class FLTrust(Defense):
         reference, _ = self.model.train(self.root, updates.global_params, updates.global_buffers, context, images)
         trust = cosines(updates.deltas, reference).clamp(min=0)
         kept, total = trust > 0, trust.sum()
-        info = {"fltrust_trust": float(trust.mean()), "fltrust_root": float(len(self.root))}
-        if not kept.any():
-            return Aggregate(torch.zeros_like(updates.global_params), updates.global_buffers.clone(), kept, info)
-        share = trust / total
+        info: dict[str, Figure] = {"fltrust_trust": trust.mean(), "fltrust_root": float(len(self.root))}
+        share = torch.where(kept, trust / total, 0.0)  # where nobody is trusted, weights of 0 and not of 0/0
         norms = row_norms(updates.deltas)
         scale = torch.where(kept, row_norms(reference[None]) / norms, 0.0)  # a zero update has no trust
-        return Aggregate(weighted_sum(updates.deltas, share * scale), share.float() @ updates.buffers, kept, info)
+        buffers = torch.where(kept.any(), share.float() @ updates.buffers, updates.global_buffers)
+        return Aggregate(weighted_sum(updates.deltas, share * scale), buffers, kept, info)
 
 
 def balanced_choice(labels: Tensor, count: int, seed: int) -> Tensor:

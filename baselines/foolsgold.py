@@ -55,7 +55,7 @@ class FoolsGold(Defense):
         history = torch.stack([self._history[client] for client in updates.clients])
         weights = foolsgold_weights(1 - pairwise_cosine_distances(history), self.config.kappa)
         result = updates.mean(weights)
-        return Aggregate(result.delta, result.buffers, weights > 0, {"foolsgold_weight": float(weights.mean())})
+        return Aggregate(result.delta, result.buffers, weights > 0, {"foolsgold_weight": weights.mean()})
 
     def state(self) -> dict[str, Tensor]:
         return {str(client): total for client, total in self._history.items()}
@@ -77,8 +77,6 @@ def foolsgold_weights(cosines: Tensor, kappa: float = 1.0) -> Tensor:
     largest = similar.max(dim=1).values  # >= 0, because the diagonal is in it
     pardon = torch.where(largest[:, None] < largest[None, :], largest[:, None] / largest[None, :], 1.0)
     alpha = (1 - (similar * pardon).max(dim=1).values).clamp(0, 1)
-    if not alpha.any():
-        return torch.ones_like(alpha)
-    alpha = alpha / alpha.max()
-    alpha = torch.where(alpha == 1, 0.99, alpha)
-    return (kappa * (torch.logit(alpha) + 0.5)).clamp(0, 1)
+    scaled = alpha / alpha.max()
+    scaled = torch.where(scaled == 1, 0.99, scaled)
+    return torch.where(alpha.any(), (kappa * (torch.logit(scaled) + 0.5)).clamp(0, 1), 1.0)

@@ -21,6 +21,7 @@ from torch import Tensor
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
 from clipfed_bench.errors import UserError
 from clipfed_bench.geometry import pairwise_squared_distances, round_significant
+from clipfed_bench.transfer import to_device, to_host
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Krum(Defense):
     def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
         clients = len(updates)
         malicious = malicious_count(self.malicious, clients)
-        scores = krum_scores(pairwise_squared_distances(updates.deltas).cpu(), malicious)
+        scores = krum_scores(to_host(pairwise_squared_distances(updates.deltas)), malicious)
         # Rounded, because sums that are equal on paper differ in their last bits with the order of clients.
         ranked = sorted(zip(round_significant(scores).tolist(), updates.clients, range(clients), strict=True))
         kept = torch.zeros(clients, dtype=torch.bool)
         kept[[row for _, _, row in ranked[: self.selected(clients, malicious)]]] = True
         result = updates.mean(kept.double())
         info = {"krum_malicious": float(malicious), "krum_guarantee": float(clients >= 2 * malicious + 3)}
-        return Aggregate(result.delta, result.buffers, kept.to(updates.deltas.device), info)
+        return Aggregate(result.delta, result.buffers, to_device(kept, updates.deltas.device), info)
 
     def selected(self, clients: int, malicious: int) -> int:
         """How many of ``clients`` the aggregate is the mean of."""

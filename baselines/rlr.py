@@ -18,6 +18,7 @@ from torch import Tensor
 from baselines.krum import malicious_count
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
 from clipfed_bench.errors import UserError
+from clipfed_bench.transfer import Figure
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class RLR(Defense):
         threshold = min(wanted, len(updates))
         agreed = sign_votes(updates.deltas).abs() >= threshold
         mean = updates.mean(updates.num_samples)
-        info = {"rlr_threshold": float(threshold), "rlr_reversed": 1 - float(agreed.double().mean())}
+        info: dict[str, Figure] = {"rlr_threshold": float(threshold), "rlr_reversed": 1 - agreed.double().mean()}
         return Aggregate(torch.where(agreed, mean.delta, -mean.delta), mean.buffers, info=info)
 
 

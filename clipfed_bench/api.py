@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from clipfed_bench.geometry import weighted_sum
 from clipfed_bench.rng import generator
 from clipfed_bench.simulator.compute import Compute
+from clipfed_bench.transfer import Figure, to_device, to_host
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,11 +209,13 @@ class ClientUpdates:
         return len(self.clients)
 
     def select(self, rows: Tensor) -> ClientUpdates:
-        """The updates of ``rows`` (int64 indices or a (K,) bool mask), order kept."""
-        index = rows.nonzero().flatten() if rows.dtype == torch.bool else rows
+        """The updates of ``rows`` (int64 indices or a (K,) bool mask), order kept; waits for ``rows`` on a GPU."""
+        chosen = to_host(rows)
+        index = chosen.nonzero().flatten() if chosen.dtype == torch.bool else chosen
+        place = to_device(index, self.deltas.device)
         return ClientUpdates(
-            self.deltas[index],
-            self.buffers[index],
+            self.deltas[place],
+            self.buffers[place],
             self.num_samples[index.to(self.num_samples.device)],
             tuple(self.clients[i] for i in index.tolist()),
             self.global_params,
@@ -221,7 +224,7 @@ class ClientUpdates:
 
     def mean(self, weights: Tensor, kept: Tensor | None = None) -> Aggregate:
         """Weighted mean of deltas and buffers; ``weights`` (K,) >= 0 with a positive sum, in any scale."""
-        share = (weights.double() / weights.double().sum()).to(self.deltas.device, torch.float32)
+        share = to_device((weights.double() / weights.double().sum()).float(), self.deltas.device)
         return Aggregate(weighted_sum(self.deltas, share), share @ self.buffers, kept=kept)
 
 
@@ -235,8 +238,9 @@ class Aggregate:
     """(Q,) float32, the new running statistics."""
     kept: Tensor | None = None
     """(K,) bool: the clients that the defense accepted, or None where it does not select (mean, median)."""
-    info: Mapping[str, float] = field(default_factory=dict)
-    """Figures worth a column in the history, e.g. the clipping bound."""
+    info: Mapping[str, Figure] = field(default_factory=dict)
+    """Figures worth a column in the history, e.g. the clipping bound: numbers, or tensors of one entry. On a GPU leave
+    them tensors: for ``float`` of one the host waits in the middle of a round; tensors are read at evaluations."""
 
 
 class ServerModel(ABC):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipfed_bench.geometry import round_significant
+from clipfed_bench.transfer import to_device, to_host
 
 
 def majority_cluster(distances: Tensor) -> Tensor:
@@ -33,9 +34,9 @@ def majority_cluster(distances: Tensor) -> Tensor:
     if count < 3:  # two clients cannot outvote each other, and HDBSCAN knows no cluster of one
         return torch.ones(count, dtype=torch.bool, device=distances.device)
     # Distances that are equal on paper must be equal here, or the order of clients would break the tie.
-    matrix = round_significant(distances.detach().cpu().double()).numpy()
+    matrix = round_significant(to_host(distances.detach()).double()).numpy()
     kept = torch.from_numpy(_labels(matrix, count // 2 + 1) >= 0)
-    return (kept if kept.any() else torch.ones_like(kept)).to(distances.device)
+    return to_device(kept if kept.any() else torch.ones_like(kept), distances.device)
 
 
 def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
@@ -46,7 +47,7 @@ def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
     """
     if len(distances) < max(3, min_cluster_size):
         return torch.full((len(distances),), -1)
-    matrix = round_significant(distances.detach().cpu().double()).numpy()
+    matrix = round_significant(to_host(distances.detach()).double()).numpy()
     return torch.from_numpy(_labels(matrix, min_cluster_size, single=False).astype(np.int64))
 
 

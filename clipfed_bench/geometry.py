@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from clipfed_bench.transfer import to_device
+
 _RESOLUTION = 1e-14
 """Squared relative distance below which float32 rows count as identical: a few float32 roundings, (6e-8)² each.
 Without it, duplicates would be some 1e-16 apart, by an amount that depends on the order of the rows."""
@@ -31,7 +33,7 @@ def pairwise_squared_distances(matrix: Tensor) -> Tensor:
     Rows are centered before the Gram matrix, at the row with the smallest norm: that keeps rows near each other
     accurate however far they are from zero (as the mean would), also beside one enormous row (as the mean would not).
     """
-    gram = _gram(matrix, center=int(row_norms(matrix).argmin()))
+    gram = _gram(matrix, center=row_norms(matrix).argmin(dim=0, keepdim=True))
     square = gram.diagonal()
     scale = square[:, None] + square[None, :]
     distances = scale - 2 * gram
@@ -65,7 +67,7 @@ def cosines(matrix: Tensor, vector: Tensor) -> Tensor:
 
 def weighted_sum(matrix: Tensor, weights: Tensor) -> Tensor:
     """``weights`` (K,) @ (K, P) ``matrix``: (P,) float32, also of a bfloat16 matrix, which is not copied whole."""
-    weights = weights.to(matrix.device, torch.float32)
+    weights = to_device(weights.float(), matrix.device)
     if matrix.dtype == torch.float32:
         return weights @ matrix
     return torch.cat([weights @ block.float() for block in _blocks(matrix)])
@@ -96,12 +98,13 @@ def round_significant(values: Tensor, bits: int = 30) -> Tensor:
     return torch.ldexp(torch.round(mantissa * 2.0**bits) / 2.0**bits, exponent)
 
 
-def _gram(matrix: Tensor, center: int | None = None) -> Tensor:
+def _gram(matrix: Tensor, center: Tensor | None = None) -> Tensor:
+    """``center``: (1,) int64, the row that is taken off all."""
     gram = torch.zeros(len(matrix), len(matrix), dtype=torch.float64, device=matrix.device)
     for part in _blocks(matrix):
         block = part.double()
         if center is not None:
-            block -= block[center].clone()
+            block -= block.index_select(0, center)
         gram += block @ block.T
     return (gram + gram.T) / 2  # a BLAS need not return a symmetric product
 

@@ -12,6 +12,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from clipfed_bench.errors import UserError
 from clipfed_bench.pictures import FORMATS, opened
 from clipfed_bench.rng import generator
+from clipfed_bench.transfer import to_device
 
 
 class DeviceConstant:
@@ -24,7 +25,7 @@ class DeviceConstant:
     def on(self, device: torch.device) -> Tensor:
         """The tensor on ``device``. Shared: do not write to it."""
         if device not in self._copies:
-            self._copies[device] = self._value.to(device)
+            self._copies[device] = to_device(self._value, device)
         return self._copies[device]
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from clipfed_bench.api import Attack, CraftContext, LocalModel
 from clipfed_bench.errors import UserError
+from clipfed_bench.transfer import Figure, read, to_device, to_host
 
-Success = Callable[[Tensor, Tensor], float]
+Success = Callable[[Tensor, Tensor], Figure]
 """Parameters (P,) and running statistics (Q,) -> success of the backdoor, 0 to 1."""
 
 
@@ -52,8 +53,9 @@ def critical_layers(
     ``start`` (P,) is the global model. Backward substitution ends at ``threshold`` times the poisoned model's success.
     """
     good, bad, parts = start + honest.delta, start + poisoned.delta, modules(layers)
-    whole = success(bad, poisoned.buffers)
-    drops = {name: whole - success(substitute(bad, good, p), poisoned.buffers) for name, p in parts.items()}
+    own = (success(substitute(bad, good, places), poisoned.buffers) for places in parts.values())
+    whole, *left = read([success(bad, poisoned.buffers), *own])
+    drops = {name: whole - value for name, value in zip(parts, left, strict=True)}
     chosen: list[str] = []
     reached, mixed = 0.0, good
     for name in sorted(drops, key=lambda name: -drops[name]):
@@ -61,7 +63,7 @@ def critical_layers(
             break
         chosen.append(name)
         mixed = substitute(mixed, bad, parts[name])
-        reached = success(mixed, honest.buffers)
+        [reached] = read([success(mixed, honest.buffers)])
     return chosen
 
 
@@ -74,14 +76,15 @@ def find_critical(
     such image, or with a model that has diverged, no layer is critical.
     """
     images, labels = context.validation(client)
-    images = images[labels != attack.context.target]
-    if len(images) == 0 or not bool(torch.isfinite(poisoned.delta).all()):
+    facts = to_host(torch.cat([labels != attack.context.target, torch.isfinite(poisoned.delta).all()[None]]))
+    rows, sound = facts[:-1].nonzero().flatten(), bool(facts[-1])
+    if len(rows) == 0 or not sound:
         return []
-    triggered = attack.trigger(images)
+    triggered = attack.trigger(images[to_device(rows, images.device)])
 
-    def success(params: Tensor, buffers: Tensor) -> float:
+    def success(params: Tensor, buffers: Tensor) -> Tensor:
         hits = context.logits(params, buffers, triggered).argmax(dim=1) == attack.context.target
-        return float(hits.double().mean())
+        return hits.double().mean()
 
     honest = context.honest(client)
     return critical_layers(honest, poisoned, context.global_params, context.layers, success, threshold)

@@ -207,7 +207,8 @@ def _caller() -> str:
     frame = sys._getframe(2)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(ROOT) and path.parts[len(ROOT.parts)] in ("clipfed_bench", "attacks", "baselines"):
+        ours = path.is_relative_to(ROOT) and path.parts[len(ROOT.parts)] in ("clipfed_bench", "attacks", "baselines")
+        if ours and path.name != "transfer.py":
             return f"{path.relative_to(ROOT).as_posix()}: {frame.f_code.co_name}"
         frame = frame.f_back  # type: ignore[assignment]
     return "a test"

@@ -23,7 +23,7 @@ from clipfed_bench.clipfed.training import Schedule, Training
 from clipfed_bench.errors import UserError
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.rng import stream_seed
-from clipfed_bench.simulator.local import on_device
+from clipfed_bench.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ class CLIPFed(Defense):
 
     def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
         """Step (c) and Eq. 2: the kept clients' mean weighted by data size; no clipping, no noise [paper]."""
-        kept = torch.ones(len(updates), dtype=torch.bool, device=updates.deltas.device)
+        device = updates.deltas.device
+        kept = torch.ones(len(updates), dtype=torch.bool, device=device)
         if self.config.filtering:
             kept = filter_updates(updates.deltas, self.config.components, self.config.metric)
-        result = updates.mean(updates.num_samples * kept.cpu(), kept=kept)
-        return replace(result, info={"kept": float(kept.sum())})
+        result = updates.mean(to_device(updates.num_samples, device) * kept, kept=kept)
+        return replace(result, info={"kept": kept.sum()})
 
     def purify(self, model: nn.Module, context: RoundContext) -> None:
         """Steps (d) and (e)."""
@@ -147,5 +148,4 @@ class CLIPFed(Defense):
             return None
         stream = torch.Generator().manual_seed(stream_seed(self.server.seed, "clip-fed-projection"))
         weight = nn.init.orthogonal_(torch.empty(teacher_width, width), generator=stream)
-        (placed,) = on_device([weight], self.server.device)
-        return placed
+        return to_device(weight, self.server.device)

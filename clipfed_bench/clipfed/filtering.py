@@ -11,14 +11,16 @@ from torch import Tensor
 
 from clipfed_bench.clustering import majority_cluster
 from clipfed_bench.geometry import pairwise_cosine_distances, pairwise_squared_distances
+from clipfed_bench.transfer import to_device, to_host
 
 
 def pca_scores(deltas: Tensor, components: int) -> Tensor:
     """Scores of the rows of ``deltas`` (K, P) on their first principal components: (K, min(components, K)) float64.
 
-    Computed from the (K, K) Gram matrix of the centered rows, never from a (P, P) covariance. Signs are arbitrary.
+    Computed from the (K, K) Gram matrix of the centered rows, never from a (P, P) covariance, and on the CPU, where the
+    scores stay. Signs are arbitrary.
     """
-    squared = pairwise_squared_distances(deltas)
+    squared = to_host(pairwise_squared_distances(deltas))
     # Double centering turns squared distances into the Gram matrix of the rows minus their mean.
     centered = squared - squared.mean(dim=0, keepdim=True) - squared.mean(dim=1, keepdim=True) + squared.mean()
     values, vectors = torch.linalg.eigh(-centered / 2)
@@ -33,6 +35,5 @@ def filter_updates(deltas: Tensor, components: int, metric: str) -> Tensor:
     ``metric`` is ``euclidean`` or ``cosine`` on the scores. Clients that are all alike are all kept.
     """
     scores = pca_scores(deltas, components)
-    if metric == "cosine":
-        return majority_cluster(pairwise_cosine_distances(scores))
-    return majority_cluster(pairwise_squared_distances(scores))
+    distances = pairwise_cosine_distances if metric == "cosine" else pairwise_squared_distances
+    return to_device(majority_cluster(distances(scores)), deltas.device)

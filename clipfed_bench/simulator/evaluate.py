@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from clipfed_bench.api import Attack
 from clipfed_bench.data.types import Images
 from clipfed_bench.simulator.local import Normalizer
+from clipfed_bench.transfer import read
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def evaluate(model: nn.Module, sets: TestSets) -> tuple[float, float]:
     model.eval()
     hits = _count(model, sets.clean, sets.labels)
     taken = _count(model, sets.triggered, torch.full((len(sets.triggered),), sets.target, device=sets.labels.device))
-    asr = float(taken) / len(sets.triggered) if len(sets.triggered) else float("nan")
-    return float(hits) / len(sets.labels), asr
+    right, fooled = read([hits, taken])
+    return right / len(sets.labels), fooled / len(sets.triggered) if len(sets.triggered) else float("nan")
 
 
 @torch.no_grad()

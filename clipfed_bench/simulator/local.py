@@ -15,6 +15,7 @@ from torch import Tensor
 from clipfed_bench.api import GradientRule
 from clipfed_bench.data.types import Images
 from clipfed_bench.rng import generator
+from clipfed_bench.transfer import to_device
 
 Poison = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(B, C, H, W) float32 in [0, 1] and (B,) int64 labels -> the batch to train on."""
@@ -85,12 +86,11 @@ def train_batches(task: Task, normalize: Normalizer) -> Iterator[tuple[Tensor, T
 
 
 def on_device(order: Iterable[Tensor], device: torch.device) -> Iterable[Tensor]:
-    """Index batches on ``device``; to a GPU all go at once, from pinned memory, so that nothing waits for the host."""
+    """Index batches on ``device``; to a GPU all go at once."""
     if device.type == "cpu":
         return order
     parts = list(order)
-    together = torch.cat(parts).pin_memory().to(device, non_blocking=True)
-    return torch.split(together, [len(part) for part in parts])
+    return torch.split(to_device(torch.cat(parts), device), [len(part) for part in parts])
 
 
 def sgd_step(params: Tensor, grad: Tensor, velocity: Tensor, hyper: Hyper) -> None:

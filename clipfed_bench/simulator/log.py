@@ -9,33 +9,47 @@ from statistics import fmean
 from typing import Any
 
 from clipfed_bench.simulator.stopwatch import Stopwatch
+from clipfed_bench.transfer import Figure, is_away, read
 
 SECONDS = ("seconds_local", "seconds_attack", "seconds_defense", "seconds_purify", "seconds_eval")
 """Where time goes. ``seconds_purify`` is the part of ``seconds_defense`` spent on the aggregated model."""
 
 
 class Log:
-    """Collects figures round by round. Shares are fractions, times are seconds."""
+    """Collects figures round by round. Shares are fractions, times are seconds.
+
+    What a round leaves on a GPU is read when somebody asks: at an evaluation, for a checkpoint, at the end.
+    """
 
     def __init__(self, device: str) -> None:
         self.rows: list[dict[str, float]] = []
         self._watch = Stopwatch(device, SECONDS)
         self._recent: list[dict[str, float]] = []
         self._all: list[dict[str, float]] = []
+        self._unread: list[tuple[dict[str, float], str, Figure]] = []
 
     def timed(self, part: str) -> AbstractContextManager[None]:
         """Add the seconds of the ``with`` block to ``part``."""
         return self._watch.timed(part)
 
-    def selection(self, tpr: float, fpr: float, dropped: int, info: Mapping[str, float]) -> None:
+    def selection(self, tpr: Figure, fpr: Figure, dropped: int, info: Mapping[str, Figure]) -> None:
         """A round's detection rates, non-finite updates, and what the defense says of itself."""
-        entry = {"tpr": tpr, "fpr": fpr, "dropped": float(dropped)}
-        entry |= {f"info_{name}": float(value) for name, value in info.items()}
+        figures = {"tpr": tpr, "fpr": fpr, "dropped": dropped} | {f"info_{name}": value for name, value in info.items()}
+        entry = {name: math.nan if is_away(value) else float(value) for name, value in figures.items()}
+        # Copies, since a defense may go on writing to what it handed out.
+        self._unread += [(entry, name, value.detach().clone()) for name, value in figures.items() if is_away(value)]
         self._recent.append(entry)
         self._all.append(entry)
 
+    def _read(self) -> None:
+        """Fill in what was still on the device."""
+        for (entry, name, _), value in zip(self._unread, read([value for *_, value in self._unread]), strict=True):
+            entry[name] = value
+        self._unread.clear()
+
     def evaluation(self, round_: int, mta: float, asr: float) -> None:
         """A history row: the evaluation, and means (counts: sums) over the rounds since the last one."""
+        self._read()
         row: dict[str, float] = {"round": round_, "mta": mta, "asr": asr, **_detection(self._recent)}
         names = {name for entry in self._recent for name in entry if name.startswith("info_")}
         row |= {name: _mean(e.get(name, math.nan) for e in self._recent) for name in sorted(names)}
@@ -56,6 +70,7 @@ class Log:
 
     def state(self) -> dict[str, Any]:
         """All it knows, as plain lists and dicts of numbers."""
+        self._read()
         return {"rows": self.rows, "seconds": self._watch.seconds, "rounds": self._all, "recent": len(self._recent)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -63,9 +78,11 @@ class Log:
         self.rows, self._all = list(state["rows"]), list(state["rounds"])
         self._watch.start_from(state["seconds"])
         self._recent = self._all[len(self._all) - state["recent"] :]
+        self._unread.clear()
 
     def final(self, rounds: int) -> dict[str, float]:
         """The last evaluation; ``*_start``: the one before round 1; ``*_tail``: the mean of the last 10 % of rounds."""
+        self._read()
         first, *after = self.rows
         tail = [row for row in after if row["round"] > 0.9 * rounds]
         figures = {

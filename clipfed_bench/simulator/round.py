@@ -26,6 +26,7 @@ from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.spec import CellSpec
+from clipfed_bench.transfer import Figure, to_device, to_host
 
 
 def malicious_clients(spec: CellSpec) -> tuple[int, ...]:
@@ -58,7 +59,7 @@ def split_off(data: Images, share: float, seed: int, client: int) -> tuple[Image
     if count == 0:
         nothing = torch.empty(0, dtype=torch.int64, device=data.labels.device)
         return data, data.take(nothing)
-    order = torch.randperm(len(data), generator=generator(seed, "held-out", client)).to(data.labels.device)
+    order = to_device(torch.randperm(len(data), generator=generator(seed, "held-out", client)), data.labels.device)
     return data.take(order[count:]), data.take(order[:count])
 
 
@@ -111,10 +112,10 @@ class Federation:
         index = [k for k, client in enumerate(updates.clients) if client in self.malicious]
         if not index:
             return
-        context = self._craft_context(updates, index, flat, round_, attack)
-        deltas, buffers = attack.craft(updates.deltas[index].float(), context), attack.craft_buffers(context)
-        updates.deltas[index] = (deltas * self.spec.attack_scale).to(updates.deltas.dtype)
-        updates.buffers[index] = buffers
+        context, rows = self._craft_context(updates, index, flat, round_, attack), _rows(updates, index)
+        deltas, buffers = attack.craft(updates.deltas[rows].float(), context), attack.craft_buffers(context)
+        updates.deltas[rows] = (deltas * self.spec.attack_scale).to(updates.deltas.dtype)
+        updates.buffers[rows] = buffers
 
     def _craft_context(
         self, updates: ClientUpdates, index: list[int], flat: FlatModel, round_: int, attack: Attack
@@ -145,7 +146,7 @@ class Federation:
             clients=tuple(updates.clients[k] for k in index),
             global_params=start,
             layers=flat.layers,
-            buffers=updates.buffers[index],
+            buffers=updates.buffers[_rows(updates, index)],
             participants=len(updates),
             colluders=self.malicious,
             honest=honest,
@@ -155,34 +156,41 @@ class Federation:
         )
 
 
+def _rows(updates: ClientUpdates, index: list[int]) -> Tensor:
+    return to_device(torch.tensor(index), updates.deltas.device)
+
+
 def aggregate_updates(defense: Defense, updates: ClientUpdates, context: RoundContext) -> tuple[Aggregate, int]:
     """``defense.aggregate`` on the finite updates, and how many were dropped because they hold NaN or infinity.
 
     ``kept`` of the result has an entry for every client again; dropped ones are False. When nothing finite is left
     the global model stays as it is.
     """
-    finite = torch.isfinite(updates.deltas.sum(dim=1)) & torch.isfinite(updates.buffers.sum(dim=1))
-    dropped = int((~finite).sum())
-    if dropped:  # a finite row can have an overflowing sum: look closer only then
-        finite = torch.isfinite(updates.deltas).all(dim=1) & torch.isfinite(updates.buffers).all(dim=1)
-        dropped = int((~finite).sum())
+    device = updates.deltas.device
+    finite = to_host(torch.isfinite(updates.deltas.sum(dim=1)) & torch.isfinite(updates.buffers.sum(dim=1)))
+    if not finite.all():  # a finite row can have an overflowing sum: look closer only then
+        finite = to_host(torch.isfinite(updates.deltas).all(dim=1) & torch.isfinite(updates.buffers).all(dim=1))
+    rows = finite.nonzero().flatten()
+    dropped = len(updates) - len(rows)
     if dropped == 0:
         return defense.aggregate(updates, context), 0
+    kept = to_device(finite, device)
     if dropped == len(updates):
-        none = torch.zeros(len(updates), dtype=torch.bool, device=finite.device)
-        return Aggregate(torch.zeros_like(updates.global_params), updates.global_buffers, kept=none), dropped
-    result = defense.aggregate(updates.select(finite), context)
-    kept = finite.clone()
+        return Aggregate(torch.zeros_like(updates.global_params), updates.global_buffers, kept), dropped
+    result = defense.aggregate(updates.select(rows), context)
     if result.kept is not None:
-        kept[finite] = result.kept.to(kept.device)
+        kept[to_device(rows, device)] = to_device(result.kept, device)
     return Aggregate(result.delta, result.buffers, kept, result.info), dropped
 
 
-def detection(kept: Tensor | None, clients: tuple[int, ...], malicious: tuple[int, ...]) -> tuple[float, float]:
-    """(TPR, FPR) of a selection: shares of malicious and of benign clients that were rejected; nan where undefined."""
+def detection(kept: Tensor | None, clients: tuple[int, ...], malicious: tuple[int, ...]) -> tuple[Figure, Figure]:
+    """(TPR, FPR) of a selection: shares of malicious and of benign clients that were rejected; nan where undefined.
+
+    Where there is a selection they are tensors without dimensions, float64, on its device.
+    """
     if kept is None:
         return math.nan, math.nan
-    rejected = [not k for k in kept.tolist()]
-    bad = [r for r, c in zip(rejected, clients, strict=True) if c in malicious]
-    good = [r for r, c in zip(rejected, clients, strict=True) if c not in malicious]
-    return (sum(bad) / len(bad) if bad else math.nan), (sum(good) / len(good) if good else math.nan)
+    bad = torch.tensor([client in malicious for client in clients])
+    groups = to_device(torch.stack([bad, ~bad]), kept.device)
+    tpr, fpr = (groups & ~kept).sum(dim=1).double() / groups.sum(dim=1)
+    return tpr, fpr
