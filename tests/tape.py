@@ -18,8 +18,8 @@ FORBIDDEN = {"_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_
 
 
 def place(tensor: torch.Tensor) -> int:
-    """Where its memory begins."""
-    return tensor.untyped_storage().data_ptr()
+    """Where its memory begins, or on a GPU of the tests that of its values."""
+    return getattr(tensor, "host", tensor).untyped_storage().data_ptr()
 
 
 class Tape(TorchDispatchMode):
