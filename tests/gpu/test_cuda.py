@@ -24,12 +24,14 @@ from clipfed_bench.data.types import Images
 from clipfed_bench.models import build_model
 from clipfed_bench.records import Environment
 from clipfed_bench.registry import create_attack
+from clipfed_bench.simulator import setup
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.compute import Compute, configure
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
 from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.simulator.stopwatch import Stopwatch
+from clipfed_bench.simulator.training import set_up
 from clipfed_bench.spec import CellSpec
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -139,6 +141,32 @@ def test_local_training_never_waits_for_the_gpu(compute: Compute) -> None:
     with nothing_waits():
         one.train(work, flat.params, flat.buffers, deltas, statistics)
     assert distance(deltas.cpu(), expected[0]) < 0.05
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize(("defense", "waits"), [("fedavg", 1), ("median", 1), ("foolsgold", 1), ("krum", 2)])
+def test_a_round_waits_where_the_host_decides(
+    defense: str, waits: int, graphs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the table of ``tests/unit/test_gpu_rounds.py`` says; what is read on purpose is read by ``cpu()``."""
+    spec = CellSpec(dataset="digits", model="cnn", clients=10, clients_per_round=5, rounds=3, lr=0.02, defense=defense)
+    env = Environment("cuda", warmup_dir=tmp_path, graphs=graphs)
+    training = set_up(spec, env, setup.dataset(spec, env)[0])
+    attack = create_attack("badnets", {}, AttackContext(5, 10, (3, 32, 32)))
+    training.play(attack)  # captures, and puts constants on the device
+    reads, copy = [], Tensor.cpu
+
+    def read(tensor: Tensor) -> Tensor:
+        torch.cuda.set_sync_debug_mode("default")
+        reads.append(tensor.shape)
+        host = copy(tensor)
+        torch.cuda.set_sync_debug_mode("error")
+        return host
+
+    monkeypatch.setattr(Tensor, "cpu", read)
+    with nothing_waits():
+        training.play(attack)
+    assert len(reads) == waits, reads
 
 
 def server_set() -> ServerSet:
