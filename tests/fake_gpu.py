@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import torch
@@ -153,11 +153,11 @@ class FakeGpu(TorchDispatchMode):
         name, asked = func.overloadpacket.__name__, kwargs.get("device")
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         to_gpu = any(isinstance(t, OnGpu) for t in tensors) if asked is None else torch.device(asked).type != "cpu"
+        generator = kwargs.get("generator")
+        if generator is not None and (generator._cdata in Generator.of_the_gpu) != to_gpu:
+            raise RuntimeError(f"{name}: a generator and a tensor on different devices")
         if not to_gpu and not any(isinstance(t, OnGpu) for t in tensors):
             return func(*args, **kwargs)
-        generator = kwargs.get("generator")
-        if generator is not None and generator.device.type == "cpu":
-            raise RuntimeError(f"{name}: expected a 'cuda' generator, found one of the CPU")
         if name in ("_to_copy", "copy_"):
             self._copy(name, args, kwargs, to_gpu)
         else:
@@ -214,6 +214,18 @@ def _caller() -> str:
     return "a test"
 
 
+class Generator(torch.Generator):
+    """In place of torch.Generator: one of the GPU draws on the CPU, and for tensors of the GPU alone."""
+
+    of_the_gpu: ClassVar[dict[int, torch.Generator]] = {}
+
+    def __new__(cls, device: torch.device | str = "cpu") -> Generator:
+        made = super().__new__(cls, "cpu")
+        if torch.device(device).type != "cpu":
+            cls.of_the_gpu[made._cdata] = made  # type: ignore[attr-defined]
+        return made
+
+
 class Event:
     """In place of torch.cuda.Event: no time passes on this GPU."""
 
@@ -244,6 +256,7 @@ def fake_gpu() -> Iterator[FakeGpu]:
     torch._C._ensureCUDADeviceGuardSet()  # a guard that does nothing, where there is no GPU
     patches = [
         mock.patch.object(torch, "autocast", autocast),
+        mock.patch.object(torch, "Generator", Generator),
         mock.patch.object(torch.cuda, "_lazy_init", return_value=None),
         mock.patch.object(torch.cuda, "Event", Event),
         mock.patch.object(torch.cuda, "synchronize", partial(gpu.wait, "waits for all of it")),
@@ -260,3 +273,4 @@ def fake_gpu() -> Iterator[FakeGpu]:
         for patch in patches:
             patch.stop()
         torch._C._set_only_lift_cpu_tensors(lifted)
+        Generator.of_the_gpu.clear()

@@ -75,6 +75,8 @@ def test_the_host_is_seen_to_wait(gpu: FakeGpu, name: str) -> None:
         lambda a: torch.stack([a[0], torch.tensor(1.0)]),
         lambda a: torch.arange(2)[a.long()],
         lambda a: torch.rand(2, device=a.device, generator=torch.Generator()),
+        lambda a: torch.rand(2, generator=torch.Generator("cuda")),
+        lambda a: a.normal_(generator=torch.Generator()),
         lambda a: a.numpy(),
     ],
 )
@@ -92,6 +94,13 @@ def test_gradients_are_those_of_the_cpu(gpu: FakeGpu) -> None:
     model.to("cuda")(images.to("cuda")).square().sum().backward()
     found = [p.grad for p in model.parameters()]
     assert all(torch.equal(f.cpu(), e) for f, e in zip(found, expected, strict=True))  # type: ignore[union-attr, arg-type]
+
+
+def test_draws_have_a_generator_of_the_gpu(gpu: FakeGpu) -> None:
+    drawn = torch.randn(3, generator=torch.Generator("cuda").manual_seed(1), device="cuda")
+    again = torch.empty(3, device="cuda").normal_(generator=torch.Generator("cuda").manual_seed(1))
+    assert gpu.waits == []
+    assert drawn.tolist() == again.tolist()
 
 
 def test_views_share_memory(gpu: FakeGpu) -> None:
