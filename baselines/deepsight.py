@@ -13,10 +13,11 @@ the median is suspicious; noise is judged client by client.
 - a cluster is accepted where less than a share τ of it is suspicious; noise, where it is not suspicious.
 - accepted updates are clipped to the median norm of all, and averaged.
 
-Deviations: random inputs are uniform pixels, normalized; local models see them with the global BatchNorm statistics, so
-that these decide nothing. HDBSCAN needs 2 clients for a cluster (the library's 5 is half of our rounds), takes one
-sample for a core point, and is given clients in the order of their ids, because its ties depend on the order. Where
-nothing is accepted, clients that are not suspicious are. BatchNorm running statistics are the kept clients' mean.
+Deviations: random inputs are uniform pixels, normalized, drawn where the updates are, so that a GPU draws others for a
+seed than a CPU; local models see them with the global BatchNorm statistics, so that these decide nothing. HDBSCAN needs
+2 clients for a cluster (the library's 5 is half of our rounds), takes one sample for a core point, and is given clients
+in the order of their ids, because its ties depend on the order. Where nothing is accepted, clients that are not
+suspicious are. BatchNorm running statistics are the kept clients' mean.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, S
 from clipfed_bench.clustering import clusters
 from clipfed_bench.errors import UserError
 from clipfed_bench.geometry import median, pairwise_cosine_distances, row_norms, weighted_sum
+from clipfed_bench.rng import generator
 from clipfed_bench.transfer import Figure, to_device, to_host
 
 
@@ -84,10 +86,10 @@ class DeepSight(Defense):
     def _ddifs(self, model: ServerModel, updates: ClientUpdates, context: RoundContext) -> list[Tensor]:
         """For each seed (K, P) float64."""
         found = []
-        stream = context.generator("deepsight-inputs")
+        device = updates.deltas.device
+        stream = generator(context.seed, "deepsight-inputs", context.round, device=device)
         for _ in range(self.config.seeds):
-            drawn = torch.rand(self.config.samples, *model.image_shape, generator=stream)
-            pixels = to_device(drawn, updates.deltas.device)
+            pixels = torch.rand(self.config.samples, *model.image_shape, generator=stream, device=device)
             before = model.predict(updates.global_params, updates.global_buffers, pixels).double()
             rows = []
             for delta in updates.deltas:

@@ -6,7 +6,8 @@ plain mean (line 13), and Gaussian noise of standard deviation λ S on each para
 
 Deviations: the cosine is between updates, where Algorithm 1 writes the models. HDBSCAN's settings are in
 :mod:`clipfed_bench.clustering`. An update of norm zero is at distance 1 from any other and never scaled. BatchNorm
-running statistics are the plain mean over the kept clients: no distance, no clipping, no noise.
+running statistics are the plain mean over the kept clients: no distance, no clipping, no noise. Noise is drawn where
+the updates are, so that a GPU draws other noise for a seed than a CPU.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, S
 from clipfed_bench.clustering import majority_cluster
 from clipfed_bench.errors import UserError
 from clipfed_bench.geometry import median, pairwise_cosine_distances, row_norms, weighted_sum
+from clipfed_bench.rng import generator
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class Flame(Defense):
         share = kept.double() / kept.sum()
         scale = torch.where(norms > bound, bound / norms, 1.0) if self.config.clip else torch.ones_like(norms)
         delta = weighted_sum(deltas, share * scale)
-        sigma = self.config.noise * float(bound)
-        if sigma > 0:
-            drawn = torch.randn(len(delta), generator=context.generator("flame-noise"))  # on the CPU, as every draw
-            delta += sigma * drawn.to(delta.device)
-        info = {"flame_clip": float(bound), "flame_kept": float(kept.sum()), "flame_sigma": sigma}
+        sigma = self.config.noise * bound
+        if self.config.noise > 0:
+            stream = generator(context.seed, "flame-noise", context.round, device=delta.device)
+            delta += torch.randn(len(delta), generator=stream, device=delta.device).mul_(sigma.float())
+        info = {"flame_clip": float(bound), "flame_kept": float(kept.sum()), "flame_sigma": float(sigma)}
         return Aggregate(delta, share.float() @ updates.buffers, kept, info)

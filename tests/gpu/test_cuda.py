@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipfed_bench.api import AttackContext, LocalContext
+from clipfed_bench.api import AttackContext, ClientUpdates, LocalContext, RoundContext, ServerContext
 from clipfed_bench.clipfed.purifier import Purifier
 from clipfed_bench.clipfed.purify import Rectification, Transfer
 from clipfed_bench.clipfed.server_set import ServerSet
@@ -23,7 +23,7 @@ from clipfed_bench.clipfed.training import Schedule
 from clipfed_bench.data.types import Images
 from clipfed_bench.models import build_model
 from clipfed_bench.records import Environment
-from clipfed_bench.registry import create_attack
+from clipfed_bench.registry import create_attack, create_defense
 from clipfed_bench.simulator import setup
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.compute import Compute, configure
@@ -241,7 +241,23 @@ def test_seconds_are_those_of_the_gpus_work() -> None:
     assert set(watch.seconds.values()) == {0.0}
 
 
-@pytest.mark.parametrize("defense", ["fedavg", "krum", "flame", "foolsgold"])
+def test_noise_is_drawn_on_the_gpu() -> None:
+    size = 100_000
+    with torch.device("cuda"):
+        deltas, params, none = torch.ones(3, size), torch.zeros(size), torch.zeros(0)
+    sizes = torch.ones(3, dtype=torch.float64)
+    updates = ClientUpdates(deltas, none.repeat(3, 1), sizes, (0, 1, 2), params, none)
+    server = ServerContext(10, tuple("0123456789"), MEAN, STD, device=torch.device("cuda"))
+    defense = create_defense("flame", {"noise": 0.01}, server)
+    first, second, other = (defense.aggregate(updates, RoundContext(number)).delta for number in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    for delta in (first, other):
+        assert float((delta - 1).std()) == pytest.approx(0.01 * size**0.5, rel=0.02)
+        assert float((delta - 1).mean()) == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("defense", ["fedavg", "krum", "flame[noise=0]", "foolsgold"])  # a GPU draws other noise
 def test_a_cell_ends_where_it_does_on_a_cpu(defense: str, tmp_path: Path) -> None:
     spec = CellSpec(
         dataset="digits",
