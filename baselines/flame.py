@@ -45,11 +45,11 @@ class Flame(Defense):
         norms = row_norms(deltas)
         bound = median(norms)
         share = kept.double() / kept.sum()
-        scale = torch.where(norms > bound, bound / norms, 1.0) if self.config.clip else torch.ones_like(norms)
+        scale = (bound / norms).masked_fill(norms <= bound, 1.0) if self.config.clip else torch.ones_like(norms)
         delta = weighted_sum(deltas, share * scale)
         sigma = self.config.noise * bound
         if self.config.noise > 0:
             stream = generator(context.seed, "flame-noise", context.round, device=delta.device)
             delta += torch.randn(len(delta), generator=stream, device=delta.device).mul_(sigma.float())
-        info = {"flame_clip": float(bound), "flame_kept": float(kept.sum()), "flame_sigma": float(sigma)}
+        info = {"flame_clip": bound, "flame_kept": kept.sum(), "flame_sigma": sigma}
         return Aggregate(delta, share.float() @ updates.buffers, kept, info)

@@ -16,8 +16,12 @@ clients claim. BatchNorm running statistics are the plain mean over the kept cli
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +30,7 @@ from clipfed_bench.clustering import majority_cluster
 from clipfed_bench.dct import dct1
 from clipfed_bench.errors import UserError
 from clipfed_bench.geometry import pairwise_cosine_distances
+from clipfed_bench.transfer import Figure
 
 
 @dataclass(frozen=True)
@@ -44,34 +49,63 @@ class FreqFed(Defense):
             raise UserError(f"freqfed: low {config.low} keeps no frequency; it must be > 0.")
 
     def aggregate(self, updates: ClientUpdates, context: RoundContext) -> Aggregate:
-        spectra = torch.stack([self._spectrum(row.float()) for row in updates.deltas])
+        spectra = self._spectra(updates.deltas)
         kept = majority_cluster(pairwise_cosine_distances(spectra))
         result = updates.mean(kept.double())
-        info = {"freqfed_kept": float(kept.sum()), "freqfed_coefficients": float(spectra.shape[1])}
+        info: dict[str, Figure] = {"freqfed_kept": kept.sum(), "freqfed_coefficients": float(spectra.shape[1])}
         return Aggregate(result.delta, result.buffers, kept, info)
 
-    def _spectrum(self, delta: Tensor) -> Tensor:
-        """The low frequencies of all layers of one update (P,): (F,), up to a factor, which no cosine sees."""
+    def _spectra(self, deltas: Tensor) -> Tensor:
+        """The low frequencies of all layers of updates (K, P): (K, F) float32, up to a factor, which no cosine sees."""
         assert self.server.model is not None
         model = self.server.model()
-        scaled = delta / delta.abs().max().clamp(min=torch.finfo(delta.dtype).tiny)  # no sum overflows
-        parts = []
-        for name, shape in model.shapes.items():
-            rows = shape[0] if len(shape) > 1 else 1
-            parts.append(low_frequencies(scaled[model.layers[name]].view(rows, -1), self.config.low))
-        return torch.cat(parts)
+        peaks = (
+            torch.maximum(deltas.amax(dim=1), -deltas.amin(dim=1)).float().clamp(min=torch.finfo(torch.float32).tiny)
+        )
+        found: dict[str, Tensor] = {}
+        for names, shape in alike(model.shapes):
+            parts = []
+            for some in _blocks(len(deltas), len(names) * math.prod(shape), deltas.device):
+                layers = [deltas[some, model.layers[name]] for name in names]
+                together = layers[0] if len(names) == 1 else torch.cat(layers)
+                scaled = together.float() / peaks[some].repeat(len(names))[:, None]  # no sum overflows
+                low = low_frequencies(scaled.reshape(-1, *shape), self.config.low)
+                parts.append(low.view(len(names), -1, low.shape[1]))
+            found |= zip(names, torch.cat(parts, dim=1), strict=True)
+        return torch.cat([found[name] for name in model.shapes], dim=1)
 
 
-def low_frequencies(matrix: Tensor, low: float) -> Tensor:
-    """(F,): coefficients (u, v) of the 2-D DCT-II of an (R, C) ``matrix`` with u + v <= low · side, in row order.
+def alike(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[list[str], tuple[int, int]]]:
+    """Layers that are transformed at once (a matrix, or all vectors of a length), and their shape as matrices."""
+    groups: dict[object, tuple[list[str], tuple[int, int]]] = {}
+    for name, shape in shapes.items():
+        vector = len(shape) == 1
+        matrix = (1, shape[0]) if vector else (shape[0], math.prod(shape[1:]))
+        groups.setdefault(matrix if vector else name, ([], matrix))[0].append(name)
+    return list(groups.values())
+
+
+def _blocks(rows: int, entries: int, device: torch.device) -> Iterator[slice]:
+    """As many rows of ``entries`` values at a time as a CPU's cache holds or keep a GPU busy, at least one."""
+    step = max(1, (1 << (18 if device.type == "cpu" else 25)) // entries)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def low_frequencies(matrices: Tensor, low: float) -> Tensor:
+    """(N, F): coefficients (u, v) of the 2-D DCT-II of (N, R, C) ``matrices`` with u + v <= low · side, in row order.
 
     ``side`` is the shorter of R and C, or the longer where the shorter is 1.
     """
-    rows, cols = matrix.shape
+    rows, cols = matrices.shape[1:]
     side = min(rows, cols) if min(rows, cols) > 1 else max(rows, cols)
     last = int(low * side)
-    across = dct1(matrix)[:, : last + 1]  # higher columns are not needed: half of the work or less
-    both = dct1(across.T).T
-    u = torch.arange(both.shape[0], device=matrix.device)[:, None]
-    v = torch.arange(both.shape[1], device=matrix.device)[None, :]
-    return both[u + v <= last]
+    across = dct1(matrices, last + 1)  # higher columns are not needed: half of the work or less
+    both = dct1(across.transpose(1, 2), last + 1)  # (N, v, u)
+    return both.flatten(1).index_select(1, _corner(both.shape[2], both.shape[1], last, both.device))
+
+
+@lru_cache(maxsize=64)
+def _corner(rows: int, cols: int, last: int, device: torch.device) -> Tensor:
+    """(F,) int32: where (u, v) with u + v <= ``last`` are in a (v, u) matrix of ``cols`` × ``rows``, by u, then v."""
+    u, v = np.ogrid[:rows, :cols]
+    return torch.from_numpy((u + v * rows)[u + v <= last].astype(np.int32)).to(device)
