@@ -256,6 +256,7 @@ def fake_gpu() -> Iterator[FakeGpu]:
     torch._C._ensureCUDADeviceGuardSet()  # a guard that does nothing, where there is no GPU
     patches = [
         mock.patch.object(torch, "autocast", autocast),
+        mock.patch.object(torch.__future__, "get_overwrite_module_params_on_conversion", return_value=True),
         mock.patch.object(torch, "Generator", Generator),
         mock.patch.object(torch.cuda, "_lazy_init", return_value=None),
         mock.patch.object(torch.cuda, "Event", Event),

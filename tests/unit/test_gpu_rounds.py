@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from clipfed_bench.records import Environment
 from clipfed_bench.simulator import cell, setup
 from clipfed_bench.simulator.compute import Compute
 from clipfed_bench.simulator.evaluate import TestSets, make_test_sets, normalized
+from clipfed_bench.simulator.log import Log
 from clipfed_bench.simulator.round import aggregate_updates, sample_clients
 from clipfed_bench.simulator.training import Training, set_up
 from clipfed_bench.spec import CellSpec
@@ -155,6 +157,22 @@ def test_an_evaluation_reads_everything_at_once(gpu: FakeGpu) -> None:
         assert one.training.log.state()["rounds"][0]["tpr"] in (0.0, 1.0)
     assert row["info_krum_malicious"] == 2
     assert [wait.partition(" (")[0] for wait in found] == ["copies to the host"] * 2 + ["waits for all of it"]
+
+
+def test_figures_that_are_read_later_are_those_of_their_round(gpu: FakeGpu) -> None:
+    log, bound = Log("cuda"), torch.zeros((), device="cuda")
+    with gpu.waiting() as found:
+        for _ in range(3):
+            bound += 2
+            log.selection(bound / 8, math.nan, 0, {"bound": bound, "plain": 1.0})
+    assert found == []
+    with gpu.waiting() as found:
+        log.evaluation(3, 0.5, 0.5)
+    assert len(found) == 1
+    row = log.rows[0]
+    assert (row["tpr"], row["info_bound"], row["info_plain"]) == (0.5, 4.0, 1.0)
+    assert math.isnan(row["fpr"])
+    assert [entry["info_bound"] for entry in log.state()["rounds"]] == [2.0, 4.0, 6.0]
 
 
 @pytest.mark.parametrize("graphs", [False, True])
