@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -239,8 +239,15 @@ class Event:
         return 0.0
 
 
+class Stream:
+    """In place of torch.cuda.Stream: everything is done in the order in which it is asked for."""
+
+    def wait_stream(self, other: Stream) -> None:
+        pass
+
+
 @contextmanager
-def autocast(device: str, dtype: torch.dtype, cache_enabled: bool) -> Iterator[None]:
+def autocast(device: str, dtype: torch.dtype, cache_enabled: bool = True) -> Iterator[None]:
     """In place of torch.autocast."""
     before, OnGpu.lower = OnGpu.lower, dtype
     try:
@@ -260,6 +267,9 @@ def fake_gpu() -> Iterator[FakeGpu]:
         mock.patch.object(torch, "Generator", Generator),
         mock.patch.object(torch.cuda, "_lazy_init", return_value=None),
         mock.patch.object(torch.cuda, "Event", Event),
+        mock.patch.object(torch.cuda, "Stream", Stream),
+        mock.patch.object(torch.cuda, "current_stream", Stream),
+        mock.patch.object(torch.cuda, "stream", nullcontext),
         mock.patch.object(torch.cuda, "synchronize", partial(gpu.wait, "waits for all of it")),
         mock.patch.object(torch.cuda, "get_device_name", return_value="stand-in"),
         mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: gpu.pin(tensor)),

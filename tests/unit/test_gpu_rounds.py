@@ -175,9 +175,9 @@ def test_figures_that_are_read_later_are_those_of_their_round(gpu: FakeGpu) -> N
     assert [entry["info_bound"] for entry in log.state()["rounds"]] == [2.0, 4.0, 6.0]
 
 
-@pytest.mark.parametrize("graphs", [False, True])
-def test_neither_bfloat16_nor_recorded_steps_wait(gpu: FakeGpu, graphs: bool) -> None:
-    compute = Compute("cuda", "bfloat16", graphs, record=TapeRecorder())
+@pytest.mark.parametrize(("graphs", "streams"), [(False, 1), (True, 2)])
+def test_neither_bfloat16_nor_recorded_steps_wait(gpu: FakeGpu, graphs: bool, streams: int) -> None:
+    compute = Compute("cuda", "bfloat16", graphs, streams, TapeRecorder())
     one = Cell("cuda", "neurotoxin", "clip-fed", compute)
     assert len(waits_of_a_round(gpu, one)) == WAITS["clip-fed"]
     assert one.training.flat.params.dtype == torch.float32
