@@ -120,10 +120,14 @@ def waits_of_a_round(gpu: FakeGpu, one: Cell) -> list[str]:
     return found
 
 
-def check_like_on_the_cpu(one: Cell, other: Cell) -> None:
+def check_models(one: Cell, other: Cell) -> None:
     found, expected = one.training.flat, other.training.flat
     torch.testing.assert_close(found.params.cpu(), expected.params, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.buffers.cpu(), expected.buffers, rtol=1e-4, atol=1e-6)
+
+
+def check_like_on_the_cpu(one: Cell, other: Cell) -> None:
+    check_models(one, other)
     assert one.evaluate() == pytest.approx(other.evaluate(), nan_ok=True, rel=1e-4)
     rounds = other.training.log.state()["rounds"]
     assert one.training.log.state()["rounds"] == [pytest.approx(entry, nan_ok=True, rel=1e-4) for entry in rounds]
@@ -185,10 +189,10 @@ def test_neither_bfloat16_nor_recorded_steps_wait(gpu: FakeGpu, graphs: bool, st
 
 
 def test_a_round_of_the_large_model(gpu: FakeGpu) -> None:
-    few = {"model": "resnet18", "clients": 2, "clients_per_round": 2, "malicious": 0.5}
+    few = {"model": "resnet18", "clients": 2, "clients_per_round": 2, "malicious": 0.5, "batch_size": 4}
     one = Cell("cuda", defense="foolsgold", **few)
     assert len(waits_of_a_round(gpu, one)) == 1
-    check_like_on_the_cpu(one, Cell("cpu", defense="foolsgold", **few).play(2))
+    check_models(one, Cell("cpu", defense="foolsgold", **few).play(2))
 
 
 def test_updates_that_are_not_finite_cost_one_more(gpu: FakeGpu) -> None:
