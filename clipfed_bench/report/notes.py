@@ -78,7 +78,9 @@ def _cells(records: Sequence[Record], axes: Sequence[str]) -> tuple[str, ...]:
 
 def _sources(records: Sequence[Record]) -> tuple[str, ...]:
     done = [record for record in records if record["status"] == "done"]
-    return tuple(_mixed(done, column, what) for column, what in _SOURCES.items())
+    rough = done and all(record.get("precision") == "bfloat16" for record in done)
+    mixed = (_mixed(done, column, what) for column, what in _SOURCES.items())
+    return *mixed, "Trained and evaluated in bfloat16, with float32 weights." if rough else ""
 
 
 def meaning(metrics: Sequence[Metric]) -> str:

@@ -223,6 +223,19 @@ def test_notes_say_when_cells_come_from_different_sources_or_seeds():
     assert any("not the same ones everywhere" in note for note in table(unpaired).notes)
 
 
+@pytest.mark.parametrize(
+    ("precisions", "note"),
+    [
+        (["float32", "float32"], ""),
+        (["bfloat16", "float32"], "Cells differ in the precision: bfloat16, float32."),
+        (["bfloat16", "bfloat16"], "Trained and evaluated in bfloat16, with float32 weights."),
+    ],
+)
+def test_the_precision_is_noted_unless_it_is_float32(precisions, note):
+    notes = table(frame(*(cell(seed=seed) | {"precision": name} for seed, name in enumerate(precisions)))).notes
+    assert [text for text in notes if "float" in text] == ([note] if note else [])
+
+
 def test_csv_holds_fractions_in_full_precision():
     results = frame(cell(1 / 3, 2 / 3), cell(attack="dba", defense="krum", status="failed"))
     read = pd.read_csv(io.StringIO(report.render("csv", results))).set_index(["attack", "defense"])
