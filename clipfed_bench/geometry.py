@@ -102,7 +102,7 @@ def _gram(matrix: Tensor, center: Tensor | None = None) -> Tensor:
     """``center``: (1,) int64, the row that is taken off all."""
     gram = torch.zeros(len(matrix), len(matrix), dtype=torch.float64, device=matrix.device)
     for part in _blocks(matrix):
-        block = part.double()
+        block = part.to(torch.float64, copy=center is not None)  # what is written to must not be the caller's
         if center is not None:
             block -= block.index_select(0, center)
         gram += block @ block.T

@@ -41,6 +41,15 @@ def test_distances_equal_the_definitions(count, size):
         assert not result.diagonal().any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_measured_is_left_alone(dtype):
+    matrix = torch.tensor([[3.0, 1.0], [1.0, 1.0], [5.0, 2.0]], dtype=dtype)
+    before = matrix.clone()
+    geometry.pairwise_squared_distances(matrix)
+    geometry.pairwise_cosine_distances(matrix)
+    assert torch.equal(matrix, before)
+
+
 def test_hand_made_distances():
     matrix = torch.tensor([[3.0, 4], [0, 0], [-6, -8], [4, -3], [0, 0]])
     squared = [[0, 25, 225, 50, 25], [25, 0, 100, 25, 0], [225, 100, 0, 125, 100], [50, 25, 125, 0, 25]]
