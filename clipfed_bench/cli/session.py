@@ -153,15 +153,14 @@ class Session:
         )
 
     def estimate(self) -> Estimate:
-        """How long jobs take, judging by the cells of this grid that are done."""
-        done = [cell for cell in self.cells if self.statuses.get(cell.key) == "done"]
+        """How long jobs take, judging by the cells of this grid that are done, on this kind of device and precision."""
+        way, done = (self.device, self.precision), {c.key: c for c in self.cells if self.statuses.get(c.key) == "done"}
         if not done:
-            return make_estimate((self.device, self.precision), {})
-        frame = self.store.frames([cell.key for cell in done])[0].set_index("key")
-        seconds = frame[["seconds_local", "seconds_defense", "seconds_eval"]].sum(axis=1)
-        return make_estimate(
-            (self.device, self.precision), {cell.key: (cell, float(seconds[cell.key])) for cell in done}
-        )
+            return make_estimate(way, {})
+        frame = self.store.frames(done)[0].set_index("key")
+        alike = frame.reindex(columns=["device", "precision"]).eq(way).all(axis=1)
+        seconds = frame.loc[alike, ["seconds_local", "seconds_defense", "seconds_eval"]].sum(axis=1)
+        return make_estimate(way, {key: (cell, float(seconds[key])) for key, cell in done.items() if key in seconds})
 
     @property
     def models(self) -> Path:

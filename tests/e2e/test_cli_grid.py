@@ -120,6 +120,10 @@ def test_a_dry_run_shows_cells_and_writes_nothing(smoke):
     assert code == 0
     assert "8 cells: 4 done, 4 to run" in out
     assert "judging by the 4 cells measured here" in out
+    others = ("--precision", "bfloat16", "--out", "results/runs/smoke")
+    code, out, _ = cli("grid", "--preset", "smoke", "--seeds", 2, "--dry-run", *others, cwd=cwd)
+    assert code == 0
+    assert "rough guess" in out  # cells in float32 tell nothing of it
     code, out, _ = cli("grid", "--preset", "smoke", "--dry-run", "--out", "elsewhere", cwd=cwd)
     assert code == 0
     assert "rough guess" in out
