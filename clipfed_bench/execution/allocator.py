@@ -2,7 +2,7 @@
 
 By default glibc gives blocks above some size back to the system when they are freed. A training step frees its
 activations and asks for as many again, so that the system has to find and clear the same pages in each step: measured
-on two cores, 2,400 page faults a step of the small CNN, a fifth to a quarter of its time.
+on two cores, 2,400 page faults a step of the small CNN, a fifth to a quarter of its time. Between jobs it is returned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def return_freed_memory() -> None:
 
 
 def keep_freed_memory(library: Callable[[], Any] = lambda: ctypes.CDLL(None)) -> bool:
-    """Do so from now on, for all threads; whether this C library can (glibc can, macOS's and musl cannot).
+    """Keep freed memory from now on, for all threads; whether this C library can (glibc can, macOS's and musl cannot).
 
     The process keeps what it once needed, up to :data:`KEPT`. No number depends on it.
     """

@@ -15,7 +15,7 @@ from typing import Literal
 
 from clipfed_bench import counts
 from clipfed_bench.errors import UserError
-from clipfed_bench.execution.allocator import keep_freed_memory
+from clipfed_bench.execution.allocator import keep_freed_memory, return_freed_memory
 from clipfed_bench.execution.jobs import Failure, Job
 from clipfed_bench.execution.memory import ran_out_of_memory
 from clipfed_bench.records import CellResult, Environment, Progress, Report
@@ -58,6 +58,7 @@ class Runner:
     def attempt(self, job: Job, report: Report) -> Message:
         """Do ``job``, telling ``report`` of each step. Never raises: the answer says what went wrong."""
         message = self._attempt(job, lambda step: report(replace(step, computed=counts.take())))
+        return_freed_memory()  # within a job it is kept; from job to job it would pile up in pieces
         if rest := counts.take():
             report(Progress("", 0, 0, computed=rest))
         return message

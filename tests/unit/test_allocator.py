@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
-from clipfed_bench.execution import allocator
+from clipfed_bench.execution import allocator, worker
+from clipfed_bench.execution.jobs import Job
+from clipfed_bench.records import Environment
+from clipfed_bench.spec import CellSpec
 
 FAULTS = """
 import resource, sys
@@ -37,6 +40,38 @@ def test_pages_are_used_again():
     pages = 60 * 2**20 // 4096
     assert faults("keep") < 2 * pages  # fresh once
     assert faults("usual") > 10 * pages
+
+
+LEFT = """
+from clipfed_bench.execution.allocator import keep_freed_memory, return_freed_memory
+def resident():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) // 1024
+keep_freed_memory()
+before, blocks = resident(), [b"x" * 12 * 2**20 for _ in range(20)]
+del blocks
+kept = resident() - before
+return_freed_memory()
+print(kept, resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+def test_it_is_returned_when_asked_for():
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    kept, left = map(int, done.stdout.split())
+    assert kept > 200
+    assert left < 40
+
+
+def test_a_worker_returns_it_after_each_job(monkeypatch, tmp_path):
+    returned = []
+    monkeypatch.setattr(worker, "return_freed_memory", lambda: returned.append(True))
+    runner = worker.Runner(worker.Settings(Environment(), tmp_path, runner="no_such_module"))
+    cell = CellSpec(dataset="digits", model="cnn")
+    for done in (1, 2):
+        assert runner.attempt(Job("one", "cell", cell), lambda step: None)[0] == "failed"
+        assert len(returned) == done
 
 
 class Library:
