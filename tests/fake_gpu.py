@@ -247,9 +247,11 @@ class Stream:
 
 
 @contextmanager
-def autocast(device: str, dtype: torch.dtype, cache_enabled: bool = True) -> Iterator[None]:
+def autocast(
+    device: str, dtype: torch.dtype | None = None, enabled: bool = True, cache_enabled: bool = True
+) -> Iterator[None]:
     """In place of torch.autocast."""
-    before, OnGpu.lower = OnGpu.lower, dtype
+    before, OnGpu.lower = OnGpu.lower, dtype if enabled else None
     try:
         yield
     finally:

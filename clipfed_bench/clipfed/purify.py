@@ -83,6 +83,4 @@ class Transfer(Training):
         data = self._data
         with self._compute.autocast():
             logits = self._model(data.images[index])
-        return transfer_loss(
-            logits.float(), data.teacher_logits[index], data.labels[index], self._beta, self._temperature
-        )
+        return transfer_loss(logits, data.teacher_logits[index], data.labels[index], self._beta, self._temperature)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 
@@ -17,6 +18,16 @@ class Classifier(nn.Module):
         """(B, 3, H, W) normalized float32 -> (B, D) features."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalized float32 -> (B, classes) logits."""
-        logits: Tensor = self.classifier(self.features(images))
+        """(B, 3, H, W) normalized float32 -> (B, classes) float32 logits, also where autocast makes features bfloat16.
+
+        With its eight bits one image in two hundred would have two largest logits, and count as the lower class.
+        """
+        features = self.features(images)
+        if features.dtype == torch.float32:
+            return self._logits(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return self._logits(features.float())
+
+    def _logits(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(features)
         return logits

@@ -1,7 +1,8 @@
-"""The small CNN computes what its description says, to the bit."""
+"""Models compute what their descriptions say."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -28,3 +29,15 @@ def test_pooling_before_relu_is_relu_before_pooling_to_the_bit():
             F.cross_entropy(forward(images), labels).backward()
             optimizer.step()
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet18"])
+def test_logits_are_float32_of_bfloat16_features(name):
+    model = build_model(name, 10, 0).eval()
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        features, logits = model.features(images), model(images)
+    assert features.dtype == torch.bfloat16
+    weight, bias = model.classifier.weight.detach(), model.classifier.bias.detach()
+    torch.testing.assert_close(logits, features.float() @ weight.T + bias, rtol=1e-5, atol=1e-5)
+    assert not torch.equal(logits, logits.bfloat16().float())
