@@ -6,59 +6,13 @@ import numpy as np
 import pytest
 import scipy.fft
 import torch
+from made_updates import CLASSES, FEATURES, LAYERS, ROUND, SERVER, SHAPES, SIZE, numpy, random_deltas, updates_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from baselines import flame, foolsgold, freqfed, rlr
-from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext, ServerModel
+from clipfed_bench.api import RoundContext
 from clipfed_bench.dct import dct1
 from clipfed_bench.errors import UserError
-
-CLASSES, FEATURES = 10, 30
-SHAPES = {"conv.weight": (12, 3, 3, 5), "norm.weight": (12,), "classifier.weight": (CLASSES, FEATURES)}
-SHAPES |= {"classifier.bias": (CLASSES,)}
-SIZE = sum(math.prod(shape) for shape in SHAPES.values())
-
-
-class Layout(ServerModel):
-    """Nothing but a layout."""
-
-    def __init__(self):
-        stops = np.cumsum([math.prod(shape) for shape in SHAPES.values()]).tolist()
-        self.layers = {name: slice(a, b) for name, a, b in zip(SHAPES, [0, *stops], stops, strict=False)}
-        self.shapes, self.image_shape = SHAPES, (3, 2, 2)
-
-    def train(self, data, params, buffers, context, as_many=None):
-        raise NotImplementedError
-
-    def predict(self, params, buffers, pixels):
-        raise NotImplementedError
-
-
-LAYERS = Layout().layers
-SERVER = ServerContext(CLASSES, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3, model=Layout)
-ROUND = RoundContext(round=1, seed=0)
-
-
-def updates_of(deltas, clients=None, params=None, samples=None):
-    deltas = torch.as_tensor(np.asarray(deltas), dtype=torch.float32)
-    count, size = deltas.shape
-    return ClientUpdates(
-        deltas,
-        torch.arange(count * 2.0).reshape(count, 2),
-        torch.as_tensor([100.0] * count if samples is None else samples, dtype=torch.float64),
-        tuple(range(count) if clients is None else clients),
-        torch.zeros(size) if params is None else torch.as_tensor(params, dtype=torch.float32),
-        torch.zeros(2),
-    )
-
-
-def numpy(tensor):
-    return tensor.double().numpy()
-
-
-def random_deltas(seed, count=8, shared=1.0):
-    draw = np.random.default_rng(seed)
-    return shared * draw.normal(size=SIZE) + draw.normal(size=(count, SIZE)) * draw.uniform(0.5, 2, (count, 1))
 
 
 def check_weighted(result, updates, weights):
