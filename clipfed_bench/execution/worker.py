@@ -58,7 +58,7 @@ class Runner:
     def attempt(self, job: Job, report: Report) -> Message:
         """Do ``job``, telling ``report`` of each step. Never raises: the answer says what went wrong."""
         message = self._attempt(job, lambda step: report(replace(step, computed=counts.take())))
-        return_freed_memory()  # within a job it is kept; from job to job it would pile up in pieces
+        return_freed_memory()  # it is kept for a job's next step, and between jobs of use to others
         if rest := counts.take():
             report(Progress("", 0, 0, computed=rest))
         return message
