@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SHORTEST = 1e-3
+"""Seconds to the next look, at least: a timer of nearly nothing is none."""
+AGAIN = 0.5
+"""Seconds until it is raised again, should something between have caught it."""
+
 
 class TooLongError(Exception):
     """It took longer than it may."""
@@ -29,13 +34,17 @@ def at_most(seconds: float, cpu: bool) -> Iterator[None]:
     begin, running = clock(), True
 
     def look(number: int, frame: FrameType | None) -> None:
-        if running and clock() - begin >= seconds:
+        if not running:
+            return
+        left = seconds - (clock() - begin)
+        signal.setitimer(signal.ITIMER_REAL, max(left, SHORTEST) if left > 0 else AGAIN)
+        if left <= 0:
             raise TooLongError
 
     # Not a timer of CPU time: while Linux has one, the process's clock of CPU time moves in steps of milliseconds.
     before = signal.signal(signal.SIGALRM, look)
     try:
-        signal.setitimer(signal.ITIMER_REAL, seconds, max(seconds / 10, 0.5))
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, SHORTEST))
         yield
     finally:
         running = False

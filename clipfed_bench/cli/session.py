@@ -158,7 +158,7 @@ class Session:
         if not done:
             return make_estimate(way, {})
         frame = self.store.frames(done)[0].set_index("key")
-        alike = frame.reindex(columns=["device", "precision"]).eq(way).all(axis=1)
+        alike = frame.reindex(columns=["device", "precision"]).eq(list(way)).all(axis=1)
         seconds = frame.loc[alike, ["seconds_local", "seconds_defense", "seconds_eval"]].sum(axis=1)
         return make_estimate(way, {key: (cell, float(seconds[key])) for key, cell in done.items() if key in seconds})
 

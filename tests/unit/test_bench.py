@@ -6,6 +6,7 @@ import json
 import math
 import signal
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from multiprocessing import Pipe
 from threading import Thread
@@ -188,6 +189,29 @@ def test_limit_stops_a_loop_and_nothing_else():
     with at_most(0.05, cpu=False):
         pass
     time.sleep(0.06)  # it is over
+
+
+def endless_after_a_wait():
+    time.sleep(0.1)  # another process has the core
+    endless()
+
+
+def endless_twice():
+    with suppress(TooLongError):
+        endless()
+    endless()
+
+
+def test_limit_is_as_short_on_a_busy_machine():
+    begin = time.process_time()
+    with pytest.raises(TooLongError), at_most(0.05, cpu=True):
+        endless_after_a_wait()
+    assert time.process_time() - begin < 0.3
+
+
+def test_limit_is_raised_again_where_it_was_caught():
+    with pytest.raises(TooLongError), at_most(0.01, cpu=True):
+        endless_twice()
 
 
 def test_updates_that_do_not_fit_are_not_made(monkeypatch):
