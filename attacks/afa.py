@@ -54,11 +54,11 @@ class AFA(ModelAttack):
     def craft(self, updates: Tensor, context: CraftContext) -> Tensor:
         if self.config.layers == "all":
             return -updates
-        rows = []
-        for update, buffers, client in zip(updates, context.buffers, context.clients, strict=True):
+        crafted = torch.empty_like(updates)
+        for row, update, buffers, client in zip(crafted, updates, context.buffers, context.clients, strict=True):
             chosen = find_critical(self, client, LocalModel(update, buffers), context, self.config.threshold)
-            rows.append(substitute(context.honest(client).delta, -update, places(context.layers, chosen)))
-        return torch.stack(rows)
+            row.copy_(substitute(context.honest(client).delta, -update, places(context.layers, chosen)))
+        return crafted
 
     def craft_buffers(self, context: CraftContext) -> Tensor:
         if self.config.layers == "all":

@@ -61,12 +61,10 @@ class LayerAttack(ModelAttack):
         self.held_out = config.validation
 
     def craft(self, updates: Tensor, context: CraftContext) -> Tensor:
-        return torch.stack(
-            [
-                self._craft(LocalModel(update, buffers), client, context)
-                for update, buffers, client in zip(updates, context.buffers, context.clients, strict=True)
-            ]
-        )
+        crafted = torch.empty_like(updates)
+        for row, update, buffers, client in zip(crafted, updates, context.buffers, context.clients, strict=True):
+            row.copy_(self._craft(LocalModel(update, buffers), client, context))
+        return crafted
 
     def craft_buffers(self, context: CraftContext) -> Tensor:
         return torch.stack([context.honest(client).buffers for client in context.clients])

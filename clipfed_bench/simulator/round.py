@@ -113,8 +113,10 @@ class Federation:
         if not index:
             return
         context, rows = self._craft_context(updates, index, flat, round_, attack), _rows(updates, index)
-        deltas, buffers = attack.craft(updates.deltas[rows].float(), context), attack.craft_buffers(context)
-        updates.deltas[rows] = (deltas * self.spec.attack_scale).to(updates.deltas.dtype)
+        own = updates.deltas.index_select(0, rows).float()
+        deltas, buffers = attack.craft(own, context).expand_as(own), attack.craft_buffers(context)
+        for k, delta in zip(index, deltas, strict=True):  # one by one: all of them scaled would be as much memory again
+            updates.deltas[k] = delta * self.spec.attack_scale
         updates.buffers[rows] = buffers
 
     def _craft_context(

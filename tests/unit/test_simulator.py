@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from held import Held
 from torch import Tensor, nn
 
 from clipfed_bench.api import Aggregate, Attack, AttackContext, ClientUpdates, RoundContext, ServerContext
@@ -164,6 +166,17 @@ def test_only_malicious_clients_are_poisoned_and_scaled() -> None:
         assert torch.equal(before[client], clean[client]) == (client not in bad)
         factor = 3.0 if client in bad else 1.0
         torch.testing.assert_close(poisoned.deltas[client], before[client] * factor)
+
+
+def test_crafting_holds_the_malicious_rows_once() -> None:
+    spec = _spec(clients=10, clients_per_round=10, malicious=0.4, attack_scale=3.0)
+    federation, flat = _federation(spec), FlatModel(build_model("cnn", 10, 0))
+    rows = torch.ones(10, flat.num_params)
+    updates = replace(_updates(rows), global_params=flat.params)
+    with Held(rows, flat.params) as held:
+        federation.craft(updates, flat, 1, _badnets())
+    assert rows[:, 0].tolist() == [3.0 if client in federation.malicious else 1.0 for client in range(10)]
+    assert 4 <= held.peak / (4 * flat.num_params) < 5.5, "four, and one that is scaled"
 
 
 def _updates(deltas: Tensor) -> ClientUpdates:
