@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from clipfed_bench.api import Attack
 from clipfed_bench.data.types import Images
 from clipfed_bench.simulator.local import Normalizer
+from clipfed_bench.simulator.shapes import fitting
 from clipfed_bench.transfer import read
 
 
@@ -34,10 +35,18 @@ def normalized(images: Tensor, normalize: Normalizer, size: int = 500) -> Tensor
 
 
 def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Normalizer) -> TestSets:
-    """``clean`` is :func:`normalized` of ``test.images``: cells share it."""
+    """``clean`` is :func:`normalized` of ``test.images``: cells share it.
+
+    Raises UserError for a trigger that gives other than as many images of the same shape.
+    """
     target = attack.context.target
     others = test.images[test.labels != target]
-    triggered = torch.cat([normalize(attack.trigger(normalize.pixels(part))) for part in torch.split(others, 500)])
+    name = type(attack).__name__
+
+    def trigger(images: Tensor) -> Tensor:
+        return normalize(fitting(attack.trigger(images), images.shape, f"what {name}.trigger gives"))
+
+    triggered = torch.cat([trigger(normalize.pixels(part)) for part in torch.split(others, 500)])
     return TestSets(clean, test.labels, triggered, target)
 
 

@@ -20,6 +20,7 @@ from clipfed_bench.models.base import Classifier
 from clipfed_bench.simulator.compute import Compute, Recorder, kernel_search
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, sgd_step, train_batches
 from clipfed_bench.simulator.params import own_copy
+from clipfed_bench.simulator.shapes import fitting
 
 
 class Executor:
@@ -98,7 +99,8 @@ class Lane:
         step = self._replay(pixels, labels, whole) if self._compute.graphs else partial(self._both, whole)
         step(pixels, labels)
         if rule is not None:
-            self._flat.grad.copy_(rule(self._flat.grad, self._flat.params))
+            changed = rule(self._flat.grad, self._flat.params)
+            self._flat.grad.copy_(fitting(changed, self._flat.grad.shape, "what the attack's gradient rule gives"))
             self._update()
 
     def _both(self, whole: bool, pixels: Tensor, labels: Tensor) -> None:

@@ -25,6 +25,7 @@ from clipfed_bench.simulator.evaluate import predict
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
 from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.shapes import fitting
 from clipfed_bench.spec import CellSpec
 from clipfed_bench.transfer import Figure, to_device, to_host
 
@@ -108,13 +109,18 @@ class Federation:
         return Task(data, batches(len(data), self.hyper, self.spec.seed, round_, client))
 
     def craft(self, updates: ClientUpdates, flat: FlatModel, round_: int, attack: Attack) -> None:
-        """Replace the malicious rows of ``updates`` in place by what ``attack`` uploads, times ``attack_scale``."""
+        """Replace the malicious rows of ``updates`` in place by what ``attack`` uploads, times ``attack_scale``.
+
+        Raises UserError if that is not of the shape of what they trained.
+        """
         index = [k for k, client in enumerate(updates.clients) if client in self.malicious]
         if not index:
             return
         context, rows = self._craft_context(updates, index, flat, round_, attack), _rows(updates, index)
         own = updates.deltas.index_select(0, rows).float()
-        deltas, buffers = attack.craft(own, context).expand_as(own), attack.craft_buffers(context)
+        name = type(attack).__name__
+        deltas = fitting(attack.craft(own, context), own.shape, f"what {name}.craft gives")
+        buffers = fitting(attack.craft_buffers(context), context.buffers.shape, f"what {name}.craft_buffers gives")
         for k, delta in zip(index, deltas, strict=True):  # one by one: all of them scaled would be as much memory again
             updates.deltas[k] = delta * self.spec.attack_scale
         updates.buffers[rows] = buffers
@@ -166,7 +172,7 @@ def aggregate_updates(defense: Defense, updates: ClientUpdates, context: RoundCo
     """``defense.aggregate`` on the finite updates, and how many were dropped because they hold NaN or infinity.
 
     ``kept`` of the result has an entry for every client again; dropped ones are False. When nothing finite is left
-    the global model stays as it is.
+    the global model stays as it is. Raises UserError for a result of another shape than :class:`Aggregate` says.
     """
     device = updates.deltas.device
     finite = to_host(torch.isfinite(updates.deltas.sum(dim=1)) & torch.isfinite(updates.buffers.sum(dim=1)))
@@ -175,14 +181,23 @@ def aggregate_updates(defense: Defense, updates: ClientUpdates, context: RoundCo
     rows = finite.nonzero().flatten()
     dropped = len(updates) - len(rows)
     if dropped == 0:
-        return defense.aggregate(updates, context), 0
+        return _aggregate(defense, updates, context), 0
     kept = to_device(finite, device)
     if dropped == len(updates):
         return Aggregate(torch.zeros_like(updates.global_params), updates.global_buffers, kept), dropped
-    result = defense.aggregate(updates.select(rows), context)
+    result = _aggregate(defense, updates.select(rows), context)
     if result.kept is not None:
         kept[to_device(rows, device)] = to_device(result.kept, device)
     return Aggregate(result.delta, result.buffers, kept, result.info), dropped
+
+
+def _aggregate(defense: Defense, updates: ClientUpdates, context: RoundContext) -> Aggregate:
+    result, name = defense.aggregate(updates, context), type(defense).__name__
+    fitting(result.delta, updates.global_params.shape, f"the delta of {name}.aggregate")
+    fitting(result.buffers, updates.global_buffers.shape, f"what {name}.aggregate gives as buffers")
+    if result.kept is not None:
+        fitting(result.kept, (len(updates),), f"what {name}.aggregate gives as kept", torch.bool)
+    return result
 
 
 def detection(kept: Tensor | None, clients: tuple[int, ...], malicious: tuple[int, ...]) -> tuple[Figure, Figure]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext
 from clipfed_bench.geometry import row_norms
+from clipfed_bench.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,6 @@ class GeometricMedian(Defense):
         found = updates.mean(updates.num_samples)
         for _ in range(self.config.steps):
             distances = row_norms(updates.deltas - found.delta)  # (K,) float64; updates.deltas are (K, P) float32
-            weights = updates.num_samples.to(distances.device) / distances.clamp(min=self.config.smoothing)
+            weights = to_device(updates.num_samples, distances.device) / distances.clamp(min=self.config.smoothing)
             found = updates.mean(weights)
         return found
