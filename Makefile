@@ -14,7 +14,8 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
-WORKERS := $(shell nproc 2>/dev/null || echo 2)
+# nproc takes a limit on threads for the number of cores.
+WORKERS := $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || echo 2)
 
 .PHONY: demo test docs faults bench gpu ray lint types unit clean
 
