@@ -109,6 +109,19 @@ def test_median_and_trimmed_mean_equal_numpy_columns(count, seed, tied):
     assert torch.equal(matrix, before)
 
 
+@pytest.mark.parametrize("count", [*range(1, 15), 31, 50, 64, 65, 100])
+def test_rows_are_sorted_whatever_they_hold(count):
+    """What sorts all columns of zeros and ones sorts everything (Knuth, 5.3.4, Theorem Z). Larger ones: samples."""
+    if count < 15:
+        matrix = (torch.arange(2**count) >> torch.arange(count)[:, None] & 1).float()
+    else:
+        matrix = rows(count, count, 2000)
+    expected = matrix.sort(dim=0).values
+    for trim in range((count + 1) // 2):
+        inner = expected[trim : count - trim].double().mean(dim=0).float()
+        assert torch.equal(geometry.trimmed_mean(matrix, trim), inner)
+
+
 def test_median_over_several_blocks_and_of_nothing():
     matrix = rows(3, 4, 150_000)
     np.testing.assert_allclose(geometry.median(matrix).numpy(), np.median(matrix.numpy(), axis=0), rtol=1e-6)
