@@ -18,7 +18,7 @@ from clipfed_bench.api import GradientRule
 from clipfed_bench.counts import count
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.simulator.compute import Compute, Recorder, kernel_search
-from clipfed_bench.simulator.local import Hyper, Normalizer, Task, sgd_step, train_batches
+from clipfed_bench.simulator.local import Hyper, Normalizer, Task, fused_sgd_step, sgd_step, train_batches
 from clipfed_bench.simulator.params import own_copy
 from clipfed_bench.simulator.shapes import fitting
 
@@ -52,6 +52,7 @@ class Lane:
         self._flat = own_copy(model)
         self._own = self._flat.params, self._flat.buffers
         self._velocity = torch.zeros_like(self._flat.grad)
+        self._views = [self._flat.views(flat) for flat in (self._flat.params, self._flat.grad, self._velocity)]
         self._normalize, self._hyper, self._compute = normalize, hyper, compute
         self._stream: torch.cuda.Stream | None = None
         if compute.on_gpu and compute.streams > 1:
@@ -72,8 +73,9 @@ class Lane:
     def train(self, task: Task, params: Tensor, buffers: Tensor, delta: Tensor, statistics: Tensor) -> None:
         """One client, from a fresh optimizer; results go to ``delta`` (P,) and ``statistics`` (Q,)."""
         flat, same_type = self._flat, delta.dtype == params.dtype
-        # Recorded steps read and write the lane's own memory; others work in place.
-        place = (delta, statistics) if same_type and not self._compute.graphs else self._own
+        # Recorded steps read and write the lane's own memory, and a GPU's kernels load 16 bytes at a time, which a row
+        # of a matrix need not begin at a multiple of. Others work in place.
+        place = (delta, statistics) if same_type and not (self._compute.graphs or self._compute.on_gpu) else self._own
         with torch.cuda.stream(self._stream):  # None: the current one
             self._bind(*place)
             flat.params.copy_(params)
@@ -104,9 +106,28 @@ class Lane:
             self._update()
 
     def _both(self, whole: bool, pixels: Tensor, labels: Tensor) -> None:
+        if self._compute.on_gpu:
+            self._both_on_gpu(whole, pixels, labels)
+            return
         self._backward(pixels, labels)
         if whole:
             self._update()
+
+    def _both_on_gpu(self, whole: bool, pixels: Tensor, labels: Tensor) -> None:
+        """The same in fewer kernels: gradients are left where they were computed, and SGD reads them there."""
+        params, flat_grads, velocities = self._views
+        model = list(self._flat.model.parameters())
+        for p in model:
+            p.grad = None
+        self._backward(pixels, labels)
+        # What the loss does not depend on has the gradient that the flat vector holds between steps: zero.
+        grads = [view if p.grad is None else p.grad for p, view in zip(model, flat_grads, strict=True)]
+        if whole:
+            fused_sgd_step(params, grads, velocities, self._hyper)
+        else:
+            torch._foreach_copy_(flat_grads, grads)
+        for p in model:
+            p.grad = None
 
     def _backward(self, pixels: Tensor, labels: Tensor) -> None:
         with self._compute.autocast():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.sgd import sgd
 
 from clipfed_bench.api import GradientRule
 from clipfed_bench.data.types import Images
@@ -100,3 +101,20 @@ def sgd_step(params: Tensor, grad: Tensor, velocity: Tensor, hyper: Hyper) -> No
     velocity.mul_(hyper.momentum).add_(grad)
     params.add_(velocity, alpha=-hyper.lr)
     grad.zero_()
+
+
+def fused_sgd_step(params: list[Tensor], grads: list[Tensor], velocities: list[Tensor], hyper: Hyper) -> None:
+    """The same step on all tensors in one pass over memory, in place; ``grads`` stay as they are."""
+    with torch.no_grad():
+        sgd(
+            params,
+            grads,
+            list(velocities),
+            fused=True,
+            weight_decay=hyper.weight_decay,
+            momentum=hyper.momentum,
+            lr=hyper.lr,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )

@@ -43,6 +43,10 @@ class FlatModel:
         for name, p in self._params.items():
             p.grad = _view(self.grad, self.layers[name], p.shape)
 
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """The parts of ``flat`` (P,), in the order and shapes of the model's parameters."""
+        return [_view(flat, self.layers[name], p.shape) for name, p in self._params.items()]
+
     def bind(self, params: Tensor, buffers: Tensor) -> None:
         """Make the model compute with, and write to, ``params`` (P,) and ``buffers`` (Q,), both contiguous."""
         self.params, self.buffers = params, buffers
@@ -63,9 +67,15 @@ def own_copy(model: Classifier) -> FlatModel:
     return FlatModel(model)
 
 
+def aligned(flat: Tensor) -> Tensor:
+    """``flat``, or a copy of it that begins where a GPU's kernels can load 16 bytes at a time."""
+    return flat.clone() if flat.is_cuda and flat.data_ptr() % 16 else flat
+
+
 def _slices(tensors: dict[str, Tensor] | dict[str, nn.Parameter]) -> dict[str, slice]:
+    """One after the other; those of a size that would leave the next one off a multiple of 16 bytes come last."""
     places, start = {}, 0
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].numel() % 4 != 0):
         places[name] = slice(start, start + tensor.numel())
         start += tensor.numel()
     return places

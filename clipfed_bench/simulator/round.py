@@ -24,7 +24,7 @@ from clipfed_bench.rng import generator
 from clipfed_bench.simulator.evaluate import predict
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
-from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.params import FlatModel, aligned
 from clipfed_bench.simulator.shapes import fitting
 from clipfed_bench.spec import CellSpec
 from clipfed_bench.transfer import Figure, to_device, to_host
@@ -144,7 +144,7 @@ class Federation:
             return self.normalize.pixels(kept.images), kept.labels
 
         def logits(params: Tensor, buffers: Tensor, images: Tensor) -> Tensor:
-            flat.bind(params, buffers)
+            flat.bind(aligned(params), aligned(buffers))
             result = predict(flat.model, self.normalize(images))
             flat.bind(start, statistics)
             return result

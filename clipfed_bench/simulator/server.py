@@ -15,7 +15,7 @@ from clipfed_bench.models import build_model
 from clipfed_bench.simulator.evaluate import predict
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
-from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.params import FlatModel, aligned
 
 
 class CellServerModel(ServerModel):
@@ -41,5 +41,5 @@ class CellServerModel(ServerModel):
         return delta[0], own[0]
 
     def predict(self, params: Tensor, buffers: Tensor, pixels: Tensor) -> Tensor:
-        self._flat.bind(params, buffers)
+        self._flat.bind(aligned(params), aligned(buffers))
         return predict(self._flat.model, self._normalize(pixels))

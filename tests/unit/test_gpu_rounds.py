@@ -22,6 +22,7 @@ from clipfed_bench.simulator import cell, setup
 from clipfed_bench.simulator.compute import Compute
 from clipfed_bench.simulator.evaluate import TestSets, make_test_sets, normalized
 from clipfed_bench.simulator.log import Log
+from clipfed_bench.simulator.params import FlatModel
 from clipfed_bench.simulator.round import aggregate_updates, sample_clients
 from clipfed_bench.simulator.training import Training, set_up
 from clipfed_bench.spec import CellSpec
@@ -187,6 +188,22 @@ def test_neither_bfloat16_nor_recorded_steps_wait(gpu: FakeGpu, graphs: bool, st
     assert len(waits_of_a_round(gpu, one)) == WAITS["clip-fed"]
     assert one.training.flat.params.dtype == torch.float32
     assert one.training.flat.params.isfinite().all()
+
+
+@pytest.mark.parametrize("attack", ["badnets", "layer"])
+def test_models_compute_only_where_a_gpu_can_load_16_bytes_at_a_time(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch, attack: str
+) -> None:
+    """ResNet-18 has no multiple of four parameters, so that rows of a matrix of updates begin anywhere."""
+    one, bind, bound = Cell("cuda", attack), FlatModel.bind, []
+
+    def record(flat: FlatModel, params: Tensor, buffers: Tensor) -> None:
+        bound.extend((params.storage_offset(), buffers.storage_offset()))
+        bind(flat, params, buffers)
+
+    monkeypatch.setattr(FlatModel, "bind", record)
+    one.play(1)
+    assert [offset for offset in bound if offset % 4] == []
 
 
 def test_a_round_of_the_large_model(gpu: FakeGpu) -> None:

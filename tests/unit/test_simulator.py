@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from clipfed_bench.api import Aggregate, Attack, AttackContext, ClientUpdates, RoundContext, ServerContext
 from clipfed_bench.data.types import Images
 from clipfed_bench.models import build_model
+from clipfed_bench.models.base import Classifier
 from clipfed_bench.registry import create_attack, create_defense
 from clipfed_bench.simulator.evaluate import evaluate, make_test_sets, normalized
 from clipfed_bench.simulator.executor import Executor
@@ -49,6 +50,28 @@ def test_flat_model_computes_what_the_model_computes(name: str) -> None:
     expected = [b for n, b in twin.named_buffers() if "num_batches" not in n]
     flat_expected = torch.cat([b.flatten() for b in expected]) if expected else torch.empty(0)
     torch.testing.assert_close(flat.buffers, flat_expected)
+
+
+def test_parameters_of_odd_sizes_come_last_in_the_flat_vector() -> None:
+    """A GPU's kernels load 16 bytes at a time; the models that ship have no such parameter but the last bias."""
+
+    class Odd(Classifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(1, 6, 5)
+            self.hidden = nn.Linear(24, 16)
+            self.classifier = nn.Linear(16, 10)
+
+        def features(self, images: Tensor) -> Tensor:
+            return F.relu(self.hidden(F.adaptive_avg_pool2d(self.convolution(images), 2).flatten(1)))
+
+    flat = FlatModel(Odd())
+    starts = {name: place.start for name, place in flat.layers.items()}
+    odd = ["convolution.weight", "convolution.bias", "classifier.bias"]
+    assert list(starts)[-3:] == odd
+    assert all(start % 4 == 0 for name, start in starts.items() if name not in odd[1:])
+    views = dict(zip(dict(flat.model.named_parameters()), flat.views(flat.params), strict=True))
+    assert all(torch.equal(p, views[name]) for name, p in flat.model.named_parameters())
 
 
 def test_resnet18_has_the_published_size() -> None:
