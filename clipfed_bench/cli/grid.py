@@ -32,7 +32,7 @@ def grid(
     warmups: options.WarmupsOption = None,
     precision: options.PrecisionOption = "auto",
     steps: options.StepsOption = "auto",
-    streams: options.StreamsOption = 1,
+    streams: options.StreamsOption = None,
     executor: options.ExecutorOption = "local",
     address: options.AddressOption = None,
     gpus_per_cell: options.GpusOption = None,

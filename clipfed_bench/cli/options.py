@@ -84,7 +84,10 @@ StepsOption = Annotated[
     ),
 ]
 StreamsOption = Annotated[
-    int, typer.Option("--streams", min=1, help="Clients of a cell that train side by side.", rich_help_panel=GPU)
+    int | None,
+    typer.Option(
+        "--streams", min=1, help="Clients of a cell that train side by side (default: 4).", rich_help_panel=GPU
+    ),
 ]
 
 

@@ -38,7 +38,7 @@ def paper(
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
     steps: options.StepsOption = "auto",
-    streams: options.StreamsOption = 1,
+    streams: options.StreamsOption = None,
     data_dir: options.DataDirOption = None,
     cache_dir: options.CacheDirOption = None,
     warmups: options.WarmupsOption = None,

@@ -22,7 +22,7 @@ def run(
     cache_dir: options.CacheDirOption = None,
     precision: options.PrecisionOption = "auto",
     steps: options.StepsOption = "auto",
-    streams: options.StreamsOption = 1,
+    streams: options.StreamsOption = None,
     executor: options.ExecutorOption = "local",
     address: options.AddressOption = None,
     gpus_per_cell: options.GpusOption = None,

@@ -59,8 +59,8 @@ class Places:
     """Seconds that a cell may take."""
     precision: Precision = "auto"
     steps: Steps = "auto"
-    streams: int = 1
-    """Clients of a cell that train side by side on a GPU."""
+    streams: int | None = None
+    """Clients of a cell that train side by side; None: 4 on a GPU."""
 
     def __post_init__(self) -> None:
         for option, path in (

@@ -31,8 +31,14 @@ def resolve_graphs(steps: Steps, device: str) -> bool:
     return device == "cuda" and steps != "eager"
 
 
-def resolve_streams(streams: int, device: str) -> int:
-    """Clients that train side by side. Raises UserError for a CPU with more than one."""
+STREAMS = 4
+"""Clients side by side on a GPU: on an H100 ResNet-18 trained 1.5 times as fast in 4 as in 1, and no faster in 8."""
+
+
+def resolve_streams(streams: int | None, device: str) -> int:
+    """Clients that train side by side; None: what was measured best. Raises UserError for a CPU with more than one."""
+    if streams is None:
+        return STREAMS if device == "cuda" else 1
     if streams > 1 and device == "cpu":
         raise UserError(f"--streams: {streams} clients side by side are for GPUs; on a CPU it is 1.")
     return streams

@@ -26,7 +26,8 @@ def test_precision_and_steps() -> None:
     assert gpu.resolve_precision("bfloat16", "cpu") == "bfloat16"
     with pytest.raises(UserError, match="--steps: graph is for GPUs"):
         gpu.resolve_graphs("graph", "cpu")
-    assert (gpu.resolve_streams(1, "cpu"), gpu.resolve_streams(4, "cuda")) == (1, 4)
+    assert (gpu.resolve_streams(1, "cpu"), gpu.resolve_streams(2, "cuda")) == (1, 2)
+    assert [gpu.resolve_streams(None, device) for device in ("cpu", "cuda")] == [1, gpu.STREAMS]
     with pytest.raises(UserError, match="--streams: 4 clients side by side are for GPUs"):
         gpu.resolve_streams(4, "cpu")
 
