@@ -12,7 +12,9 @@ class Scale:
     batch_sizes: tuple[int, ...] = (64, 16, 256)
     """Of training steps; the first is the one that ratios are reported for."""
     images: int = 512
-    """Trained in each timing of training steps, in clients of half as many."""
+    """Trained in each timing of training steps, by all clients together."""
+    step_clients: int = 2
+    """Clients in a timing of training steps; on a GPU several train side by side."""
     repetitions: int = 9
     clients: int = 10
     """In a round."""
@@ -36,7 +38,12 @@ class Scale:
 
 
 _GPU = Scale(
-    batch_sizes=(64, 16, 256, 1024), images=10_000, repetitions=5, aggregation_seconds=20, scaling_images=20_000
+    batch_sizes=(64, 16, 256, 1024),
+    images=8 * 1280,
+    step_clients=8,
+    repetitions=5,
+    aggregation_seconds=20,
+    scaling_images=8 * 2560,
 )
 _SLOW = Scale(
     batch_sizes=(64, 16),
@@ -60,9 +67,9 @@ def choose(device: str, model: str, quick: bool, images: int | None = None) -> S
     if device.startswith("cuda"):
         scale = _GPU
         if quick:
-            scale = replace(scale, batch_sizes=(64,), images=2_000, repetitions=3, rounds=2, aggregations=3)
-            scale = replace(scale, test_images=2_000, server_images=1_000, aggregation_seconds=2, scaling_images=5_000)
-            scale = replace(scale, scaling_repetitions=3)
+            scale = replace(scale, batch_sizes=(64,), images=8 * 256, repetitions=3, rounds=2, aggregations=3)
+            scale = replace(scale, test_images=2_000, server_images=1_000, aggregation_seconds=2)
+            scale = replace(scale, scaling_images=8 * 640, scaling_repetitions=3)
     elif model == "resnet18":
         scale = _SLOW
         if quick:

@@ -107,7 +107,7 @@ def _work(link: Connection, model: str, device: str, scale: Scale) -> None:
 
     torch.set_num_threads(1)
     keep_freed_memory()
-    clients = min(2, scale.scaling_images)
+    clients = min(scale.step_clients, scale.scaling_images)
     world = make_world(model, device, clients, scale.scaling_images // clients, scale.batch_sizes[0], 1, 1)
     way, flat = ours.default(device), world.model()
 

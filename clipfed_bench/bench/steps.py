@@ -1,6 +1,6 @@
 """Training steps: milliseconds and images a second by executor, precision and batch size, next to the yardsticks.
 
-What is timed is local training of two clients as a round does it, the yardsticks' being the same two clients.
+What is timed is local training of a few clients as a round does it, the yardsticks' being the same clients.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from clipfed_bench.bench.timing import Clock, Spread, ratios, spread, take_turns
 from clipfed_bench.bench.world import World, make_world
 from clipfed_bench.bench.yardsticks import plain_loop, usual_loop
 
-CLIENTS = 2
 PLAIN, USUAL = "plain loop", "usual loop"
 
 
@@ -46,8 +45,8 @@ class Step:
 def measure_steps(model: str, device: str, scale: Scale, ceilings: Ceilings, work: Work) -> Iterator[Step]:
     """Every way of the simulator and both yardsticks, at each batch size."""
     for batch_size in scale.batch_sizes:
-        images = max(1, scale.images // CLIENTS)
-        world = make_world(model, device, CLIENTS, images, batch_size, 1, 1)
+        images = max(1, scale.images // scale.step_clients)
+        world = make_world(model, device, scale.step_clients, images, batch_size, 1, 1)
         yield from _measure(model, batch_size, world, scale.repetitions, ceilings, work)
 
 
@@ -64,7 +63,8 @@ def _measure(
     contestants[USUAL, "float32"] = usual_loop(world)
     seconds = take_turns(contestants, repetitions, Clock(world.device))
     share = len(world.federation.clients[0])
-    steps, images = CLIENTS * ceil(share / batch_size), CLIENTS * share
+    clients = len(world.federation.clients)
+    steps, images = clients * ceil(share / batch_size), clients * share
     for (who, precision), times in seconds.items():
         compared = (who, precision) in ways
         yield Step(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -80,6 +81,7 @@ class World:
         """A server that holds ``images`` made-up images and a teacher with made-up features."""
         held = ServerData(made_up(images, "cpu", "server"), ("",) * images, "made up", f"bench-{images}")
         teacher = MadeUpTeacher(len(self.data.classes), self.device)
+        hyper, executor = self.federation.hyper, self.executor(compute)
         return ServerContext(
             num_classes=len(self.data.classes),
             classes=self.data.classes,
@@ -89,7 +91,7 @@ class World:
             device=torch.device(self.device),
             server_data=lambda: held,
             teacher=lambda: teacher,
-            model=lambda: CellServerModel(self.spec.model, 0, self.data, self.federation.hyper, self.executor(compute)),
+            model=cache(lambda: CellServerModel(self.spec.model, 0, self.data, hyper, executor)),  # once, as in a cell
             compute=compute,
         )
 
