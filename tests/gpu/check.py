@@ -40,7 +40,21 @@ def parts(out: Path) -> list[Part]:
     bench = [*COMMAND, "bench", "--device", "cuda", "--quick"]
     small = [*COMMAND, "grid", "--device", "cuda", "--quiet", "--workers", "3", *SMALL.split()]
     return [
-        Part("tests", [sys.executable, "-m", "pytest", "-q", "-rs", str(ROOT / "tests" / "gpu")], 130),
+        Part(
+            "tests",
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-rs",
+                "--tb=short",
+                "-o",
+                "faulthandler_timeout=60",
+                str(ROOT / "tests" / "gpu"),
+            ],
+            130,
+        ),
         Part("bench", [*bench, "--json", str(out / "bench.json"), "--markdown", str(out / "bench.md")], 190),
         Part("float32", [*small, "--precision", "float32", "--out", str(out / "float32")], 50),
         Part("bfloat16", [*small, "--precision", "bfloat16", "--out", str(out / "bfloat16")], 50),
@@ -52,6 +66,7 @@ def run(part: Part, out: Path) -> tuple[str, float]:
     """(what became of it, seconds)."""
     begin = time.monotonic()
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as in the Makefile
     with (out / f"{part.name}.log").open("w") as log:
         try:
             done = subprocess.run(

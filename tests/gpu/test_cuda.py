@@ -6,9 +6,12 @@ Where there is no GPU these are reported as skipped; the recorded path itself is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,8 @@ from clipfed_bench.simulator.stopwatch import Stopwatch
 from clipfed_bench.simulator.training import set_up
 from clipfed_bench.spec import CellSpec
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it where sums have to be repeatable
+
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -44,8 +49,9 @@ COUNTS = (70, 64, 40)
 CPU = Compute("cpu")
 EAGER, GRAPH = Compute("cuda"), Compute("cuda", graphs=True)
 FAST = Compute("cuda", "bfloat16", graphs=True)
-ONE_ROUND = {"cnn": 2e-3, "resnet18": 2e-2}
-"""Relative distance of the updates of one round in float32: rounding errors grow with depth, most in BatchNorm."""
+ONE_STEP = {"cnn": 5e-3, "resnet18": 5e-2}
+"""Relative distance of the updates of one step in float32: a unit at the kink of ReLU is on or off by a rounding error,
+and there are many in ResNet-18. On a CPU a change of all weights by 1e-6 moves a first step by 1e-3 and 7e-3."""
 
 
 def images(count: int, seed: int, device: str) -> Images:
@@ -53,6 +59,17 @@ def images(count: int, seed: int, device: str) -> Images:
     pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=stream, dtype=torch.uint8)
     labels = torch.randint(0, 10, (count,), generator=stream)
     return Images(pixels.to(device).contiguous(memory_format=torch.channels_last), labels.to(device))
+
+
+@contextmanager
+def one_way_to_sum() -> Iterator[None]:
+    """Sums that come out the same each time, whatever the order in which a GPU's threads finish."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def tasks(device: str, poisoned: bool = False) -> list[Task]:
@@ -73,17 +90,35 @@ def executor(model: str, compute: Compute) -> Executor:
     return Executor(architecture, Normalizer(MEAN, STD, compute.device), HYPER, compute)
 
 
-def trained(one: Executor, model: str, poisoned: bool = False) -> tuple[Tensor, Tensor]:
+def trained(
+    one: Executor, model: str, poisoned: bool = False, steps: int | None = None, moved: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Updates and statistics of a round, or of the first ``steps``, from weights that are ``moved`` by as much."""
     device = one.compute.device
     flat = FlatModel(build_model(model, 10, 5).to(device))
+    flat.params *= 1 + moved * torch.randn(flat.num_params, generator=torch.Generator().manual_seed(1)).to(device)
     deltas = torch.empty(len(COUNTS), flat.num_params, device=device)
     statistics = torch.empty(len(COUNTS), flat.num_buffers, device=device)
-    one.train(tasks(device, poisoned), flat.params, flat.buffers, deltas, statistics)
+    work = [replace(task, order=islice(task.order, steps)) for task in tasks(device, poisoned)]
+    one.train(work, flat.params, flat.buffers, deltas, statistics)
     return deltas.cpu(), statistics.cpu()
+
+
+@cache
+def one_round(model: str, poisoned: bool = False) -> tuple[float, float]:
+    """What updates and statistics of a round in float32 may differ by: three times what rounding errors make of them.
+
+    Training is chaotic: weights that differ by 1e-6 give updates of ResNet-18 that differ by half on these images.
+    """
+    eager = executor(model, EAGER)
+    expected, found = (trained(eager, model, poisoned, moved=moved) for moved in (0.0, 1e-6))
+    return 3 * distance(found[0], expected[0]) + ONE_STEP[model], 3 * distance(found[1], expected[1]) + 1e-3
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
     """The largest over clients, relative to the size of the update."""
+    if not expected.numel():
+        return 0.0
     return float(((found - expected).norm(dim=1) / expected.norm(dim=1)).max())
 
 
@@ -102,9 +137,17 @@ def nothing_waits() -> Iterator[None]:
 @pytest.mark.parametrize("model", ["cnn", "resnet18"])
 def test_one_round_on_the_gpu_is_that_on_the_cpu(model: str) -> None:
     expected, found = trained(executor(model, CPU), model), trained(executor(model, EAGER), model)
-    assert distance(found[0], expected[0]) < ONE_ROUND[model]
-    if found[1].numel():
-        assert distance(found[1], expected[1]) < 1e-2
+    updates, statistics = one_round(model)
+    assert distance(found[0], expected[0]) < updates
+    assert distance(found[1], expected[1]) < statistics
+
+
+@pytest.mark.parametrize("compute", [EAGER, GRAPH], ids=["eager", "graph"])
+@pytest.mark.parametrize("model", ["cnn", "resnet18"])
+def test_one_step_on_the_gpu_is_that_on_the_cpu(model: str, compute: Compute) -> None:
+    expected, found = trained(executor(model, CPU), model, steps=1), trained(executor(model, compute), model, steps=1)
+    assert distance(found[0], expected[0]) < ONE_STEP[model]
+    assert distance(found[1], expected[1]) < 1e-4
 
 
 @pytest.mark.parametrize("poisoned", [False, True])
@@ -113,15 +156,16 @@ def test_captured_steps_are_the_plain_ones(poisoned: bool, streams: int) -> None
     expected = trained(executor("cnn", EAGER), "cnn", poisoned)
     captured = executor("cnn", replace(GRAPH, streams=streams))
     for _ in range(2):  # captured, then replayed
-        assert distance(trained(captured, "cnn", poisoned)[0], expected[0]) < ONE_ROUND["cnn"]
+        assert distance(trained(captured, "cnn", poisoned)[0], expected[0]) < one_round("cnn", poisoned)[0]
 
 
 def test_captured_steps_of_the_large_model_are_the_plain_ones() -> None:
     expected, captured = trained(executor("resnet18", EAGER), "resnet18"), executor("resnet18", GRAPH)
     for _ in range(2):
         found = trained(captured, "resnet18")
-        assert distance(found[0], expected[0]) < ONE_ROUND["resnet18"]
-        assert distance(found[1], expected[1]) < 1e-2
+        updates, statistics = one_round("resnet18")
+        assert distance(found[0], expected[0]) < updates
+        assert distance(found[1], expected[1]) < statistics
 
 
 def test_bfloat16_is_close_and_keeps_updates_in_float32() -> None:
@@ -212,15 +256,16 @@ def test_cells_share_the_servers_steps_and_purification_never_waits(compute: Com
     def purifier() -> Purifier:
         return Purifier(build_model("cnn", 10, 0).cuda(), data, compute)
 
-    alone, together, shared = [Cell(seed) for seed in (0, 1)], [Cell(seed) for seed in (0, 1)], purifier()
-    for cell in alone:
-        own = purifier()
-        for _ in range(2):
-            cell.play(own)
-    together[0].play(shared)  # captures, and puts constants on the device
-    with nothing_waits():
-        for cell in (together[1], together[0], together[1]):
-            cell.play(shared)
+    with one_way_to_sum():
+        alone, together, shared = [Cell(seed) for seed in (0, 1)], [Cell(seed) for seed in (0, 1)], purifier()
+        for cell in alone:
+            own = purifier()
+            for _ in range(2):
+                cell.play(own)
+        together[0].play(shared)  # captures, and puts constants on the device
+        with nothing_waits():
+            for cell in (together[1], together[0], together[1]):
+                cell.play(shared)
     limit = 5e-3 if compute.precision == "float32" else 0.05
     for one, other in zip(together, alone, strict=True):
         assert distance((one.flat.params - one.start)[None], (other.flat.params - other.start)[None]) < limit
@@ -257,22 +302,26 @@ def test_noise_is_drawn_on_the_gpu() -> None:
         assert float((delta - 1).mean()) == pytest.approx(0, abs=0.05)
 
 
+@pytest.mark.parametrize("compute", [EAGER, GRAPH, replace(FAST, streams=2)], ids=["eager", "graph", "bfloat16"])
 @pytest.mark.parametrize("defense", ["fedavg", "krum", "flame[noise=0]", "foolsgold"])  # a GPU draws other noise
-def test_a_cell_ends_where_it_does_on_a_cpu(defense: str, tmp_path: Path) -> None:
+def test_a_cell_is_that_on_a_cpu(defense: str, compute: Compute, tmp_path: Path) -> None:
+    """Its first round: later ones start from models that rounding errors have moved apart."""
     spec = CellSpec(
         dataset="digits",
         model="cnn",
         clients=10,
         clients_per_round=5,
-        rounds=3,
+        rounds=1,
         lr=0.02,
         defense=defense,
         eval_every=1,
     )
     expected = run_cell(spec, Environment(warmup_dir=tmp_path)).history
-    for settings in ({}, {"graphs": True}, {"graphs": True, "precision": "bfloat16", "streams": 2}):
-        found = run_cell(spec, Environment("cuda", warmup_dir=tmp_path, **settings))  # type: ignore[arg-type]
-        assert found.provenance["precision"] == settings.get("precision", "float32")
-        for one, other in zip(expected, found.history, strict=True):
-            assert other["mta"] == pytest.approx(one["mta"], abs=0.03)
-            assert other["asr"] == pytest.approx(one["asr"], abs=0.05)
+    settings = {"graphs": compute.graphs, "precision": compute.precision, "streams": compute.streams}
+    found = run_cell(spec, Environment("cuda", warmup_dir=tmp_path, **settings))  # type: ignore[arg-type]
+    assert found.provenance["precision"] == compute.precision
+    for one, other in zip(expected, found.history, strict=True):
+        assert other["mta"] == pytest.approx(one["mta"], abs=0.03)
+        assert other["asr"] == pytest.approx(one["asr"], abs=0.05)
+        if compute.precision == "float32":  # the same clients are kept
+            assert [other["tpr"], other["fpr"]] == pytest.approx([one["tpr"], one["fpr"]], nan_ok=True)
