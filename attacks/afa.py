@@ -3,7 +3,7 @@
 The adaptive attack of CLIP-Fed (arXiv 2508.10315), which does not define it. Taken here from the code of Zhuang et al.,
 "Backdoor Federated Learning by Poisoning Backdoor-Critical Layers", ICLR 2024, the layer-wise flipping (LF) attack,
 meant for defenses that flip signs themselves, such as RLR: on the critical layers, found by layer substitution
-(clipfed_bench/substitution.py),
+(clipfed_bench/attack_kit/layer_substitution.py),
 
     w' = 2 w_global - w_poisoned,   that is   u' = -u_poisoned,
 
@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import AttackContext, CraftContext, LocalModel
-from clipfed_bench.errors import UserError
-from clipfed_bench.model_attack import ModelAttack
-from clipfed_bench.substitution import check_analysis, find_critical, places, substitute
+from clipfed_bench.attack_kit.borrowed_trigger import ModelAttack
+from clipfed_bench.attack_kit.layer_substitution import check_analysis, find_critical, places, substitute
+from clipfed_bench.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.patterns import check_square, paint
+from clipfed_bench.toolbox.triggers import check_square, paint
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.patterns import DeviceConstant, check_share, pattern
+from clipfed_bench.toolbox.triggers import DeviceConstant, check_share, pattern
 
 
 @dataclass(frozen=True)

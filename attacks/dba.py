@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.errors import UserError
-from clipfed_bench.patterns import check_square, paint
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.triggers import check_square, paint
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.dct import idct2
-from clipfed_bench.errors import UserError
-from clipfed_bench.patterns import DeviceConstant, check_share, pattern
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.dct import idct2
+from clipfed_bench.toolbox.triggers import DeviceConstant, check_share, pattern
 
 _CHROMA_TO_RGB = (
     (0.0, 2 * (1 - 0.299)),  # red from (Cb, Cr)

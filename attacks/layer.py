@@ -2,7 +2,7 @@
 
 Zhuang et al., "Backdoor Federated Learning by Poisoning Backdoor-Critical Layers", ICLR 2024, the layer-wise poisoning
 (LP) attack. Each malicious client trains an honest and a poisoned model, finds the critical layers L* by layer
-substitution (clipfed_bench/substitution.py) and uploads, with u the updates and v marking L* (Eq. 4),
+substitution (clipfed_bench/attack_kit/layer_substitution.py) and uploads, with u the updates and v marking L* (Eq. 4),
 
     lambda v u_poisoned + ReLU(1 - lambda) v u_honest + (1 - v) u_honest.
 
@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import AttackContext, ClientUpdates, CraftContext, LocalModel, RoundContext, ServerContext
-from clipfed_bench.errors import UserError
-from clipfed_bench.model_attack import ModelAttack
-from clipfed_bench.registry import create_defense, find
-from clipfed_bench.substitution import check_analysis, find_critical, places
+from clipfed_bench.attack_kit.borrowed_trigger import ModelAttack
+from clipfed_bench.attack_kit.layer_substitution import check_analysis, find_critical, places
+from clipfed_bench.components.registry import create_defense, find
+from clipfed_bench.core.errors import UserError
 
 
 @dataclass(frozen=True)

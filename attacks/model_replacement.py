@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import AttackContext, CraftContext, GradientRule, LocalContext
-from clipfed_bench.errors import UserError
-from clipfed_bench.model_attack import ModelAttack
-from clipfed_bench.patterns import check_share
+from clipfed_bench.attack_kit.borrowed_trigger import ModelAttack
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.triggers import check_share
 
 
 @dataclass(frozen=True)

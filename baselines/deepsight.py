@@ -29,11 +29,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext, ServerModel
-from clipfed_bench.clustering import clusters
-from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import median, pairwise_cosine_distances, row_norms, weighted_sum
-from clipfed_bench.rng import generator
-from clipfed_bench.transfer import Figure, to_device, to_host
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.clustering import clusters
+from clipfed_bench.toolbox.device import Figure, to_device, to_host
+from clipfed_bench.toolbox.distances import median, pairwise_cosine_distances, row_norms, weighted_sum
+from clipfed_bench.toolbox.rng import generator
 
 
 @dataclass(frozen=True)

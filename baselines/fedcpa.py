@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
-from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import round_significant, weighted_sum
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.distances import round_significant, weighted_sum
 
 _ABSENT = -1.0
 """Stands for the importance of a parameter that is not critical; importances are never negative."""

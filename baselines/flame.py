@@ -5,9 +5,9 @@ cosine distances (lines 6-7), clipping of each kept update to S, the median Eucl
 plain mean (line 13), and Gaussian noise of standard deviation λ S on each parameter (lines 14-15).
 
 Deviations: the cosine is between updates, where Algorithm 1 writes the models. HDBSCAN's settings are in
-:mod:`clipfed_bench.clustering`. An update of norm zero is at distance 1 from any other and never scaled. BatchNorm
-running statistics are the plain mean over the kept clients: no distance, no clipping, no noise. Noise is drawn where
-the updates are, so that a GPU draws other noise for a seed than a CPU.
+:mod:`clipfed_bench.toolbox.clustering`. An update of norm zero is at distance 1 from any other and never scaled.
+BatchNorm running statistics are the plain mean over the kept clients: no distance, no clipping, no noise. Noise is
+drawn where the updates are, so that a GPU draws other noise for a seed than a CPU.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
-from clipfed_bench.clustering import majority_cluster
-from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import median, pairwise_cosine_distances, row_norms, weighted_sum
-from clipfed_bench.rng import generator
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.clustering import majority_cluster
+from clipfed_bench.toolbox.distances import median, pairwise_cosine_distances, row_norms, weighted_sum
+from clipfed_bench.toolbox.rng import generator
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext, ServerModel
-from clipfed_bench.data.types import Images
-from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import cosines, median, row_norms, weighted_sum
-from clipfed_bench.rng import generator
-from clipfed_bench.transfer import Figure
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.device import Figure
+from clipfed_bench.toolbox.distances import cosines, median, row_norms, weighted_sum
+from clipfed_bench.toolbox.images import Images
+from clipfed_bench.toolbox.rng import generator
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
-from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import pairwise_cosine_distances
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.distances import pairwise_cosine_distances
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ pairwise cosine distances of them, HDBSCAN, and FedAvg of the largest cluster.
 Neither the paper's text nor code of its authors was available, and public re-implementations differ. As in one of them,
 the transform is the orthonormal 2-D DCT-II of each parameter tensor as a matrix of outputs × everything else (1-D for
 vectors); coefficients (u, v) with u + v <= half of the shorter side are low; HDBSCAN has FLAME's settings
-(:mod:`clipfed_bench.clustering`).
+(:mod:`clipfed_bench.toolbox.clustering`).
 
 Deviations: it is of updates, where Algorithm 1 writes models, whose cosines are all near 1. Within a convolution's row
 the order is height, width, input, as the weights lie in memory. The mean is plain, not weighted by the data sizes that
@@ -26,11 +26,11 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
-from clipfed_bench.clustering import majority_cluster
-from clipfed_bench.dct import dct1
-from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import pairwise_cosine_distances
-from clipfed_bench.transfer import Figure
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.clustering import majority_cluster
+from clipfed_bench.toolbox.dct import dct1
+from clipfed_bench.toolbox.device import Figure
+from clipfed_bench.toolbox.distances import pairwise_cosine_distances
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
-from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import pairwise_squared_distances, round_significant
-from clipfed_bench.transfer import to_device, to_host
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.device import to_device, to_host
+from clipfed_bench.toolbox.distances import pairwise_squared_distances, round_significant
 
 
 @dataclass(frozen=True)

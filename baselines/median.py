@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipfed_bench import geometry
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext
+from clipfed_bench.toolbox import distances as geometry
 
 
 @dataclass(frozen=True)

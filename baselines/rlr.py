@@ -17,8 +17,8 @@ from torch import Tensor
 
 from baselines.krum import malicious_count
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
-from clipfed_bench.errors import UserError
-from clipfed_bench.transfer import Figure
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.device import Figure
 
 
 @dataclass(frozen=True)

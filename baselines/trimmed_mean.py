@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipfed_bench import geometry
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox import distances as geometry
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from clipfed_bench.geometry import weighted_sum
-from clipfed_bench.rng import generator
-from clipfed_bench.simulator.compute import Compute
-from clipfed_bench.transfer import Figure, to_device, to_host
+from clipfed_bench.toolbox.compute import Compute
+from clipfed_bench.toolbox.device import Figure, to_device, to_host
+from clipfed_bench.toolbox.distances import weighted_sum
+from clipfed_bench.toolbox.rng import generator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from clipfed_bench.data.arrays import Split
-    from clipfed_bench.data.types import Images, ServerData
+    from clipfed_bench.core.splits import Split
     from clipfed_bench.teacher.teacher import Teacher
+    from clipfed_bench.toolbox.images import Images, ServerData
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class ClientUpdates:
 
     deltas: Tensor
     """(K, P) trained minus global parameters: float32, or bfloat16 in cells that say so (``update_dtype``). Sums need
-    float32: :meth:`mean` and :mod:`clipfed_bench.geometry` take both without a copy of the whole."""
+    float32: :meth:`mean` and :mod:`clipfed_bench.toolbox.distances` take both without a copy of the whole."""
     buffers: Tensor
     """(K, Q) float32: the clients' BatchNorm running statistics (values, not differences). They are aggregated and
     never part of a distance, norm or cosine."""
@@ -313,7 +313,7 @@ class Defense(ABC):
     in a later one overrides ``state`` and ``load_state``; what it draws must come from the round's own streams.
 
     ``aggregate`` is called with finite updates of at least one client: the simulator drops, counts and reports
-    non-finite ones before (:func:`clipfed_bench.simulator.round.aggregate_updates`).
+    non-finite ones before (:func:`clipfed_bench.simulator.aggregation.aggregate_updates`).
     """
 
     needs_server_data: ClassVar[bool] = False

@@ -14,11 +14,11 @@ from typing import Any, get_args
 import mkdocs_gen_files
 import typer
 
-from clipfed_bench import registry
 from clipfed_bench.cli.main import app
-from clipfed_bench.grid import load_preset, make_grid, preset_names
-from clipfed_bench.report import columns
-from clipfed_bench.values import show
+from clipfed_bench.components import registry
+from clipfed_bench.config.grid import load_preset, make_grid, preset_names
+from clipfed_bench.core.values import show
+from clipfed_bench.runs import columns
 
 
 def write(page: str, lines: Iterable[str], mode: str = "w") -> None:

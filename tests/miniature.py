@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from clipfed_bench.records import CellResult
+from clipfed_bench.core.messages import CellResult
 from clipfed_bench.simulator import cell as cell_module
-from clipfed_bench.simulator import setup
+from clipfed_bench.simulator import shared as setup
 from clipfed_bench.simulator.evaluate import TestSets
 
 Evaluate = Callable[[nn.Module, TestSets], tuple[float, float]]

@@ -47,7 +47,7 @@ class Tape(TorchDispatchMode):
 
 
 class TapeRecorder:
-    """A recorder as :class:`clipfed_bench.simulator.compute.Compute` takes one; counts what it recorded."""
+    """A recorder as :class:`clipfed_bench.toolbox.compute.Compute` takes one; counts what it recorded."""
 
     def __init__(self, warmups: int = 2) -> None:
         self.warmups, self.recorded, self.replayed = warmups, 0, 0

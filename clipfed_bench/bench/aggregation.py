@@ -19,9 +19,9 @@ from clipfed_bench.bench.memory import peak_memory
 from clipfed_bench.bench.scale import Scale
 from clipfed_bench.bench.timing import Clock, Spread, spread
 from clipfed_bench.bench.world import World, round_world
+from clipfed_bench.components.registry import defenses
 from clipfed_bench.execution.memory import ran_out_of_memory
-from clipfed_bench.registry import defenses
-from clipfed_bench.rng import generator
+from clipfed_bench.toolbox.rng import generator
 
 COPIES = 1.0
 """Room for as many again as the updates take has to be free; no defense takes that much (the tables say how much)."""

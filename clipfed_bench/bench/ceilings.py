@@ -18,8 +18,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipfed_bench.bench.timing import Clock, take_turns
-from clipfed_bench.models import build_model
-from clipfed_bench.simulator.compute import Compute, configure
+from clipfed_bench.models.build import build_model
+from clipfed_bench.toolbox.compute import Compute, configure
 
 FLOAT = 4
 """Bytes of a float32."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 from clipfed_bench.api import Attack, ClientUpdates
 from clipfed_bench.bench.ceilings import Ceilings
 from clipfed_bench.bench.world import World
-from clipfed_bench.simulator.compute import Compute
-from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.toolbox.compute import Compute
 
 Way = tuple[str, str]
 """Executor and precision of local training, e.g. ``("eager", "float32")``."""

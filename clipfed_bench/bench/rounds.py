@@ -13,8 +13,8 @@ from clipfed_bench.bench.ceilings import Ceilings, Load, Work
 from clipfed_bench.bench.scale import Scale
 from clipfed_bench.bench.timing import Clock, Spread, spread
 from clipfed_bench.bench.world import World, round_world
+from clipfed_bench.simulator.aggregation import aggregate_updates, detection
 from clipfed_bench.simulator.evaluate import evaluate, make_test_sets, normalized
-from clipfed_bench.simulator.round import aggregate_updates, detection
 
 DEFENSES = ("fedavg", "flame", "clip-fed")
 PARTS = ("local", "attack", "defense", "purify", "evaluate", "other")

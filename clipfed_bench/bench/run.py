@@ -20,9 +20,9 @@ from clipfed_bench.bench.scaling import Scaling, best_number, measure_scaling
 from clipfed_bench.bench.steps import PLAIN, USUAL, Step, measure_steps
 from clipfed_bench.bench.targets import targets
 from clipfed_bench.bench.timing import Clock
+from clipfed_bench.core.provenance import provenance
 from clipfed_bench.execution.allocator import keep_freed_memory
 from clipfed_bench.execution.machine import cores
-from clipfed_bench.provenance import provenance
 
 SCHEMA = 1
 """Of the JSON; it changes when a name in it changes its meaning or goes away."""

@@ -10,19 +10,20 @@ from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
 from clipfed_bench.bench.scale import Scale
+from clipfed_bench.components.registry import create_attack, create_defense, find
+from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.data.catalog import CIFAR10_CLASSES
-from clipfed_bench.data.types import Dataset, Images, ServerData, image_shape
-from clipfed_bench.models import build_model
-from clipfed_bench.registry import create_attack, create_defense, find
-from clipfed_bench.rng import generator
-from clipfed_bench.simulator.compute import Compute, configure
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.local import Hyper, Normalizer
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.round import Federation, malicious_clients
-from clipfed_bench.simulator.server import CellServerModel
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.federation import Federation
+from clipfed_bench.simulator.local import Hyper
+from clipfed_bench.simulator.sampling import malicious_clients
+from clipfed_bench.simulator.server_model import CellServerModel
 from clipfed_bench.teacher.teacher import Teacher
+from clipfed_bench.toolbox.compute import Compute, configure
+from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData, image_shape
+from clipfed_bench.toolbox.rng import generator
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 WIDTH = 768

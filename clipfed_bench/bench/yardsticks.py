@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from clipfed_bench.bench.world import MEAN, STD, World
-from clipfed_bench.data.types import Images
-from clipfed_bench.models import build_model
+from clipfed_bench.models.build import build_model
+from clipfed_bench.toolbox.images import Images
 
 
 @contextmanager

@@ -36,10 +36,10 @@ def bench(
 
     from rich.console import Console
 
+    from clipfed_bench.core.files import check_place, write_atomically
     from clipfed_bench.execution.gpu import keep_cells_at_a_time
     from clipfed_bench.execution.machine import resolve_device
     from clipfed_bench.execution.worker import THREADS
-    from clipfed_bench.files import check_place, write_atomically
 
     for option, path in (("--json", json_path), ("--markdown", markdown_path)):
         if path is not None:

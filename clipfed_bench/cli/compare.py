@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from clipfed_bench.cli.runs import read_run
-from clipfed_bench.values import split_list
+from clipfed_bench.core.values import split_list
+from clipfed_bench.runs.reading import read_run
 
 
 class Format(StrEnum):
@@ -35,7 +35,7 @@ def compare(
 ) -> None:
     """Compare two defenses of a run, paired by seed: differences, intervals and p values in every setting."""
     from clipfed_bench.report.compare import compare_defenses
-    from clipfed_bench.report.sheet import render_sheet, sheet_screen
+    from clipfed_bench.report.formats.listing import render_sheet, sheet_screen
 
     found = read_run(run)
     for warning in found.warnings:

@@ -10,10 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from clipfed_bench.errors import UserError, shown
+from clipfed_bench.core.errors import UserError, shown
 
 if TYPE_CHECKING:
-    from clipfed_bench.data.types import Dataset
+    from clipfed_bench.toolbox.images import Dataset
 
 app = typer.Typer(no_args_is_help=True, help="Look at data sets and at how clients share them.")
 
@@ -60,7 +60,7 @@ def show(
         raise UserError(f"--seed: {seed} is out of range; it must be at least 0.")
 
     from clipfed_bench.data.datasets import load_dataset
-    from clipfed_bench.data.overview import client_counts, save_heat_map
+    from clipfed_bench.data.heat_map import client_counts, save_heat_map
     from clipfed_bench.data.partition import partition as divide
 
     loaded = load_dataset(dataset, data_dir, imbalance_factor)

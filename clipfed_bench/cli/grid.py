@@ -51,7 +51,7 @@ def grid(
     """
     from clipfed_bench.cli.plan import show_plan
     from clipfed_bench.cli.session import RUNS, Places, Session
-    from clipfed_bench.grid import make_grid
+    from clipfed_bench.config.grid import make_grid
 
     asked = make_grid(options.choose_axes(cell, preset, config, seeds, scale))
     cluster = options.choose_cluster(executor, address, gpus_per_cell, device)

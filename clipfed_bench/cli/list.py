@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from clipfed_bench.registry import Component, Kind, attacks, broken, defenses
-from clipfed_bench.values import show
+from clipfed_bench.components.registry import Component, Kind, attacks, broken, defenses
+from clipfed_bench.core.values import show
 
 app = typer.Typer(help="Show attacks, defenses, data sets, models, teachers and presets.", no_args_is_help=True)
 
@@ -39,7 +39,7 @@ def list_datasets() -> None:
 @app.command("models")
 def list_models() -> None:
     """Models that clients train."""
-    from clipfed_bench.spec import MODELS
+    from clipfed_bench.models.catalog import MODELS
 
     _names(MODELS)
 
@@ -47,7 +47,7 @@ def list_models() -> None:
 @app.command("presets")
 def list_presets() -> None:
     """Grids that come with the package."""
-    from clipfed_bench.grid import load_preset, make_grid, preset_names
+    from clipfed_bench.config.grid import load_preset, make_grid, preset_names
 
     grids = [make_grid(load_preset(name)) for name in preset_names()]
     _names({grid.name: f"{grid.description} ({len(grid.cells)} cells)" for grid in grids})

@@ -12,7 +12,7 @@ import typer
 from clipfed_bench import __version__
 from clipfed_bench.cli import bench, compare, data, grid, paper, plot, regress, report, run, server_data, table, teacher
 from clipfed_bench.cli.list import app as list_app
-from clipfed_bench.errors import UserError, shown
+from clipfed_bench.core.errors import UserError, shown
 
 app = typer.Typer(
     name="clipfed-bench",

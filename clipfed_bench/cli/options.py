@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 from rich.markup import escape
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.grid import FIELDS, Axes, load_preset, load_toml, parse_texts, preset_names, seed_range
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.values import show
 from clipfed_bench.execution.gpu import Precision, Steps
 from clipfed_bench.execution.machine import Device
-from clipfed_bench.grid import FIELDS, Axes, load_preset, load_toml, parse_texts, preset_names, seed_range
-from clipfed_bench.values import show
 
 if TYPE_CHECKING:
     from clipfed_bench.execution.ray_cluster import Cluster

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipfed_bench.cli import options
-from clipfed_bench.errors import UserError, unknown
+from clipfed_bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from clipfed_bench.cli.session import Session
-    from clipfed_bench.spec import CellSpec
+    from clipfed_bench.config.cell_spec import CellSpec
 
 TABLES = tuple(f"table{n}" for n in range(1, 6))
 FIGURES = tuple(f"fig{n}" for n in range(3, 8))
@@ -88,7 +88,7 @@ def _names(what: Sequence[str]) -> list[str]:
 
 
 def _cells(name: str, scale: str, seeds: int | None) -> tuple[CellSpec, ...]:
-    from clipfed_bench.grid import load_preset, make_grid, seed_range
+    from clipfed_bench.config.grid import load_preset, make_grid, seed_range
 
     axes = load_preset(f"paper-{name}")
     if scale != FULL and scale not in axes.scales:

@@ -6,8 +6,8 @@ from rich.table import Table
 
 from clipfed_bench.cli.progress import USUAL, clock, telling
 from clipfed_bench.cli.session import Session
-from clipfed_bench.counts import plural
-from clipfed_bench.values import show
+from clipfed_bench.core.values import show
+from clipfed_bench.core.work_counts import plural
 
 
 def show_plan(session: Session) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from clipfed_bench.cli.runs import read_run
-from clipfed_bench.errors import unknown
+from clipfed_bench.core.errors import unknown
+from clipfed_bench.core.values import split_list
 from clipfed_bench.report.plots import KINDS
-from clipfed_bench.values import split_list
+from clipfed_bench.runs.reading import read_run
 
 _HELP = "; ".join(f"{name}: {text}" for name, text in KINDS.items())
 

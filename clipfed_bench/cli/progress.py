@@ -13,10 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Progress
+from clipfed_bench.core.values import show
 from clipfed_bench.execution.jobs import Event, Job
-from clipfed_bench.records import Progress
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.values import show
 
 
 class Display(Protocol):

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipfed_bench.cli import options
-from clipfed_bench.cli.runs import read_run
-from clipfed_bench.errors import UserError, unknown
-from clipfed_bench.files import check_place, write_atomically
+from clipfed_bench.core.errors import UserError, unknown
+from clipfed_bench.core.files import check_place, write_atomically
+from clipfed_bench.runs.reading import read_run
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from clipfed_bench.cli.session import Places
-    from clipfed_bench.report.reference import Reference
+    from clipfed_bench.report.regression.reference import Reference
 
 
 def regress(
@@ -52,8 +52,8 @@ def regress(
     change that is meant is accepted with --update and a --reason.
     """
     from clipfed_bench.cli.session import RUNS, Places
-    from clipfed_bench.grid import preset_names
-    from clipfed_bench.report.reference import default_path, read_reference, write_reference
+    from clipfed_bench.config.grid import preset_names
+    from clipfed_bench.report.regression.reference import default_path, read_reference, write_reference
 
     if update and not (reason or "").strip():
         raise UserError("--update needs --reason TEXT: why the numbers changed, or why there are new ones.")
@@ -93,7 +93,7 @@ def regress(
 def _run(preset: str, places: Places, quiet: bool) -> Path:
     """Run every cell of ``preset`` anew; the folder."""
     from clipfed_bench.cli.session import Session
-    from clipfed_bench.grid import load_preset, make_grid
+    from clipfed_bench.config.grid import load_preset, make_grid
 
     folder = places.folder
     if (folder / "cells").exists():
@@ -119,9 +119,9 @@ def _show(known: Reference, results: pd.DataFrame, report: Path | None) -> bool:
     """Print the comparison, and write it to ``report``; whether it passed."""
     from rich.console import Console
 
-    from clipfed_bench.report.regress import compare_with
-    from clipfed_bench.report.regress_text import describe
-    from clipfed_bench.report.sheet import sheet_screen
+    from clipfed_bench.report.formats.listing import sheet_screen
+    from clipfed_bench.report.regression.compare import compare_with
+    from clipfed_bench.report.regression.verdict import describe
 
     comparison = compare_with(known, results)
     verdict = describe(known, comparison, set(results["git_sha"].dropna()) if "git_sha" in results else ())

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from clipfed_bench.cli.runs import read_run
 from clipfed_bench.cli.table import Spread
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.runs.reading import read_run
 
 
 def report(
@@ -34,8 +34,8 @@ def report(
     """
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out {out}: a file called NAME.html is needed.")
-    from clipfed_bench.files import check_place, write_atomically
-    from clipfed_bench.report.html import render
+    from clipfed_bench.core.files import check_place, write_atomically
+    from clipfed_bench.report.page.html import render
 
     found = read_run(run)
     path = out or found.folder / "report.html"

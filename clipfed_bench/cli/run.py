@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from clipfed_bench.cli import options
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 
 
 @options.cell_options(panel="Cell")
@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """Run one cell and print its rounds as they come. A cell that is done is only shown."""
     from clipfed_bench.cli.session import RUNS, Places, Session
-    from clipfed_bench.grid import make_grid
+    from clipfed_bench.config.grid import make_grid
 
     asked = make_grid(options.choose_axes(cell, preset, config))
     if len(asked.cells) != 1:

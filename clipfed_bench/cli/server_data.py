@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.machine import Device, resolve_device
 from clipfed_bench.generate.models import DEFAULT_MODEL, Dtype
 

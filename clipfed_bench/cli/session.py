@@ -15,10 +15,12 @@ import typer
 from rich.console import Console
 
 from clipfed_bench.cli.progress import Board, Display, LiveDisplay, PlainDisplay, Silent, label, telling
-from clipfed_bench.counts import in_words
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.core.provenance import provenance
+from clipfed_bench.core.work_counts import in_words
 from clipfed_bench.execution import local, ray
-from clipfed_bench.execution.account import Account
 from clipfed_bench.execution.estimate import Estimate, make_estimate
 from clipfed_bench.execution.gpu import (
     Precision,
@@ -29,14 +31,12 @@ from clipfed_bench.execution.gpu import (
     resolve_streams,
 )
 from clipfed_bench.execution.jobs import STAGES, Event, Job, plan
+from clipfed_bench.execution.journal import Account
 from clipfed_bench.execution.machine import Device, cores, resolve_device
 from clipfed_bench.execution.ray_cluster import Cluster, ready
 from clipfed_bench.execution.worker import Settings
-from clipfed_bench.provenance import provenance
-from clipfed_bench.records import Environment
-from clipfed_bench.run_folder import checkpoints, clean, command, drop_checkpoints, drop_prefixes, held, prefixes
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.runs.folder import checkpoints, clean, command, drop_checkpoints, drop_prefixes, held, prefixes
+from clipfed_bench.runs.store import RunStore
 
 RUNS = Path("results/runs")
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from clipfed_bench.cli.runs import read_run
-from clipfed_bench.values import split_list
+from clipfed_bench.core.values import split_list
+from clipfed_bench.runs.reading import read_run
 
 
 class Format(StrEnum):

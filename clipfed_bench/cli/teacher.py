@@ -13,11 +13,11 @@ import typer
 from rich.console import Console
 
 from clipfed_bench.cli.options import CacheDirOption, DataDirOption
-from clipfed_bench.errors import UserError, shown
+from clipfed_bench.core.errors import UserError, shown
 
 if TYPE_CHECKING:
-    from clipfed_bench.data.types import Dataset, ServerData
     from clipfed_bench.teacher.train import Progress
+    from clipfed_bench.toolbox.images import Dataset, ServerData
 
 app = typer.Typer(help="Train a small teacher on server data, or measure a teacher's accuracy.", no_args_is_help=True)
 
@@ -132,7 +132,7 @@ def show_progress(title: str) -> Iterator[Progress]:
 def _load(dataset: str, spec: str | None, data_dir: Path | None) -> tuple[Dataset, Callable[[], ServerData]]:
     from clipfed_bench.data.catalog import server_data
     from clipfed_bench.data.datasets import load_dataset
-    from clipfed_bench.data.server_data import load_server_data
+    from clipfed_bench.data.server_set.load import load_server_data
 
     task = load_dataset(dataset, data_dir)
     chosen = spec or server_data(dataset)

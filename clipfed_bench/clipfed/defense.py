@@ -19,11 +19,11 @@ from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, S
 from clipfed_bench.clipfed.filtering import filter_updates
 from clipfed_bench.clipfed.purifier import Purifier, find_purifier
 from clipfed_bench.clipfed.server_set import Augmentation, ServerSet, build_server_set
-from clipfed_bench.clipfed.training import Schedule, Training
-from clipfed_bench.errors import UserError
+from clipfed_bench.clipfed.steps import Schedule, Training
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.models.base import Classifier
-from clipfed_bench.rng import stream_seed
-from clipfed_bench.transfer import to_device
+from clipfed_bench.toolbox.device import to_device
+from clipfed_bench.toolbox.rng import stream_seed
 
 
 @dataclass(frozen=True)

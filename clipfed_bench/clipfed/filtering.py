@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clipfed_bench.clustering import majority_cluster
-from clipfed_bench.geometry import pairwise_cosine_distances, pairwise_squared_distances
-from clipfed_bench.transfer import to_device, to_host
+from clipfed_bench.toolbox.clustering import majority_cluster
+from clipfed_bench.toolbox.device import to_device, to_host
+from clipfed_bench.toolbox.distances import pairwise_cosine_distances, pairwise_squared_distances
 
 
 def pca_scores(deltas: Tensor, components: int) -> Tensor:

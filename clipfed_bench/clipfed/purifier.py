@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from clipfed_bench.clipfed.purify import Rectification, Transfer
+from clipfed_bench.clipfed.rectify_transfer import Rectification, Transfer
 from clipfed_bench.clipfed.server_set import ServerSet
-from clipfed_bench.clipfed.training import Schedule, Training
+from clipfed_bench.clipfed.steps import Schedule, Training
 from clipfed_bench.models.base import Classifier
-from clipfed_bench.simulator.compute import Compute
-from clipfed_bench.simulator.params import own_copy
+from clipfed_bench.models.flat import own_copy
+from clipfed_bench.toolbox.compute import Compute
 
 _V = TypeVar("_V")
 

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import AttackContext, ServerContext
-from clipfed_bench.clipfed.augment import augment
+from clipfed_bench.clipfed.frequency_noise import augment
 from clipfed_bench.clipfed.losses import class_prototypes
-from clipfed_bench.counts import counted
-from clipfed_bench.data.types import ServerData, image_shape
-from clipfed_bench.registry import create_attack, find
-from clipfed_bench.rng import generator
-from clipfed_bench.simulator.local import Normalizer
+from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.core.work_counts import counted
 from clipfed_bench.teacher.teacher import Teacher
+from clipfed_bench.toolbox.images import Normalizer, ServerData, image_shape
+from clipfed_bench.toolbox.rng import generator
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +13,13 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
+from clipfed_bench.core.errors import DataError
+from clipfed_bench.core.image_files import opened
+from clipfed_bench.core.splits import Bytes, Index, Split
 from clipfed_bench.data.catalog import Known
-from clipfed_bench.errors import DataError
-from clipfed_bench.pictures import opened
-
-Bytes = npt.NDArray[np.uint8]
-Index = npt.NDArray[np.int64]
 
 LONGEST_CAPTION = 2000
 """Characters; CLIP reads 77 tokens."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """One split as read from a source."""
-
-    images: Bytes
-    """(N, 3, H, W) uint8."""
-    labels: Index
-    """(N,) int64 in 0 … classes - 1."""
-    captions: tuple[str, ...] | None = None
-
-    def take(self, index: Index) -> Split:
-        """The images at ``index``, in that order."""
-        captions = None if self.captions is None else tuple(self.captions[i] for i in index.tolist())
-        return Split(self.images[index], self.labels[index], captions)
 
 
 def decode(data: bytes | Path, side: int, where: str, resize: bool = False) -> Bytes:
@@ -48,8 +29,8 @@ def decode(data: bytes | Path, side: int, where: str, resize: bool = False) -> B
     an error.
 
     Raises:
-        DataError: the bytes are no whole image of a format that is read (:mod:`clipfed_bench.pictures`), or the size
-            is wrong; ``where`` names the image in the message.
+        DataError: the bytes are no whole image of a format that is read (:mod:`clipfed_bench.core.image_files`), or the
+            size is wrong; ``where`` names the image in the message.
     """
     try:
         with opened(data) as picture:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clipfed_bench.data.paths import cache_root
-from clipfed_bench.errors import DataError, UserError, shown
-from clipfed_bench.files import write_atomically
+from clipfed_bench.core.errors import DataError, UserError, shown
+from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.paths import cache_root
 
 Arrays = dict[str, npt.NDArray[Any]]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from clipfed_bench.data.described import CLIP, Info, describe
-from clipfed_bench.errors import UserError, unknown
-from clipfed_bench.plugins import Found, discover
+from clipfed_bench.components.entry_points import Found, discover
+from clipfed_bench.core.errors import UserError, unknown
+from clipfed_bench.data.info import CLIP, Info, describe
 
 DATASETS: Mapping[str, str] = {
     "digits": "scikit-learn's 1,797 handwritten digits at 32×32, embedded: nothing to download",
@@ -106,7 +106,7 @@ def base_name(name: str) -> str:
 def info(name: str) -> Info:
     """What is known of the original of data set ``name``. Raises UserError for an unknown name."""
     base = base_name(name)
-    if base == "digits":  # for its server data see clipfed_bench.data.glyphs [ours]
+    if base == "digits":  # for its server data see clipfed_bench.data.server_set.glyphs [ours]
         return Info(base, DATASETS[base], DIGIT_CLASSES, DIGITS_TRAIN, DIGITS_TEST, "glyphs", "local")
     if base not in KNOWN:
         return added().usable[base]

@@ -8,23 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipfed_bench.data import added, cache, sources
-from clipfed_bench.data.arrays import (
-    Index,
-    Split,
-    canonical_order,
-    channel_stats,
-    check_complete,
-    content_hash,
-)
+from clipfed_bench.core.errors import DataError
+from clipfed_bench.core.paths import data_root
+from clipfed_bench.core.splits import Index, Split
+from clipfed_bench.data import cache
+from clipfed_bench.data import plugin_sets as added
+from clipfed_bench.data.arrays import canonical_order, channel_stats, check_complete, content_hash
 from clipfed_bench.data.catalog import KNOWN, Known, base_name, info, resolve_imbalance
-from clipfed_bench.data.described import Info
 from clipfed_bench.data.digits import load_digits
-from clipfed_bench.data.found import Found
+from clipfed_bench.data.formats import find as sources
+from clipfed_bench.data.formats.search import Found
+from clipfed_bench.data.info import Info
 from clipfed_bench.data.longtail import keep_mask
-from clipfed_bench.data.paths import data_root
-from clipfed_bench.data.types import Dataset, Images
-from clipfed_bench.errors import DataError
+from clipfed_bench.toolbox.images import Dataset, Images
 
 
 def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: float | None = None) -> Dataset:

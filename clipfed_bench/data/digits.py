@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from clipfed_bench.data.arrays import Bytes, Index, Split, canonical_order, first_per_class
+from clipfed_bench.core.splits import Bytes, Index, Split
+from clipfed_bench.data.arrays import canonical_order, first_per_class
 
 TEST_SHARE = 0.25
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from clipfed_bench.data.arrays import Index, first_per_class
-from clipfed_bench.data.limits import class_counts
+from clipfed_bench.core.splits import Index
+from clipfed_bench.data.arrays import first_per_class
+from clipfed_bench.data.feasible import class_counts
 
 __all__ = ["class_counts", "keep_mask"]
 

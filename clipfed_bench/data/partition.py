@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipfed_bench.data.arrays import Index
-from clipfed_bench.errors import UserError, unknown
-from clipfed_bench.rng import stream_seed
+from clipfed_bench.core.errors import UserError, unknown
+from clipfed_bench.core.splits import Index
+from clipfed_bench.toolbox.rng import stream_seed
 
 SCHEMES = ("iid", "dirichlet", "degree")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from clipfed_bench.components.registry import find
+from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.data.catalog import info, resolve_imbalance
-from clipfed_bench.data.limits import train_counts
+from clipfed_bench.data.feasible import train_counts
 from clipfed_bench.execution.jobs import Job
-from clipfed_bench.registry import find
-from clipfed_bench.spec import CellSpec
 
 Way = tuple[str, str]
 """Device and precision."""

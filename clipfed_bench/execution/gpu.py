@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from clipfed_bench.data.paths import cache_root
-from clipfed_bench.errors import UserError
-from clipfed_bench.files import write_atomically
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.paths import cache_root
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Steps = Literal["auto", "eager", "graph"]

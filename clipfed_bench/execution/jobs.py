@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import CellResult, Progress
 from clipfed_bench.data.catalog import base_name
-from clipfed_bench.records import CellResult, Progress
-from clipfed_bench.spec import CellSpec
 
 Stage = Literal["data", "teacher", "warmup", "prefix", "cell"]
 STAGES: tuple[Stage, ...] = ("data", "teacher", "warmup", "prefix", "cell")

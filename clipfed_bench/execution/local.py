@@ -20,10 +20,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Progress
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
 from clipfed_bench.execution.worker import THREADS, Runner, Settings, explain_death, explain_timeout, redirect
-from clipfed_bench.records import Progress
 
 
 def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Generator[Event, None, None]:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.gpu import gpu_name
 
 Device = Literal["cpu", "cuda", "auto"]

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from clipfed_bench import __version__
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Progress
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
 from clipfed_bench.execution.ray_cluster import Cluster, absolute, alive, connected, room, shared_places
 from clipfed_bench.execution.ray_worker import Greeting, Place, Worker
 from clipfed_bench.execution.worker import Settings, explain_death, explain_timeout
-from clipfed_bench.records import Progress
 
 _TICK = 1.0  # seconds after which the cluster is looked at even if no worker says anything
 _PATIENCE = 600.0  # seconds for a cluster without any suitable node to grow one

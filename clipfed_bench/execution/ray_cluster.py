@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipfed_bench.data.paths import cache_root, data_root
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.paths import cache_root, data_root
 from clipfed_bench.execution.jobs import Job
 from clipfed_bench.execution.machine import Device, cores, resolve_device
 from clipfed_bench.execution.ray_worker import Place

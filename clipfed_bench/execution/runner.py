@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from clipfed_bench.records import Environment, Report
-from clipfed_bench.simulator import setup
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment, Report
+from clipfed_bench.simulator import shared as setup
 from clipfed_bench.simulator.cell import prepare, run_cell, run_prefix, run_warmup
-from clipfed_bench.spec import CellSpec
 
 __all__ = ["load_data", "prepare", "run_cell", "run_prefix", "run_warmup"]
 

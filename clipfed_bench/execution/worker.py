@@ -13,12 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from clipfed_bench import counts
-from clipfed_bench.errors import UserError
+from clipfed_bench.core import work_counts as counts
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import CellResult, Environment, Progress, Report
 from clipfed_bench.execution.allocator import keep_freed_memory, return_freed_memory
 from clipfed_bench.execution.jobs import Failure, Job
 from clipfed_bench.execution.memory import ran_out_of_memory
-from clipfed_bench.records import CellResult, Environment, Progress, Report
 
 # Two OpenMP threads collapse when the other core is busy: one thread a process, one cell a core.
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}

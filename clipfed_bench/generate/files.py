@@ -1,6 +1,6 @@
 """The finished file: parquet in the layout of the Hugging Face hub, with captions, seeds and provenance.
 
-Read by :mod:`clipfed_bench.data.parquet`, and by the library ``datasets`` as it is.
+Read by :mod:`clipfed_bench.data.formats.parquet`, and by the library ``datasets`` as it is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.files import write_atomically
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.files import write_atomically
 from clipfed_bench.generate.parts import Drawn
 from clipfed_bench.generate.settings import OPEN, Settings, differences
 

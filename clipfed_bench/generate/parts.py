@@ -18,8 +18,8 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.files import write_atomically
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.files import write_atomically
 from clipfed_bench.generate.settings import OPEN, differences
 
 _SCHEMA = pa.schema(

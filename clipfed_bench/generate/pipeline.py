@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from clipfed_bench import __version__
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.generate.settings import Settings, is_folder
 
 _ENDS = 1 << 16

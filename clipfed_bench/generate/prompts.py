@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import product
 
-from clipfed_bench.data.names import normalize
+from clipfed_bench.data.class_names import normalize, spoken
 from clipfed_bench.generate.words import ANYTHING, KINDS, NOUNS, Kind
-from clipfed_bench.teacher.prompts import spoken
 
 VERSION = "1"
 """Of the built-in prompts: changes with the word lists, since other prompts make another data set."""

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageOps
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.generate.files import check_finished, write_parquet
 from clipfed_bench.generate.parts import Drawn, Parts
 from clipfed_bench.generate.pipeline import Generator, load_generator
 from clipfed_bench.generate.prompts import class_prompts, pick
 from clipfed_bench.generate.settings import Settings, resolve
-from clipfed_bench.rng import stream_seed
+from clipfed_bench.toolbox.rng import stream_seed
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all) before the first and after each batch."""

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from clipfed_bench.data.names import normalize
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.data.class_names import normalize
 from clipfed_bench.generate.models import DEFAULT_MODEL, Dtype, known_model
 from clipfed_bench.generate.prompts import VERSION
 

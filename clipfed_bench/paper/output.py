@@ -9,15 +9,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.files import write_atomically
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.files import write_atomically
+from clipfed_bench.runs.store import RunStore
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
 
-    from clipfed_bench.records import Environment
+    from clipfed_bench.core.messages import Environment
 
 _MODULES = {"fig3": "tsne", "fig4": "images", "fig5": "bands", "fig6": "curves", "fig7": "teachers"}
 
@@ -44,7 +44,7 @@ def table(name: str, cells: Sequence[CellSpec], store: RunStore) -> Output:
 
 def figure(name: str, cells: Sequence[CellSpec], env: Environment, store: RunStore) -> Output:
     """``fig3`` to ``fig7``. Raises UserError where what it needs is not stored."""
-    from clipfed_bench.report.style import drawing
+    from clipfed_bench.report.plots.style import drawing
 
     with drawing():
         drawn, numbers = import_module(f"clipfed_bench.paper.figures.{_MODULES[name]}").make(cells, env, store)
@@ -53,7 +53,7 @@ def figure(name: str, cells: Sequence[CellSpec], env: Environment, store: RunSto
 
 def write(folder: Path, name: str, made: Output) -> list[Path]:
     """The files of ``made`` in ``folder``, each whole or not at all; their paths."""
-    from clipfed_bench.report.style import drawing, save
+    from clipfed_bench.report.plots.style import drawing, save
 
     content = BytesIO()
     made.numbers.to_parquet(content, index=False)

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from clipfed_bench.registry import find
+from clipfed_bench.components.registry import find
 
 SOURCE = "arXiv 2508.10315 v2, Tables 1 to 5; one run per cell, no spread"
 

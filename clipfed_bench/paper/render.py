@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clipfed_bench.paper.tables import METRICS, PaperTable, Place, Value
-from clipfed_bench.report.latex import document, escape, tabular
-from clipfed_bench.report.tables import heading, label
+from clipfed_bench.report.formats.latex import document, escape, tabular
+from clipfed_bench.report.tables.table import heading, label
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.values import show
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.values import show
 
 _MODELS = {"resnet18": "ResNet-18", "cnn": "small CNN"}
 

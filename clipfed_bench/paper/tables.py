@@ -9,9 +9,9 @@ from itertools import combinations
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.paper.published import SOURCE, published
 from clipfed_bench.paper.scale import in_words
-from clipfed_bench.spec import CellSpec
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,9 +25,9 @@ def render(
     against: str | None = None,
 ) -> str:
     """A table of ``results`` as ``latex``, ``markdown`` or ``csv``; arguments and errors as for ``tables.table``."""
-    from clipfed_bench.report.latex import render_latex
-    from clipfed_bench.report.tables import table
-    from clipfed_bench.report.text import render_csv, render_markdown
+    from clipfed_bench.report.formats.latex import render_latex
+    from clipfed_bench.report.formats.markdown import render_csv, render_markdown
+    from clipfed_bench.report.tables.table import table
 
     renderer = {"latex": render_latex, "markdown": render_markdown, "csv": render_csv}[format]
     return renderer(table(results, rows, cols, metrics, decimals, spread, against))
@@ -43,8 +43,8 @@ def screen(
     against: str | None = None,
 ) -> RenderableType:
     """The same for a rich console; one decimal keeps four defenses within 80 characters."""
-    from clipfed_bench.report.tables import table
-    from clipfed_bench.report.terminal import render_screen
+    from clipfed_bench.report.formats.terminal import render_screen
+    from clipfed_bench.report.tables.table import table
 
     return render_screen(table(results, rows, cols, metrics, decimals, spread, against))
 
@@ -61,7 +61,7 @@ def write_tables(
     against: str | None = None,
 ) -> list[Path]:
     """Write ``table.tex``, ``table.md`` and ``table.csv`` into ``folder``; their paths. Errors as for ``render``."""
-    from clipfed_bench.files import write_atomically
+    from clipfed_bench.core.files import write_atomically
 
     texts = {format: render(format, results, rows, cols, metrics, decimals, spread, against) for format in formats}
     paths = []

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.report.axes import Record, sort_key
-from clipfed_bench.report.metrics import Metric, find_metrics
-from clipfed_bench.report.notes import meaning, of_cells
-from clipfed_bench.report.pairs import ALIKE, Setting, cells_of, setting
-from clipfed_bench.report.sheet import Sheet
-from clipfed_bench.report.statistics import LEVEL, Paired, compare_paired, enough, smallest_p
-from clipfed_bench.report.tables import heading, label, to_records
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report.formats.listing import Sheet
+from clipfed_bench.report.tables.axes import Record, sort_key
+from clipfed_bench.report.tables.footnotes import meaning, of_cells
+from clipfed_bench.report.tables.paired import ALIKE, Setting, cells_of, setting
+from clipfed_bench.report.tables.statistics import LEVEL, Paired, compare_paired, enough, smallest_p
+from clipfed_bench.report.tables.table import heading, label, to_records
+from clipfed_bench.runs.metrics import Metric, find_metrics
 
 if TYPE_CHECKING:
     import pandas as pd

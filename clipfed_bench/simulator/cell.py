@@ -8,19 +8,20 @@ from dataclasses import replace
 from functools import partial
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.counts import count
-from clipfed_bench.data.types import Dataset, image_shape
-from clipfed_bench.models import build_model
-from clipfed_bench.provenance import provenance
-from clipfed_bench.records import CellResult, Environment, Progress, Report
-from clipfed_bench.registry import create_attack, find
-from clipfed_bench.simulator import prefix, setup, warmup
+from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import CellResult, Environment, Progress, Report
+from clipfed_bench.core.provenance import provenance
+from clipfed_bench.core.work_counts import count
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator import prefix, warmup
+from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator.cell_state import Training, make_defense, set_up
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
 from clipfed_bench.simulator.evaluate import TestSets, evaluate, make_test_sets
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.snapshot import save_model
-from clipfed_bench.simulator.training import Training, make_defense, set_up
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.final_model import save_model
+from clipfed_bench.toolbox.images import Dataset, image_shape
 
 
 def _silent(_: Progress) -> None:

@@ -25,11 +25,11 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from clipfed_bench.errors import UserError, shown
-from clipfed_bench.files import write_atomically
-from clipfed_bench.provenance import source_digest
-from clipfed_bench.records import Environment
-from clipfed_bench.registry import Component
+from clipfed_bench.components.registry import Component
+from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.core.provenance import source_digest
 
 INTERVAL = 120.0
 """Seconds of work between checkpoints that come by time."""

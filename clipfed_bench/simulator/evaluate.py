@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from clipfed_bench.api import Attack
-from clipfed_bench.data.types import Images
-from clipfed_bench.simulator.local import Normalizer
-from clipfed_bench.simulator.shapes import fitting
-from clipfed_bench.transfer import read
+from clipfed_bench.simulator.shape_checks import fitting
+from clipfed_bench.toolbox.device import read
+from clipfed_bench.toolbox.images import Images, Normalizer
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipfed_bench.api import GradientRule
-from clipfed_bench.counts import count
+from clipfed_bench.core.work_counts import count
 from clipfed_bench.models.base import Classifier
-from clipfed_bench.simulator.compute import Compute, Recorder, kernel_search
-from clipfed_bench.simulator.local import Hyper, Normalizer, Task, fused_sgd_step, sgd_step, train_batches
-from clipfed_bench.simulator.params import own_copy
-from clipfed_bench.simulator.shapes import fitting
+from clipfed_bench.models.flat import own_copy
+from clipfed_bench.simulator.local import Hyper, Task, fused_sgd_step, sgd_step, train_batches
+from clipfed_bench.simulator.shape_checks import fitting
+from clipfed_bench.toolbox.compute import Compute, Recorder, kernel_search
+from clipfed_bench.toolbox.images import Normalizer
 
 
 class Executor:

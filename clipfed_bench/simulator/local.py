@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from clipfed_bench.api import GradientRule
-from clipfed_bench.data.types import Images
-from clipfed_bench.rng import generator
-from clipfed_bench.transfer import to_device
+from clipfed_bench.toolbox.device import on_device
+from clipfed_bench.toolbox.images import Images, Normalizer
+from clipfed_bench.toolbox.rng import generator
 
 Poison = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(B, C, H, W) float32 in [0, 1] and (B,) int64 labels -> the batch to train on."""
@@ -31,31 +31,6 @@ class Hyper:
     lr: float
     momentum: float
     weight_decay: float
-
-
-class Normalizer:
-    """uint8 images -> float32 in [0, 1] -> normalized, in channels_last, on the device of the images."""
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | str = "cpu") -> None:
-        self.mean = torch.tensor(mean, device=device).view(1, -1, 1, 1)
-        self.std = torch.tensor(std, device=device).view(1, -1, 1, 1)
-        self._rows: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def pixels(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) uint8 -> float32 in [0, 1]."""
-        return images.contiguous(memory_format=torch.channels_last).float().div_(255)
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) float32 in [0, 1] -> normalized."""
-        if pixels.is_cuda:
-            return ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        # Rows of W·C values instead of C: the same arithmetic on each value, in loops that a CPU is fast in.
-        images = pixels.permute(0, 2, 3, 1).contiguous()
-        width = images.shape[2]
-        if width not in self._rows:
-            self._rows[width] = self.mean.flatten().repeat(width), self.std.flatten().repeat(width)
-        mean, std = self._rows[width]
-        return ((images.flatten(2) - mean) / std).view(images.shape).permute(0, 3, 1, 2)
 
 
 def batches(
@@ -84,14 +59,6 @@ def train_batches(task: Task, normalize: Normalizer) -> Iterator[tuple[Tensor, T
         batch = task.data.take(index)
         pixels, labels = normalize.pixels(batch.images), batch.labels
         yield (pixels, labels) if task.poison is None else task.poison(pixels, labels)
-
-
-def on_device(order: Iterable[Tensor], device: torch.device) -> Iterable[Tensor]:
-    """Index batches on ``device``; to a GPU all go at once."""
-    if device.type == "cpu":
-        return order
-    parts = list(order)
-    return torch.split(to_device(torch.cat(parts), device), [len(part) for part in parts])
 
 
 def sgd_step(params: Tensor, grad: Tensor, velocity: Tensor, hyper: Hyper) -> None:

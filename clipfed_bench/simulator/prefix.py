@@ -14,12 +14,12 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from clipfed_bench.counts import count
-from clipfed_bench.records import Environment, Progress, Report
-from clipfed_bench.registry import find
+from clipfed_bench.components.registry import find
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment, Progress, Report
+from clipfed_bench.core.work_counts import count
+from clipfed_bench.simulator.cell_state import Training
 from clipfed_bench.simulator.checkpoint import Checkpoint, Saved, identity
-from clipfed_bench.simulator.training import Training
-from clipfed_bench.spec import CellSpec
 
 MODEL = "model/"
 """In a prefix, what the names of the models to evaluate begin with; then come the round and the vector's name."""

@@ -14,16 +14,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clipfed_bench.api import RoundContext, ServerContext
-from clipfed_bench.counts import count
-from clipfed_bench.data.limits import balanced_counts
-from clipfed_bench.files import write_atomically
-from clipfed_bench.models import build_model
-from clipfed_bench.records import Environment, Progress, Report
-from clipfed_bench.registry import create_defense
+from clipfed_bench.components.registry import create_defense
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.messages import Environment, Progress, Report
+from clipfed_bench.core.work_counts import count
+from clipfed_bench.data.feasible import balanced_counts
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator.aggregation import aggregate_updates
 from clipfed_bench.simulator.checkpoint import Checkpoint
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.round import Federation, aggregate_updates, sample_clients
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.federation import Federation
+from clipfed_bench.simulator.sampling import sample_clients
 
 
 def checkpoint(spec: CellSpec, env: Environment) -> Path:

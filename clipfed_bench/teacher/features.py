@@ -11,8 +11,8 @@ from filelock import FileLock
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.files import write_atomically
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.files import write_atomically
 
 
 def digest(*parts: str | bytes | Tensor) -> str:

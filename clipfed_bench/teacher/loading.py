@@ -18,10 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from clipfed_bench.data.paths import cache_root
-from clipfed_bench.data.types import ServerData
-from clipfed_bench.errors import TeacherError, shown
-from clipfed_bench.files import read_text
+from clipfed_bench.core.errors import TeacherError, shown
+from clipfed_bench.core.files import read_text
+from clipfed_bench.core.paths import cache_root
 from clipfed_bench.teacher.features import TensorCache, digest, file_sha256, locked
 from clipfed_bench.teacher.preprocess import Preprocess
 from clipfed_bench.teacher.prompts import load_templates, prompts
@@ -29,6 +28,7 @@ from clipfed_bench.teacher.recipe import Recipe
 from clipfed_bench.teacher.spec import TeacherSpec, parse_teacher_spec
 from clipfed_bench.teacher.teacher import Teacher
 from clipfed_bench.teacher.train import Progress, TrainedTeacher, local_key, train_teacher
+from clipfed_bench.toolbox.images import ServerData
 
 WAYS_OUT = """Ways out:
   1. give this machine network access once, or copy the weights into its Hugging Face cache (HF_HOME)

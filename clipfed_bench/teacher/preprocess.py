@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as tv
 
-from clipfed_bench.errors import TeacherError
+from clipfed_bench.core.errors import TeacherError
 
 
 @dataclass(frozen=True)

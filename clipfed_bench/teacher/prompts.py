@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipfed_bench.errors import TeacherError, shown, unknown
-from clipfed_bench.files import expand, read_text
+from clipfed_bench.core.errors import TeacherError, shown, unknown
+from clipfed_bench.core.files import expand, read_text
+from clipfed_bench.data.class_names import spoken
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "simple": ("a photo of a {}.",),
@@ -65,11 +66,6 @@ def check_templates(choice: str) -> None:
     """Raise UserError for what is neither a known name nor can be a file; whether a path exists is not looked at."""
     if choice not in TEMPLATES and "/" not in choice and not Path(choice).suffix and not Path(choice).is_file():
         raise unknown("templates", choice, TEMPLATES)
-
-
-def spoken(class_name: str) -> str:
-    """A class name as one would say it: ``aquarium_fish`` -> ``aquarium fish``."""
-    return " ".join(class_name.replace("_", " ").split())
 
 
 def prompts(classes: Sequence[str], templates: Sequence[str]) -> list[str]:

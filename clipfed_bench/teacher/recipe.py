@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from clipfed_bench.core.errors import TeacherError, unknown
+from clipfed_bench.core.values import convert
 from clipfed_bench.data.catalog import DIGIT_CLASSES
-from clipfed_bench.errors import TeacherError, unknown
-from clipfed_bench.values import convert
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clipfed_bench.errors import TeacherError, shown
-from clipfed_bench.files import expand
+from clipfed_bench.core.errors import TeacherError, shown
+from clipfed_bench.core.files import expand
+from clipfed_bench.core.values import parse_choice
 from clipfed_bench.teacher.recipe import Recipe, recipe
-from clipfed_bench.values import parse_choice
 
 GRAMMAR = (
     "a teacher is open_clip:MODEL/TAG (e.g. open_clip:ViT-L-14/openai), open_clip:MODEL@/path/to/checkpoint, "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipfed_bench.counts import counted
+from clipfed_bench.core.work_counts import counted
 from clipfed_bench.teacher.features import TensorCache, digest
 from clipfed_bench.teacher.preprocess import Preprocess, unit_range
 

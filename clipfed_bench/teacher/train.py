@@ -25,17 +25,17 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipfed_bench.counts import counted
-from clipfed_bench.data.types import Images, ServerData
-from clipfed_bench.errors import TeacherError, shown
-from clipfed_bench.files import write_atomically
-from clipfed_bench.rng import generator, stream_seed
+from clipfed_bench.core.errors import TeacherError, shown
+from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.work_counts import counted
 from clipfed_bench.teacher.augment import augment
 from clipfed_bench.teacher.features import digest
 from clipfed_bench.teacher.preprocess import Preprocess, unit_range
 from clipfed_bench.teacher.prompts import TEMPLATES, prompts
 from clipfed_bench.teacher.recipe import Recipe
 from clipfed_bench.teacher.teacher import BATCH, embed_images, text_prototypes
+from clipfed_bench.toolbox.images import Images, ServerData
+from clipfed_bench.toolbox.rng import generator, stream_seed
 
 Progress = Callable[[int, int], None]
 """Called with (epochs done, epochs in all) before the first and after each epoch."""

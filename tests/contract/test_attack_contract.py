@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from clipfed_bench import registry
 from clipfed_bench.api import AttackContext, CraftContext, LocalContext, LocalModel
+from clipfed_bench.components import registry
 
 TARGET = 3
 VARIANTS = {

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from clipfed_bench import registry
 from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext, ServerModel
-from clipfed_bench.data.types import Images, ServerData
-from clipfed_bench.transfer import read
+from clipfed_bench.components import registry
+from clipfed_bench.toolbox.device import read
+from clipfed_bench.toolbox.images import Images, ServerData
 
 PARAMETERS, BUFFERS = 60, 4
 COUNTS = [1, 2, 3, 4, 5, 10]

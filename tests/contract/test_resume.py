@@ -11,13 +11,13 @@ from dataclasses import replace
 import pytest
 from miniature import fingerprint, miniature, numbers
 
-from clipfed_bench import registry
 from clipfed_bench.api import Defense
-from clipfed_bench.records import Environment
-from clipfed_bench.registry import create_defense
+from clipfed_bench.components import registry
+from clipfed_bench.components.registry import create_defense
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.simulator.training import Training
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.cell_state import Training
 
 OPTIONS = {  # what makes it quick, or keeps weights away from 0 and 1
     "clip-fed": "clip-fed[augment=none,lr=0.1]",

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from clipfed_bench import grid
 from clipfed_bench.cli.main import app
-from clipfed_bench.errors import UserError
-from clipfed_bench.grid import load_preset, make_grid
-from clipfed_bench.records import CellResult
-from clipfed_bench.store import RunStore
+from clipfed_bench.config import grid
+from clipfed_bench.config.grid import load_preset, make_grid
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import CellResult
+from clipfed_bench.runs.store import RunStore
 
 TINY = {
     "dataset": ["digits"],

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from clipfed_bench.records import CellResult
-from clipfed_bench.report.reference import read_reference
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import CellResult
+from clipfed_bench.report.regression.reference import read_reference
+from clipfed_bench.runs.store import RunStore
 
 ROOT = Path(__file__).parents[2]
 FACTS = {"device": "cpu", "git_sha": "a" * 40, "version_torch": "2.15.0"}

@@ -17,15 +17,15 @@ import torch
 from PIL import Image
 
 from clipfed_bench.cli.main import main
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.data.datasets import load_dataset
-from clipfed_bench.data.server_data import load_server_data
+from clipfed_bench.data.server_set.load import load_server_data
 from clipfed_bench.generate.parts import Parts
 from clipfed_bench.generate.pipeline import load_generator
 from clipfed_bench.generate.prompts import built_in
 from clipfed_bench.generate.settings import Settings
-from clipfed_bench.records import Environment
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.spec import CellSpec
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

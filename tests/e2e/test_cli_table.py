@@ -6,9 +6,9 @@ import sys
 import pandas as pd
 import pytest
 
-from clipfed_bench.records import CellResult
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import CellResult
+from clipfed_bench.runs.store import RunStore
 
 
 @pytest.fixture(scope="module")

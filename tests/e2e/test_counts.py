@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from clipfed_bench import counts
 from clipfed_bench.cli import session as module
 from clipfed_bench.cli.options import choose_axes
 from clipfed_bench.cli.session import Places, Session
-from clipfed_bench.grid import make_grid
-from clipfed_bench.simulator import setup
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.grid import make_grid
+from clipfed_bench.core import work_counts as counts
+from clipfed_bench.simulator import shared as setup
 
 GRID = {"dataset": "digits", "model": "cnn", "clients": "60", "clients_per_round": "2", "local_epochs": "1"}
 GRID |= {"attack": "badnets,neurotoxin", "defense": "fedavg,foolsgold,clip-fed[augment=none]", "seed": "0,1"}

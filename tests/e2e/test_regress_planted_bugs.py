@@ -8,12 +8,12 @@ import pytest
 
 from baselines import flame, krum
 from clipfed_bench.clipfed import losses
-from clipfed_bench.grid import load_preset, make_grid
-from clipfed_bench.records import Environment
-from clipfed_bench.report.reference import read_reference, write_reference
-from clipfed_bench.report.regress import compare_with
+from clipfed_bench.config.grid import load_preset, make_grid
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.report.regression.compare import compare_with
+from clipfed_bench.report.regression.reference import read_reference, write_reference
+from clipfed_bench.runs.store import RunStore
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.store import RunStore
 
 
 def nightly_cell(defense, clients, seed):

@@ -16,11 +16,11 @@ import pytest
 
 from clipfed_bench.cli import session as module
 from clipfed_bench.cli.session import Places, Session
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution.worker import Settings
-from clipfed_bench.records import Environment
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.spec import CellSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.runs.store import RunStore
 from clipfed_bench.simulator.checkpoint import content_digest
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
 
 PART = re.compile(r"\..+\.tmp|\.seen-[0-9a-f]+")
 

@@ -27,9 +27,9 @@ import pandas as pd
 import processes
 
 from clipfed_bench.cli.options import choose_axes
-from clipfed_bench.grid import make_grid
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.grid import make_grid
+from clipfed_bench.runs.store import RunStore
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 1800.0

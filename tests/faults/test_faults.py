@@ -5,10 +5,10 @@ from __future__ import annotations
 import harness
 
 from clipfed_bench.cli.options import choose_axes
-from clipfed_bench.grid import make_grid
-from clipfed_bench.records import Environment
+from clipfed_bench.config.grid import make_grid
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.runs.store import RunStore
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.store import RunStore
 
 
 def test_a_grid_that_is_killed_again_and_again_comes_to_what_it_would_have_come_to(tmp_path):

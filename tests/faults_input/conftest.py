@@ -56,7 +56,8 @@ def small_cifar(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def install(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Installs a package of modules with an entry point, as pip would."""
-    from clipfed_bench import plugins, registry
+    from clipfed_bench.components import entry_points as plugins
+    from clipfed_bench.components import registry
     from clipfed_bench.data import catalog
 
     site = place.parent / "site"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from data_files import arrays, batches, class_folders, parquet_folder, write_archive
 
-from clipfed_bench.data import official
+from clipfed_bench.data.formats import official
 
 DATA = arrays()
 SHARD = "train-00000-of-00002.parquet"

@@ -19,14 +19,14 @@ import torch
 from damage import Evil
 from safetensors.torch import load_file, save, save_file
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.models import build_model
-from clipfed_bench.records import Environment
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.checkpoint import Checkpoint, content_digest
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.snapshot import load_model, model_path
+from clipfed_bench.simulator.final_model import load_model, model_path
 from clipfed_bench.simulator.warmup import checkpoint, is_stored
-from clipfed_bench.spec import CellSpec
 
 CELL = CellSpec(dataset="digits", model="cnn", warmup_rounds=1, target=0)
 TENSORS = {"params": torch.ones(3)}

@@ -36,7 +36,7 @@ from damage import (
 )
 from data_files import arrays, batches, parquet_folder, png
 
-from clipfed_bench.data import official
+from clipfed_bench.data.formats import official
 
 pytestmark = pytest.mark.usefixtures("small_cifar")
 

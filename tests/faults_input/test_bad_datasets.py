@@ -125,9 +125,9 @@ def test_loading(id: str, source: str, words: tuple[str, ...], place: Path, inst
 
 def test_server_data(place: Path, install: Any) -> None:
     """What is wrong with it; and where there is none."""
+    from clipfed_bench.core.errors import UserError
     from clipfed_bench.data.datasets import load_dataset
-    from clipfed_bench.data.server_data import load_server_data
-    from clipfed_bench.errors import UserError
+    from clipfed_bench.data.server_set.load import load_server_data
 
     install(
         {

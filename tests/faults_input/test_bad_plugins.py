@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from bad import refused, run
 
-from clipfed_bench import registry
 from clipfed_bench.api import AttackContext
-from clipfed_bench.errors import UserError
+from clipfed_bench.components import registry
+from clipfed_bench.core.errors import UserError
 
 HEAD = '''"""Mine: an attack of a stranger's."""
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from bad import Case, cases, files, refused, run
 
-from clipfed_bench.records import CellResult
-from clipfed_bench.report.reference import write_reference
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import CellResult
+from clipfed_bench.report.regression.reference import write_reference
+from clipfed_bench.runs.store import RunStore
 
 COMPARE = ("compare", "run", "--defense", "krum", "--with")
 GENERATE = ("server-data", "generate", "--out", "a.parquet")

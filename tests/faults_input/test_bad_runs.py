@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from bad import Case, cases, files, refused, run
 
-from clipfed_bench.records import CellResult
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import CellResult
+from clipfed_bench.runs.store import RunStore
 
 GOOD = CellSpec(defense="krum")
 OTHER = CellSpec(defense="flame")

@@ -108,8 +108,8 @@ def test_names_of_server_data(name: str, words: tuple[str, ...], place: Path) ->
 def test_trigger_images(place: Path) -> None:
     """A trigger image is opened with the same care."""
     from clipfed_bench.api import AttackContext
-    from clipfed_bench.errors import UserError
-    from clipfed_bench.registry import create_attack
+    from clipfed_bench.components.registry import create_attack
+    from clipfed_bench.core.errors import UserError
 
     (place / "x.png").write_bytes(POSTSCRIPT)
     (place / "bomb.png").write_bytes(picture(30_000, 30_000))

@@ -187,9 +187,9 @@ def test_features_that_do_not_fit_are_computed_again(place: Path) -> None:
 
 
 def test_a_damaged_local_teacher_is_trained_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clipfed_bench.data.types import Images, ServerData
     from clipfed_bench.teacher import loading
     from clipfed_bench.teacher.recipe import recipe
+    from clipfed_bench.toolbox.images import Images, ServerData
 
     images = Images(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
     server, trained = ServerData(images, ("a", "b") * 2, "x", "h"), []

@@ -25,15 +25,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipfed_bench.cli.session import RUNS
-from clipfed_bench.data import official, parquet
-from clipfed_bench.data.arrays import Split, decode
-from clipfed_bench.errors import UserError
-from clipfed_bench.frames import read_history, read_results
-from clipfed_bench.grid import Axes, make_grid, parse_toml
-from clipfed_bench.report.latex import escape
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
-from clipfed_bench.values import convert, parse_choice, split_list
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.grid import Axes, make_grid, parse_toml
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.splits import Split
+from clipfed_bench.core.values import convert, parse_choice, split_list
+from clipfed_bench.data.arrays import decode
+from clipfed_bench.data.formats import official, parquet
+from clipfed_bench.report.formats.latex import escape
+from clipfed_bench.runs.frames import read_history, read_results
+from clipfed_bench.runs.store import RunStore
 
 bounded = settings(settings.get_profile("bounded"))
 few = settings(settings.get_profile("bounded"), max_examples=40)

@@ -20,22 +20,22 @@ from torch import Tensor
 
 from clipfed_bench.api import AttackContext, ClientUpdates, LocalContext, RoundContext, ServerContext
 from clipfed_bench.clipfed.purifier import Purifier
-from clipfed_bench.clipfed.purify import Rectification, Transfer
+from clipfed_bench.clipfed.rectify_transfer import Rectification, Transfer
 from clipfed_bench.clipfed.server_set import ServerSet
-from clipfed_bench.clipfed.training import Schedule
-from clipfed_bench.data.types import Images
-from clipfed_bench.models import build_model
-from clipfed_bench.records import Environment
-from clipfed_bench.registry import create_attack, create_defense
-from clipfed_bench.simulator import setup
+from clipfed_bench.clipfed.steps import Schedule
+from clipfed_bench.components.registry import create_attack, create_defense
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator import shared as setup
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.simulator.compute import Compute, configure
+from clipfed_bench.simulator.cell_state import set_up
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
-from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.local import Hyper, Task, batches
 from clipfed_bench.simulator.stopwatch import Stopwatch
-from clipfed_bench.simulator.training import set_up
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.toolbox.compute import Compute, configure
+from clipfed_bench.toolbox.images import Images, Normalizer
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it where sums have to be repeatable
 

@@ -6,8 +6,8 @@ import itertools
 from collections import deque
 from types import SimpleNamespace
 
+from clipfed_bench.core.messages import CellResult
 from clipfed_bench.execution.ray_worker import Greeting
-from clipfed_bench.records import CellResult
 
 
 class RayError(Exception):

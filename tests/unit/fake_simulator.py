@@ -7,8 +7,8 @@ import signal
 import sys
 import time
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.records import CellResult, Progress
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import CellResult, Progress
 
 OK, CRASH, MISTAKE, KILLED, EXIT, SLOW, HANG, NOISY, MEET, MEMORY, MEMORY_ONCE, KILLED_ONCE, ORPHAN, STUCK = range(14)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.config.cell_spec import CellSpec
 
 SECONDS = {"local": 8.0, "attack": 1.0, "defense": 4.0, "purify": 3.0, "eval": 2.0}
 

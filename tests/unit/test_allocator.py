@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution import allocator, worker
 from clipfed_bench.execution.jobs import Job
-from clipfed_bench.records import Environment
-from clipfed_bench.spec import CellSpec
 
 FAULTS = """
 import resource, sys

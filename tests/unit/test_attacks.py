@@ -8,8 +8,8 @@ from PIL import Image
 
 from attacks import badnets, blend, dba, frequency, none
 from clipfed_bench.api import AttackContext
-from clipfed_bench.errors import UserError
-from clipfed_bench.patterns import mosaic
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.triggers import mosaic
 
 TARGET = 5
 

@@ -8,8 +8,8 @@ import torch
 
 from baselines import fedavg, flame, krum, median, multi_krum, trimmed_mean
 from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext
-from clipfed_bench.errors import UserError
-from clipfed_bench.rng import generator
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.rng import generator
 
 SERVER = ServerContext(num_classes=10, classes=tuple("0123456789"), mean=(0.5,) * 3, std=(0.25,) * 3)
 ROUND = RoundContext(round=3, seed=11)

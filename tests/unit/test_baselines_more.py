@@ -11,8 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from baselines import flame, foolsgold, freqfed, rlr
 from clipfed_bench.api import RoundContext
-from clipfed_bench.dct import dct1
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox.dct import dct1
 
 
 def check_weighted(result, updates, weights):

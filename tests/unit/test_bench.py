@@ -27,10 +27,10 @@ from clipfed_bench.bench.targets import target, targets
 from clipfed_bench.bench.timing import Clock, Spread, ratios, spread, take_turns
 from clipfed_bench.bench.world import make_world
 from clipfed_bench.cli.main import app
+from clipfed_bench.components.registry import defenses
 from clipfed_bench.execution.worker import THREADS
-from clipfed_bench.models import build_model
-from clipfed_bench.registry import defenses
-from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
 
 FAST = Ceilings({"float32": 1e11, "bfloat16": 4e11}, 1e10)
 ONE = Spread(1.0, 1.0, 1.0)

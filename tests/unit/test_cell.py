@@ -10,13 +10,13 @@ import torch
 from miniature import numbers
 from safetensors.torch import load_file, save
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.records import Environment, Progress
-from clipfed_bench.simulator import setup
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment, Progress
+from clipfed_bench.simulator import shared as setup
 from clipfed_bench.simulator.cell import run_cell, run_warmup
-from clipfed_bench.simulator.snapshot import load_model
+from clipfed_bench.simulator.final_model import load_model
 from clipfed_bench.simulator.warmup import checkpoint, is_stored
-from clipfed_bench.spec import CellSpec
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clipfed_bench.provenance import source_digest
-from clipfed_bench.records import Environment
-from clipfed_bench.registry import find
+from clipfed_bench.components.registry import find
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.core.provenance import source_digest
 from clipfed_bench.simulator import checkpoint as module
 from clipfed_bench.simulator.cell import run_cell, run_warmup
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
-from clipfed_bench.simulator.log import Log
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.history import Log
 
 TENSORS = {
     "params": torch.tensor([1 / 3, -0.0, math.inf, 1e-45]),

@@ -10,15 +10,15 @@ import torch
 from sklearn.decomposition import PCA
 from tape import TapeRecorder
 
-from clipfed_bench.clipfed.augment import augment, band_mse, band_of, perturb_band
 from clipfed_bench.clipfed.filtering import filter_updates, pca_scores
-from clipfed_bench.clipfed.purify import Rectification, Transfer
+from clipfed_bench.clipfed.frequency_noise import augment, band_mse, band_of, perturb_band
+from clipfed_bench.clipfed.rectify_transfer import Rectification, Transfer
 from clipfed_bench.clipfed.server_set import ServerSet
-from clipfed_bench.clipfed.training import Schedule
-from clipfed_bench.dct import dct2, idct2
-from clipfed_bench.models import build_model
-from clipfed_bench.simulator.compute import Compute
-from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.clipfed.steps import Schedule
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.toolbox.compute import Compute
+from clipfed_bench.toolbox.dct import dct2, idct2
 
 
 def _stream(seed: int = 0) -> torch.Generator:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipfed_bench import clustering
+from clipfed_bench.toolbox import clustering
 
 
 @pytest.fixture(params=["hdbscan", "scikit-learn"])

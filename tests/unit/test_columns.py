@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from clipfed_bench.provenance import provenance
-from clipfed_bench.records import CellResult
-from clipfed_bench.report import columns
-from clipfed_bench.report.reference import default_path, read_reference
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import METRICS, RunStore
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import CellResult
+from clipfed_bench.core.provenance import provenance
+from clipfed_bench.report.regression.reference import default_path, read_reference
+from clipfed_bench.runs import columns
+from clipfed_bench.runs.store import METRICS, RunStore
 
 ROOT = Path(__file__).parents[2]
 

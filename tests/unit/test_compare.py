@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.compare import compare_defenses
-from clipfed_bench.report.sheet import render_sheet, sheet_screen
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.report.formats.listing import render_sheet, sheet_screen
 
 
 def cell(mta, asr=0.5, status="done", tpr=None, **settings):

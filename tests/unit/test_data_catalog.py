@@ -12,13 +12,13 @@ import torch
 from typer.testing import CliRunner
 
 from clipfed_bench.cli.data import app
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.data import cache, catalog
 from clipfed_bench.data.datasets import load_dataset
-from clipfed_bench.data.limits import train_counts
+from clipfed_bench.data.feasible import train_counts
+from clipfed_bench.data.heat_map import client_counts
 from clipfed_bench.data.longtail import class_counts
-from clipfed_bench.data.overview import client_counts
-from clipfed_bench.data.server_data import load_server_data
-from clipfed_bench.errors import UserError
+from clipfed_bench.data.server_set.load import load_server_data
 
 REAL = Path(os.environ.get("CLIPFED_BENCH_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 

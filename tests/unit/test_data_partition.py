@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.partition import partition
-from clipfed_bench.errors import UserError
 
 
 def counts(labels, parts, classes):

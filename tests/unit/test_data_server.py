@@ -10,12 +10,12 @@ from data_files import CLASSES, arrays, class_folders, parquet_folder, write_par
 from PIL import Image
 from sklearn.datasets import load_digits as sklearn_digits
 
+from clipfed_bench.core.errors import DataError, UserError
 from clipfed_bench.data import catalog
 from clipfed_bench.data.datasets import load_dataset
 from clipfed_bench.data.digits import enlarge
-from clipfed_bench.data.glyphs import font_files, render
-from clipfed_bench.data.server_data import load_server_data, reserve_holdout
-from clipfed_bench.errors import DataError, UserError
+from clipfed_bench.data.server_set.glyphs import font_files, render
+from clipfed_bench.data.server_set.load import load_server_data, reserve_holdout
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from data_files import CLASSES, arrays, batches, class_folders, parquet_folder, png, write_archive, write_parquet
 
-from clipfed_bench.data import catalog, official
+from clipfed_bench.core.errors import DataError
+from clipfed_bench.data import catalog
 from clipfed_bench.data.datasets import load_dataset
-from clipfed_bench.errors import DataError
+from clipfed_bench.data.formats import official
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +133,7 @@ def test_decoded_once_and_again_when_the_source_or_the_cache_changes(root, monke
     parquet_folder(root, arrays(), shards=1)
     first = load_dataset("cifar10", root)
     with monkeypatch.context() as patch:
-        patch.setattr("clipfed_bench.data.parquet.read", lambda *a: pytest.fail("decoded again"))
+        patch.setattr("clipfed_bench.data.formats.parquet.read", lambda *a: pytest.fail("decoded again"))
         assert torch.equal(load_dataset("cifar10", root).train.images, first.train.images)
     (file,) = (tmp_path / "cache" / "arrays").iterdir()
     content = file.read_bytes()

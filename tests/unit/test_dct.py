@@ -4,7 +4,7 @@ import pytest
 import scipy.fft
 import torch
 
-from clipfed_bench.dct import dct2, dct_matrix, idct2
+from clipfed_bench.toolbox.dct import dct2, dct_matrix, idct2
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (8, 12), (1, 1), (1, 7), (3, 5, 9), (2, 3, 32, 16)])

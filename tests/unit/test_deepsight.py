@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from baselines import deepsight
-from clipfed_bench import clustering
 from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext, ServerModel
-from clipfed_bench.errors import UserError
-from clipfed_bench.rng import generator
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.toolbox import clustering
+from clipfed_bench.toolbox.rng import generator
 
 CLASSES, FEATURES = 10, 12
 SIZE = 5 + CLASSES * (FEATURES + 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.execution import machine
 from clipfed_bench.execution.estimate import counted, make_estimate
 from clipfed_bench.execution.jobs import plan
-from clipfed_bench.spec import CellSpec
 
 CPU = ("cpu", "float32")
 

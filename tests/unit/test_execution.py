@@ -17,13 +17,13 @@ from pathlib import Path
 import fake_simulator as fake
 import pytest
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution.jobs import Failure, Schedule, plan
 from clipfed_bench.execution.local import execute
 from clipfed_bench.execution.memory import ran_out_of_memory
 from clipfed_bench.execution.worker import Settings
-from clipfed_bench.records import Environment
-from clipfed_bench.spec import CellSpec
 
 
 def cell(seed=0, **values):

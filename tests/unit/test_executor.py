@@ -10,13 +10,13 @@ from tape import TapeRecorder
 from torch import Tensor
 
 from clipfed_bench.api import AttackContext, GradientRule, LocalContext
-from clipfed_bench.data.types import Images
-from clipfed_bench.models import build_model
-from clipfed_bench.registry import create_attack
-from clipfed_bench.simulator.compute import Compute
+from clipfed_bench.components.registry import create_attack
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
-from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.simulator.local import Hyper, Task, batches
+from clipfed_bench.toolbox.compute import Compute
+from clipfed_bench.toolbox.images import Images, Normalizer
 
 PLAIN = Normalizer((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 HYPER = Hyper(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=1e-3)

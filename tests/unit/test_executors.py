@@ -12,12 +12,12 @@ from pathlib import Path
 import fake_simulator as fake
 import pytest
 
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution import local, ray
 from clipfed_bench.execution.jobs import Event, plan
 from clipfed_bench.execution.ray_cluster import Cluster
 from clipfed_bench.execution.worker import Settings
-from clipfed_bench.records import Environment
-from clipfed_bench.spec import CellSpec
 
 RAY = (pytest.mark.ray, pytest.mark.xdist_group("ray"))
 

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from baselines import fedcpa
 from clipfed_bench.api import RoundContext
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 
 
 def fedcpa_reference(deltas, params, before, share, with_biases=False):

@@ -8,17 +8,17 @@ import torch
 
 from baselines import fltrust
 from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext, ServerModel
-from clipfed_bench.data.types import Dataset, Images, ServerData
-from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import cosines
-from clipfed_bench.models import build_model
-from clipfed_bench.records import Environment
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.server import CellServerModel
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.local import Hyper, Task, batches
+from clipfed_bench.simulator.server_model import CellServerModel
+from clipfed_bench.toolbox.distances import cosines
+from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData
 
 ROUND = RoundContext(round=3, seed=11)
 

@@ -12,8 +12,8 @@ import torch
 from filelock import FileLock
 from PIL import Image, ImageOps
 
-from clipfed_bench.data import generated
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.data.formats import server_images as generated
 from clipfed_bench.generate import files
 from clipfed_bench.generate.files import read_metadata
 from clipfed_bench.generate.pipeline import Generator, find, is_blank

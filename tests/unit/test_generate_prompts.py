@@ -5,14 +5,13 @@ import re
 import open_clip
 import pytest
 
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.catalog import CIFAR10_CLASSES, CIFAR100_CLASSES, DIGIT_CLASSES
-from clipfed_bench.data.names import normalize
-from clipfed_bench.errors import UserError
+from clipfed_bench.data.class_names import normalize, spoken
 from clipfed_bench.generate.models import DEFAULT_MODEL
 from clipfed_bench.generate.prompts import article, built_in, class_prompts, pick
 from clipfed_bench.generate.settings import Settings, differences, resolve
 from clipfed_bench.generate.words import ANYTHING, KINDS
-from clipfed_bench.teacher.prompts import spoken
 from clipfed_bench.teacher.recipe import Recipe
 
 CLASSES = (*CIFAR10_CLASSES, *CIFAR100_CLASSES, *DIGIT_CLASSES)

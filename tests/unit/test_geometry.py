@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipfed_bench import geometry
+from clipfed_bench.toolbox import distances as geometry
 
 
 def rows(seed, count, size, scale=1.0):

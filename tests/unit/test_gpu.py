@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from clipfed_bench.cli.session import Places, Session
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution import gpu
-from clipfed_bench.spec import CellSpec
 
 
 @pytest.fixture(autouse=True)

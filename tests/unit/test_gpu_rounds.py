@@ -13,20 +13,22 @@ from fake_gpu import FakeGpu, fake_gpu
 from tape import TapeRecorder
 from torch import Tensor
 
-from clipfed_bench import registry
 from clipfed_bench.api import Attack, RoundContext
 from clipfed_bench.clipfed import purifier, server_set
-from clipfed_bench.data.types import Dataset, Images, ServerData
-from clipfed_bench.records import Environment
-from clipfed_bench.simulator import cell, setup
-from clipfed_bench.simulator.compute import Compute
+from clipfed_bench.components import registry
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator import cell
+from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator.aggregation import aggregate_updates
+from clipfed_bench.simulator.cell_state import Training, set_up
 from clipfed_bench.simulator.evaluate import TestSets, make_test_sets, normalized
-from clipfed_bench.simulator.log import Log
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.round import aggregate_updates, sample_clients
-from clipfed_bench.simulator.training import Training, set_up
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.history import Log
+from clipfed_bench.simulator.sampling import sample_clients
 from clipfed_bench.teacher.teacher import Teacher
+from clipfed_bench.toolbox.compute import Compute
+from clipfed_bench.toolbox.images import Dataset, Images, ServerData
 
 WAITS = {"clip-fed": 2, "deepsight": 2, "flame": 2, "freqfed": 2, "krum": 2, "multi-krum": 2}
 """How often the host waits for the GPU in a round, by defense: once, to see whether the updates are finite,

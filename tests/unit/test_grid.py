@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from clipfed_bench.cli.options import choose_axes
-from clipfed_bench.errors import UserError
-from clipfed_bench.grid import (
+from clipfed_bench.components.registry import attacks, defenses
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.grid import (
     expand,
     load_preset,
     load_toml,
@@ -16,8 +17,7 @@ from clipfed_bench.grid import (
     preset_names,
     seed_range,
 )
-from clipfed_bench.registry import attacks, defenses
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.core.errors import UserError
 
 
 def toml(text):

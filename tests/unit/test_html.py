@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from run_frames import SECONDS, cell, frame, grid, history
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.report import facts, grids, summary
-from clipfed_bench.report.html import render
-from clipfed_bench.report.tables import table
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report.page import html_tables as grids
+from clipfed_bench.report.page import provenance_section as facts
+from clipfed_bench.report.page import summary
+from clipfed_bench.report.page.html import render
+from clipfed_bench.report.tables.table import table
 
 VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 HOSTILE = '<script>alert("x")</script> & \x1b[31m{{ 7 * 7 }}'

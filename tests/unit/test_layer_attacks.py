@@ -13,18 +13,19 @@ from torch import Tensor
 
 from attacks import layer
 from clipfed_bench.api import Aggregate, Attack, AttackContext, LocalModel, RoundContext
-from clipfed_bench.data.types import Images
-from clipfed_bench.errors import UserError
-from clipfed_bench.models import build_model
-from clipfed_bench.records import Environment
-from clipfed_bench.registry import create_attack
-from clipfed_bench.simulator import setup
+from clipfed_bench.attack_kit.layer_substitution import critical_layers, modules, substitute
+from clipfed_bench.components.registry import create_attack
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator import shared as setup
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.local import Hyper, Normalizer
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.round import Federation, split_off
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.substitution import critical_layers, modules, substitute
+from clipfed_bench.simulator.federation import Federation
+from clipfed_bench.simulator.local import Hyper
+from clipfed_bench.simulator.sampling import split_off
+from clipfed_bench.toolbox.images import Images, Normalizer
 
 TARGET = 5
 NAMES = ("afa", "layer", "model-replacement", "neurotoxin")

@@ -13,18 +13,18 @@ from torch import Tensor
 
 from attacks import model_replacement, neurotoxin
 from clipfed_bench.api import Attack, AttackContext, LocalContext, RoundContext, ServerContext
-from clipfed_bench.data.types import Images
-from clipfed_bench.errors import UserError
-from clipfed_bench.models import build_model
-from clipfed_bench.records import CellResult, Environment
-from clipfed_bench.registry import create_attack, create_defense, find
-from clipfed_bench.simulator import setup
+from clipfed_bench.components.registry import create_attack, create_defense, find
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import CellResult, Environment
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator import shared as setup
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.local import Hyper, Normalizer
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.round import Federation
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.federation import Federation
+from clipfed_bench.simulator.local import Hyper
+from clipfed_bench.toolbox.images import Images, Normalizer
 
 TARGET = 5
 NAMES = ("afa", "layer", "model-replacement", "neurotoxin")

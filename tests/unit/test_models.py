@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clipfed_bench.models import build_model
+from clipfed_bench.models.build import build_model
 
 
 def test_pooling_before_relu_is_relu_before_pooling_to_the_bit():

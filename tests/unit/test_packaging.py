@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pandas as pd
 
-from clipfed_bench.grid import preset_names
+from clipfed_bench.config.grid import preset_names
 
 
 def test_published_tables_travel() -> None:

@@ -12,10 +12,10 @@ import pytest
 from run_frames import cell, frame
 
 from clipfed_bench import report
-from clipfed_bench.errors import UserError
-from clipfed_bench.report.html import render
-from clipfed_bench.report.latex import render_latex
-from clipfed_bench.report.tables import table
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report.formats.latex import render_latex
+from clipfed_bench.report.page.html import render
+from clipfed_bench.report.tables.table import table
 
 FEDAVG = [0.70, 0.80, 0.60]
 FLAME = [0.69, 0.77, 0.55]  # less by 1, 3 and 5 points: mean -3, s 2, though the means of both have an s of 10

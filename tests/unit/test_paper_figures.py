@@ -6,13 +6,13 @@ import math
 
 import pytest
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.grid import expand
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.grid import expand
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import CellResult, Environment
 from clipfed_bench.paper.figures import curves, teachers, text
-from clipfed_bench.records import CellResult, Environment
-from clipfed_bench.report.style import drawing, looks, save
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.report.plots.style import drawing, looks, save
+from clipfed_bench.runs.store import RunStore
 
 SMALL = {"dataset": "digits", "model": "cnn", "clients": 20, "rounds": 4, "warmup_rounds": 3, "local_epochs": 1}
 GLYPHS = {"server_data": "glyphs", "server_per_class": 5}

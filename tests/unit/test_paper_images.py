@@ -15,20 +15,19 @@ from scipy.fft import dctn
 
 from clipfed_bench.api import AttackContext
 from clipfed_bench.clipfed.server_set import Augmentation, build_server_set
-from clipfed_bench.data.types import Images
-from clipfed_bench.errors import UserError
-from clipfed_bench.grid import expand
-from clipfed_bench.models import build_model
+from clipfed_bench.components.registry import create_attack
+from clipfed_bench.config.grid import expand
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.paper.figures import bands, images, scatter, tsne
 from clipfed_bench.paper.figures.server import server_images
-from clipfed_bench.records import Environment
-from clipfed_bench.registry import create_attack
-from clipfed_bench.report.style import drawing
-from clipfed_bench.simulator import setup
-from clipfed_bench.simulator.local import Normalizer
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.snapshot import load_model, save_model
+from clipfed_bench.report.plots.style import drawing
+from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator.final_model import load_model, save_model
 from clipfed_bench.teacher.teacher import Teacher
+from clipfed_bench.toolbox.images import Images, Normalizer
 
 TINY = {
     "embed_dim": 16,

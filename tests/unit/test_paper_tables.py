@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from clipfed_bench.grid import expand, load_preset, make_grid
+from clipfed_bench.config.grid import expand, load_preset, make_grid
 from clipfed_bench.paper import render
 from clipfed_bench.paper.published import published
 from clipfed_bench.paper.scale import in_words

@@ -11,10 +11,10 @@ import pytest
 from matplotlib.container import BarContainer, ErrorbarContainer
 from run_frames import cell, frame, grid, history
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.report import plots, style
-from clipfed_bench.report.plots import alpha, cost, curves, detection, panels, tradeoff
-from clipfed_bench.report.plots.inline import drawing_inline, inline_svg
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report import plots
+from clipfed_bench.report.plots import alpha, cost, curves, detection, panels, style, tradeoff
+from clipfed_bench.report.plots.inline_svg import drawing_inline, inline_svg
 
 NOTHING = pd.DataFrame()
 NASTY = r'a"b<script>alert(1)</script>$\frac{1}$_%&#{x}~^'

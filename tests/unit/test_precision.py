@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from miniature import numbers
 
-from clipfed_bench.records import Environment
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell, run_prefix
 from clipfed_bench.simulator.warmup import checkpoint
-from clipfed_bench.spec import CellSpec
 
 
 def spec(**settings: Any) -> CellSpec:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from miniature import fingerprint, miniature, numbers
 
-from clipfed_bench.records import Environment
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell, run_prefix, run_warmup
-from clipfed_bench.simulator.training import Training
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.cell_state import Training
 
 DEFENSES = {  # those with a memory; what makes them quick, or keeps weights away from 0 and 1
     "fedcpa": "fedcpa",

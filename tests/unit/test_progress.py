@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from clipfed_bench.cli.progress import Board, LiveDisplay, PlainDisplay, clock, label, render, summary, telling
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import CellResult, Progress
 from clipfed_bench.execution.jobs import Event, Failure, Job, plan
-from clipfed_bench.records import CellResult, Progress
-from clipfed_bench.spec import CellSpec
 
 
 def cell(**values):

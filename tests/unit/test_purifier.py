@@ -13,17 +13,18 @@ from tape import FORBIDDEN, TapeRecorder
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipfed_bench import counts
 from clipfed_bench.api import Defense, RoundContext, ServerContext
 from clipfed_bench.bench.world import WIDTH, make_world
 from clipfed_bench.clipfed import purifier as module
 from clipfed_bench.clipfed.purifier import Purifier, find_purifier
 from clipfed_bench.clipfed.server_set import Augmentation, ServerSet, build_server_set
-from clipfed_bench.clipfed.training import Schedule
-from clipfed_bench.models import Classifier, build_model
-from clipfed_bench.registry import create_defense
-from clipfed_bench.simulator.compute import Compute
-from clipfed_bench.simulator.params import FlatModel
+from clipfed_bench.clipfed.steps import Schedule
+from clipfed_bench.components.registry import create_defense
+from clipfed_bench.core import work_counts as counts
+from clipfed_bench.models.base import Classifier
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.toolbox.compute import Compute
 
 SCHEDULE = Schedule(1, 8, 0.01, 0.9, 1.0)
 

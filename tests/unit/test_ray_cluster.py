@@ -15,13 +15,13 @@ from types import SimpleNamespace
 import pytest
 
 from clipfed_bench.cli.options import choose_cluster
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution.jobs import plan
 from clipfed_bench.execution.ray_cluster import Cluster, _begin, absolute, ready, room, shared_places
 from clipfed_bench.execution.ray_worker import Place, unseen
 from clipfed_bench.execution.worker import Settings
-from clipfed_bench.records import Environment
-from clipfed_bench.spec import CellSpec
 
 
 def node(cpus, gpus=0):

@@ -11,13 +11,13 @@ from pathlib import Path
 import fake_simulator as fake
 import pytest
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution import ray
 from clipfed_bench.execution.jobs import plan
 from clipfed_bench.execution.ray_cluster import Cluster, alive, connected
 from clipfed_bench.execution.worker import Settings
-from clipfed_bench.records import Environment
-from clipfed_bench.spec import CellSpec
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 

@@ -8,14 +8,14 @@ import pytest
 from fake_ray import ActorDiedError, FakeRay, RayTaskError, done
 
 from clipfed_bench import __version__
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment, Progress
 from clipfed_bench.execution import ray
 from clipfed_bench.execution.jobs import Failure, plan
 from clipfed_bench.execution.ray_cluster import Cluster
 from clipfed_bench.execution.ray_worker import Greeting, Place
 from clipfed_bench.execution.worker import Settings
-from clipfed_bench.records import Environment, Progress
-from clipfed_bench.spec import CellSpec
 
 
 def cell(seed=0, **values):

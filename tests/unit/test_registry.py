@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from clipfed_bench import plugins, registry
 from clipfed_bench.api import AttackContext, ServerContext
-from clipfed_bench.errors import UserError
+from clipfed_bench.components import entry_points as plugins
+from clipfed_bench.components import registry
+from clipfed_bench.core.errors import UserError
 
 GOOD = '''"""Nothing: an attack that does nothing.
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.frames import results_frame
-from clipfed_bench.report.reference import FIGURES, read_reference, write_reference
-from clipfed_bench.report.regress import compare_with
-from clipfed_bench.report.regress_text import describe
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report.regression.compare import compare_with
+from clipfed_bench.report.regression.reference import FIGURES, read_reference, write_reference
+from clipfed_bench.report.regression.verdict import describe
+from clipfed_bench.runs.frames import results_frame
 
 HERE = {
     "device": "cpu",

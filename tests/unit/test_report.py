@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from clipfed_bench import report
-from clipfed_bench.errors import UserError
-from clipfed_bench.report.latex import escape, render_latex
-from clipfed_bench.report.tables import table
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report.formats.latex import escape, render_latex
+from clipfed_bench.report.tables.table import table
 
 
 def cell(mta=0.5, asr=0.5, status="done", **settings):

@@ -14,12 +14,12 @@ from pathlib import Path
 import filelock
 import pytest
 
-from clipfed_bench import run_folder
-from clipfed_bench.errors import UserError
-from clipfed_bench.execution.account import Account
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import CellResult, Progress
 from clipfed_bench.execution.jobs import Event, Failure, Job
-from clipfed_bench.records import CellResult, Progress
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.execution.journal import Account
+from clipfed_bench.runs import folder as run_folder
 
 HOLD = """
 import sys, time

@@ -19,10 +19,10 @@ import typer
 
 from clipfed_bench.cli import session as module
 from clipfed_bench.cli.session import Places, Session
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.worker import Settings
-from clipfed_bench.run_folder import held
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.runs.folder import held
 
 
 @pytest.fixture(autouse=True)

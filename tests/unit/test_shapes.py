@@ -11,15 +11,17 @@ from made_updates import ROUND, SERVER, updates_of
 from torch import Tensor
 
 from clipfed_bench.api import Aggregate, Attack, AttackContext, ClientUpdates, Defense, RoundContext
-from clipfed_bench.data.types import Images
-from clipfed_bench.errors import UserError
-from clipfed_bench.models import build_model
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator.aggregation import aggregate_updates
 from clipfed_bench.simulator.evaluate import make_test_sets
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.local import Hyper, Normalizer
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.round import Federation, aggregate_updates, malicious_clients
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.federation import Federation
+from clipfed_bench.simulator.local import Hyper
+from clipfed_bench.simulator.sampling import malicious_clients
+from clipfed_bench.toolbox.images import Images, Normalizer
 
 PLAIN = Normalizer((0.5,) * 3, (0.25,) * 3)
 DELTAS = [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [0.0, 0.0, 0.0]]

@@ -12,23 +12,19 @@ from held import Held
 from torch import Tensor, nn
 
 from clipfed_bench.api import Aggregate, Attack, AttackContext, ClientUpdates, RoundContext, ServerContext
-from clipfed_bench.data.types import Images
-from clipfed_bench.models import build_model
+from clipfed_bench.components.registry import create_attack, create_defense
+from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.models.base import Classifier
-from clipfed_bench.registry import create_attack, create_defense
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator.aggregation import aggregate_updates, detection
 from clipfed_bench.simulator.evaluate import evaluate, make_test_sets, normalized
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.local import Hyper, Normalizer, Task, batches
-from clipfed_bench.simulator.log import Log
-from clipfed_bench.simulator.params import FlatModel
-from clipfed_bench.simulator.round import (
-    Federation,
-    aggregate_updates,
-    detection,
-    malicious_clients,
-    sample_clients,
-)
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator.federation import Federation
+from clipfed_bench.simulator.history import Log
+from clipfed_bench.simulator.local import Hyper, Task, batches
+from clipfed_bench.simulator.sampling import malicious_clients, sample_clients
+from clipfed_bench.toolbox.images import Images, Normalizer
 
 PLAIN = Normalizer((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipfed_bench import registry
-from clipfed_bench.errors import UserError
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.values import convert, parse_choice, show, split_list
+from clipfed_bench.components import registry
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.values import convert, parse_choice, show, split_list
 
 
 def key(**settings: Any) -> str:

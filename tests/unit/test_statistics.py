@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clipfed_bench.report.statistics import (
+from clipfed_bench.report.tables.statistics import (
     bootstrap_interval,
     compare_paired,
     enough,

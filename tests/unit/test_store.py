@@ -9,12 +9,12 @@ import sys
 import pandas as pd
 import pytest
 
-from clipfed_bench import store as store_module
-from clipfed_bench.errors import UserError
-from clipfed_bench.provenance import git_sha, provenance
-from clipfed_bench.records import CellResult
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore, write_atomically
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import CellResult
+from clipfed_bench.core.provenance import git_sha, provenance
+from clipfed_bench.runs import store as store_module
+from clipfed_bench.runs.store import RunStore, write_atomically
 
 SPEC = CellSpec(attack="badnets[size=3]", defense="krum", seed=7, attack_stop=40)
 
@@ -238,7 +238,8 @@ def test_folder_that_cannot_be_made_is_a_user_error(tmp_path):
 
 
 def test_importing_the_store_is_cheap():
-    code = "import sys, clipfed_bench.store, clipfed_bench.provenance as p; print({'torch', 'pandas'} & {*sys.modules})"
+    modules = "clipfed_bench.runs.store, clipfed_bench.core.provenance"
+    code = f"import sys, {modules}; print({{'torch', 'pandas'}} & {{*sys.modules}})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 

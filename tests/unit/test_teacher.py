@@ -13,12 +13,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from clipfed_bench.data.types import Images, ServerData
-from clipfed_bench.errors import TeacherError
+from clipfed_bench.core.errors import TeacherError
 from clipfed_bench.teacher.features import TensorCache
 from clipfed_bench.teacher.loading import load_teacher
 from clipfed_bench.teacher.preprocess import Preprocess
 from clipfed_bench.teacher.prompts import TEMPLATES
+from clipfed_bench.toolbox.images import Images, ServerData
 
 CLASSES = ("cat", "aquarium_fish", "dog")
 CONFIG = {

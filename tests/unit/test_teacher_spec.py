@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from clipfed_bench.errors import TeacherError, UserError
+from clipfed_bench.core.errors import TeacherError, UserError
 from clipfed_bench.teacher.prompts import TEMPLATES, load_templates, prompts
 from clipfed_bench.teacher.recipe import Recipe, recipe
 from clipfed_bench.teacher.spec import parse_teacher_spec

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clipfed_bench.data.types import Images, ServerData
-from clipfed_bench.errors import TeacherError
-from clipfed_bench.rng import generator
+from clipfed_bench.core.errors import TeacherError
 from clipfed_bench.teacher.augment import augment, cut_out, recolored, shifted
 from clipfed_bench.teacher.features import file_sha256
 from clipfed_bench.teacher.loading import load_teacher
 from clipfed_bench.teacher.recipe import Recipe
 from clipfed_bench.teacher.train import new_model, stratified_split, train_teacher, unicl_loss
+from clipfed_bench.toolbox.images import Images, ServerData
+from clipfed_bench.toolbox.rng import generator
 
 CLASSES = ("red_thing", "green_thing")
 TINY = Recipe(epochs=10, batch_size=16, width=4, depth=1, image_size=32, lr=1e-2)

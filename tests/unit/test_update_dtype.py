@@ -8,14 +8,14 @@ import pytest
 import torch
 from held import Held
 
-from clipfed_bench import registry
 from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext
 from clipfed_bench.clipfed.filtering import filter_updates
-from clipfed_bench.errors import UserError
-from clipfed_bench.geometry import weighted_sum
-from clipfed_bench.records import Environment
+from clipfed_bench.components import registry
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.toolbox.distances import weighted_sum
 
 TINY = {"dataset": "digits", "model": "cnn", "clients": 6, "clients_per_round": 4, "rounds": 1, "local_epochs": 1}
 

@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clipfed_bench.clipfed.augment import band_mse, band_of
+from clipfed_bench.clipfed.frequency_noise import band_mse, band_of
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures import text
 from clipfed_bench.paper.figures.server import ServerImages, server_images
-from clipfed_bench.records import Environment
-from clipfed_bench.report.style import Look, looks, power_of_ten
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.report.plots.style import Look, looks, power_of_ten
+from clipfed_bench.runs.store import RunStore
 
 PAPER_BANDS = 12
 """Bands of the paper's plot, as far as they can be counted there [paper]."""

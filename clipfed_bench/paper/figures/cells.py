@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.report.axes import OF_DEFENSE
-from clipfed_bench.report.tables import heading, label
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report.tables.axes import OF_DEFENSE
+from clipfed_bench.report.tables.table import heading, label
+from clipfed_bench.runs.store import RunStore
 
 FOLLOWS = {
     "dataset": ("imbalance_factor", *OF_DEFENSE),

@@ -10,14 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures import text
 from clipfed_bench.paper.figures.cells import differences, finished, require_alike, require_single, values
-from clipfed_bench.records import Environment
-from clipfed_bench.report.axes import sort_key
-from clipfed_bench.report.style import Look, looks
-from clipfed_bench.report.tables import heading, label
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.report.plots.style import Look, looks
+from clipfed_bench.report.tables.axes import sort_key
+from clipfed_bench.report.tables.table import heading, label
+from clipfed_bench.runs.store import RunStore
 
 METRICS = {"mta": "MTA (%)", "asr": "ASR (%)"}
 _MARKS = 8

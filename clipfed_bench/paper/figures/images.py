@@ -15,17 +15,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clipfed_bench.clipfed.augment import augment
-from clipfed_bench.errors import UserError
+from clipfed_bench.clipfed.frequency_noise import augment
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.core.values import parse_choice
 from clipfed_bench.paper.figures import text
 from clipfed_bench.paper.figures.cells import require_alike
 from clipfed_bench.paper.figures.server import ServerImages, server_images
-from clipfed_bench.records import Environment
-from clipfed_bench.report.tables import label
-from clipfed_bench.rng import generator
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
-from clipfed_bench.values import parse_choice
+from clipfed_bench.report.tables.table import label
+from clipfed_bench.runs.store import RunStore
+from clipfed_bench.toolbox.rng import generator
 
 CLASSES = 4
 """Classes shown, evenly spaced among those there are [ours]."""

@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from clipfed_bench.paper.figures.text import SIZE
-from clipfed_bench.report.style import COLORS
+from clipfed_bench.report.plots.style import COLORS
 
 _TARGET = (COLORS[1], "*")
 _COLORS = (*(color for color in COLORS if color != COLORS[1]), "#F0E442", "#332288")

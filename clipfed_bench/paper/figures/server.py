@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.data.types import image_shape
-from clipfed_bench.errors import UserError
+from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures.cells import require_alike
-from clipfed_bench.records import Environment
-from clipfed_bench.registry import create_attack, find
-from clipfed_bench.simulator import setup
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.simulator import shared as setup
+from clipfed_bench.toolbox.images import image_shape
 
 
 @dataclass(frozen=True)

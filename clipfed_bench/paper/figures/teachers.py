@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures import text
 from clipfed_bench.paper.figures.cells import finished, require_alike, require_single, values
-from clipfed_bench.records import Environment
-from clipfed_bench.report.style import looks
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.report.plots.style import looks
+from clipfed_bench.runs.store import RunStore
 
 TEACHER_ALONE = {
     "teacher_zero_shot_accuracy": "the teacher alone, zero-shot on test images",

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipfed_bench.components.registry import find
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.values import parse_choice
 from clipfed_bench.data.catalog import info
 from clipfed_bench.paper.figures.cells import values
-from clipfed_bench.registry import find
-from clipfed_bench.report.tables import label
-from clipfed_bench.spec import CellSpec
+from clipfed_bench.report.tables.table import label
 from clipfed_bench.teacher.spec import parse_teacher_spec
-from clipfed_bench.values import parse_choice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,19 +18,18 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.data.types import Dataset, Images, image_shape
-from clipfed_bench.errors import UserError
+from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures import scatter, text
 from clipfed_bench.paper.figures.cells import require_alike, require_single
-from clipfed_bench.records import Environment
-from clipfed_bench.registry import create_attack, find
-from clipfed_bench.report.axes import sort_key
-from clipfed_bench.rng import generator
-from clipfed_bench.simulator import setup
-from clipfed_bench.simulator.local import Normalizer
-from clipfed_bench.simulator.snapshot import load_model
-from clipfed_bench.spec import CellSpec
-from clipfed_bench.store import RunStore
+from clipfed_bench.report.tables.axes import sort_key
+from clipfed_bench.runs.store import RunStore
+from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator.final_model import load_model
+from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, image_shape
+from clipfed_bench.toolbox.rng import generator
 
 IMAGES = 1000
 """Test images shown, at most, as many of each class [ours]."""

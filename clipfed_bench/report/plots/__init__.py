@@ -1,7 +1,7 @@
 """Plots of a run, one module a kind: ``draw(results, history)`` is one figure of all, ``pages`` cuts it into several.
 
-Frames are those of :meth:`clipfed_bench.store.RunStore.frames`. Means and spreads are those of the tables. Nothing here
-imports matplotlib before something is drawn.
+Frames are those of :meth:`clipfed_bench.runs.store.RunStore.frames`. Means and spreads are those of the tables. Nothing
+here imports matplotlib before something is drawn.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipfed_bench.errors import unknown
+from clipfed_bench.core.errors import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ KINDS = {
 
 
 def draw(kind: str, results: pd.DataFrame, history: pd.DataFrame) -> Figure:
-    """One figure of everything, to be saved within :func:`clipfed_bench.report.style.drawing`.
+    """One figure of everything, to be saved within :func:`clipfed_bench.report.plots.style.drawing`.
 
     Raises UserError for a kind that does not exist, and where the run has nothing that it could show.
     """
@@ -53,7 +53,7 @@ def write_plots(
 
     Errors as for :func:`draw`; UserError for other formats, before anything is drawn or written.
     """
-    from clipfed_bench.report import style
+    from clipfed_bench.report.plots import style
 
     for format in formats:
         if format not in style.FORMATS:

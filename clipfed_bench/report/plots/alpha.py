@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
-from clipfed_bench.report.tables import Place, Table, label
+from clipfed_bench.report.tables.table import Place, Table, label
 
 if TYPE_CHECKING:
     import pandas as pd

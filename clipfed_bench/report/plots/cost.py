@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
-from clipfed_bench.report.style import COLORS
-from clipfed_bench.report.tables import Place, Table
+from clipfed_bench.report.plots.style import COLORS
+from clipfed_bench.report.tables.table import Place, Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page, Series
-from clipfed_bench.report.tables import Place, Table
+from clipfed_bench.report.tables.table import Place, Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.errors import UserError
-from clipfed_bench.report.style import Look, looks
-from clipfed_bench.report.tables import Number, Place, Table, table
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report.plots.style import Look, looks
+from clipfed_bench.report.tables.table import Number, Place, Table, table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
-from clipfed_bench.report.style import Look
-from clipfed_bench.report.tables import Place, Table
+from clipfed_bench.report.plots.style import Look
+from clipfed_bench.report.tables.table import Place, Table
 
 if TYPE_CHECKING:
     import pandas as pd

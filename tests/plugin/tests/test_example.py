@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from clipfed_bench.api import AttackContext, ClientUpdates, RoundContext, ServerContext
+from clipfed_bench.components.registry import create_attack, create_defense
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.datasets import load_dataset
-from clipfed_bench.data.server_data import load_server_data
-from clipfed_bench.errors import UserError
-from clipfed_bench.registry import create_attack, create_defense
+from clipfed_bench.data.server_set.load import load_server_data
 
 TASK = AttackContext(target=0, num_classes=4, image_shape=(3, 32, 32))
 SERVER = ServerContext(4, ("disk", "square", "diamond", "cross"), (0.5,) * 3, (0.25,) * 3)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.errors import UserError
+from clipfed_bench.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from clipfed_bench.api import DataSource
-from clipfed_bench.data.arrays import Split
+from clipfed_bench.core.splits import Split
 
 SIDE = 32
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext
-from clipfed_bench.geometry import row_norms
-from clipfed_bench.transfer import to_device
+from clipfed_bench.toolbox.device import to_device
+from clipfed_bench.toolbox.distances import row_norms
 
 
 @dataclass(frozen=True)

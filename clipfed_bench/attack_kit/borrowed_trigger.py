@@ -1,0 +1,34 @@
+"""Attacks on the model: they choose how malicious clients train or what they upload, and borrow a trigger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from clipfed_bench.api import Attack, AttackContext
+from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.core.errors import UserError
+
+
+class ModelAttack(Attack):
+    """Trigger and poisoning are those of the attack that ``config.trigger`` names, e.g. ``"badnets[size=3]"``.
+
+    Raises UserError for a name or an option that does not exist, and for another attack on the model.
+    """
+
+    def __init__(self, config: Any, context: AttackContext) -> None:
+        super().__init__(config, context)
+        component, options = find("attack", config.trigger)
+        self._source = create_attack(component.name, options, context)
+        if isinstance(self._source, ModelAttack):
+            raise UserError(f"trigger: '{component.name}' has no trigger of its own; name one that has, e.g. badnets.")
+
+    def trigger(self, images: Tensor) -> Tensor:
+        return self._source.trigger(images)
+
+    def client_trigger(self, images: Tensor, attacker: int) -> Tensor:
+        return self._source.client_trigger(images, attacker)
+
+    def poison(self, images: Tensor, labels: Tensor, attacker: int) -> tuple[Tensor, Tensor]:
+        return self._source.poison(images, labels, attacker)

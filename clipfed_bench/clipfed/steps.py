@@ -1,0 +1,114 @@
+"""Training on the server set: plain SGD with momentum, its gradients bounded.
+
+The optimizer's state is fresh in every round: between rounds the model moves by what clients send, and old momentum
+would point nowhere [ours].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from clipfed_bench.core.work_counts import count
+from clipfed_bench.models.base import Classifier
+from clipfed_bench.toolbox.compute import Compute, Step
+from clipfed_bench.toolbox.device import on_device
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the server trains."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float
+    clip: float
+    """Bound on the norm of a step's gradient; 0: none."""
+
+
+class Training(ABC):
+    """Trains some parameters of a model, round after round, on a loss of ``samples`` samples.
+
+    Model and parameters stay where they are in memory: on a GPU a step is recorded once for each size of batch.
+    It keeps nothing from one round to the next.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        trained: Sequence[nn.Parameter],
+        samples: int,
+        schedule: Schedule,
+        compute: Compute,
+    ) -> None:
+        self._model, self._trained = model, trained
+        self._samples, self._schedule, self._compute = samples, schedule, compute
+        self._optimizer = torch.optim.SGD(trained, lr=schedule.lr, momentum=schedule.momentum)
+        self._record = compute.recorder()
+        self._recorded: dict[int, tuple[Tensor, Step]] = {}
+
+    @abstractmethod
+    def loss(self, index: Tensor) -> Tensor:
+        """(B,) int64 indices of samples -> their mean loss."""
+
+    def __call__(self, stream: torch.Generator) -> None:
+        """A round: all epochs; ``stream`` shuffles the samples."""
+        self._model.train()
+        self._forget()
+        device, size = self._trained[0].device, self._schedule.batch_size
+        for _ in range(self._schedule.epochs):
+            for index in on_device(torch.split(torch.randperm(self._samples, generator=stream), size), device):
+                if self._compute.graphs:
+                    self._replay(index)
+                else:
+                    self._step(index)
+        self._model.zero_grad(set_to_none=False)
+        if not self._compute.graphs:
+            self._forget()  # between rounds the memory is others'
+
+    def _forget(self) -> None:
+        if not self._compute.graphs:
+            self._optimizer.state.clear()
+        elif self._schedule.momentum:
+            for p in self._trained:  # momentum of zeros is as good as none, and stays where it is
+                state = self._optimizer.state[p]
+                if "momentum_buffer" in state:
+                    state["momentum_buffer"].zero_()
+                else:
+                    state["momentum_buffer"] = torch.zeros_like(p)
+
+    def _step(self, index: Tensor) -> None:
+        # Gradients are views of a flat vector: zero them in place, also those not trained here.
+        self._model.zero_grad(set_to_none=False)
+        self._optimizer.zero_grad(set_to_none=False)
+        self.loss(index).backward()  # type: ignore[no-untyped-call]
+        if self._schedule.clip:
+            torch.nn.utils.clip_grad_norm_(self._trained, self._schedule.clip)
+        self._optimizer.step()
+
+    def _replay(self, index: Tensor) -> None:
+        if len(index) not in self._recorded:
+            self._recorded[len(index)] = self._record_for(index)
+        own, step = self._recorded[len(index)]
+        own.copy_(index)
+        step()
+
+    @torch.no_grad()
+    def _record_for(self, index: Tensor) -> tuple[Tensor, Step]:
+        """A step on indices of its own. What recording it changes is put back."""
+        own = index.clone()
+        momenta = [state["momentum_buffer"] for state in self._optimizer.state.values()]
+        changed = [*self._model.parameters(), *self._model.buffers(), *self._trained, *momenta]
+        before = [tensor.clone() for tensor in changed]
+        with torch.enable_grad():
+            step = self._record(partial(self._step, own))
+        count("recorded step")
+        for tensor, value in zip(changed, before, strict=True):
+            tensor.copy_(value)
+        return own, step

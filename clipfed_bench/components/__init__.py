@@ -1,0 +1,1 @@
+"""Attacks, defenses and data sets by name: what packages declare, what each says of itself, and how it is made."""

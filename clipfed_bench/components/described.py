@@ -1,0 +1,177 @@
+"""What is known of an attack or a defense without importing it: read from its source.
+
+A module that breaks the rules of :mod:`clipfed_bench.api` is refused here, with the reason, before anything of it runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from clipfed_bench.core.errors import UserError, shown, unknown
+from clipfed_bench.core.values import convert, convertible, show
+
+Kind = Literal["attack", "defense"]
+BASES: Mapping[Kind, str] = {"attack": "Attack", "defense": "Defense"}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NEEDS = ("needs_server_data", "needs_teacher")
+_PLAIN = {
+    *BASES.values(),
+    "DataSource",
+    "object",
+    "ABC",
+    "Protocol",
+    "Enum",
+    "StrEnum",
+    "IntEnum",
+    "NamedTuple",
+    "TypedDict",
+}
+"""Bases from which no attack or defense can be inherited by another way."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of a component's ``Config``."""
+
+    name: str
+    annotation: str
+    default: Any
+    doc: str
+
+    @property
+    def origin(self) -> str:
+        """``paper``, ``lineage`` or ``ours``, as the field's documentation marks its default."""
+        found = re.search(r"\[(paper|lineage|ours)", self.doc)
+        return found[1] if found else "unmarked"
+
+
+@dataclass(frozen=True)
+class Component:
+    """An attack or a defense that is registered but not imported."""
+
+    kind: Kind
+    name: str
+    module: str
+    summary: str
+    options: tuple[Option, ...]
+    needs_server_data: bool = False
+    needs_teacher: bool = False
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All options with their values, ``given`` ones converted and checked. Raises UserError."""
+        by_name = {option.name: option for option in self.options}
+        for name in given:
+            if name not in by_name:
+                if not by_name:
+                    raise UserError(f"{self.kind} '{self.name}' has no options, so '{shown(name)}' cannot be set.")
+                raise unknown(f"option of {self.kind} {self.name}", name, by_name)
+        return {
+            name: convert(given[name], o.annotation, f"{self.name}[{name}]") if name in given else o.default
+            for name, o in by_name.items()
+        }
+
+    def label(self, options: Mapping[str, Any]) -> str:
+        """``name[option=value,...]`` with just the options that differ from their defaults, in the order declared."""
+        changed = [f"{o.name}={show(options[o.name])}" for o in self.options if options[o.name] != o.default]
+        return f"{self.name}[{','.join(changed)}]" if changed else self.name
+
+
+def describe(kind: Kind, name: str, module: str, origin: str | None) -> Component:
+    """The component ``name`` of which ``module``, whose file is ``origin``, is the source.
+
+    Raises UserError where it is not one class with one documented, frozen ``Config`` of literal defaults.
+    """
+    tree = parse(kind, name, module, origin)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    config = next((node for node in classes if node.name == "Config"), None)
+    check_classes(BASES[kind], module, [node for node in classes if node.name != "Config"])
+    if config is None or not _is_frozen(config):
+        raise UserError(f"{module} must define its options as a dataclass Config with @dataclass(frozen=True).")
+    needs = dict(item for node in classes if node is not config for item in _needs(node))
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return Component(kind, name, module, summary, tuple(_options(config)), **needs)
+
+
+def parse(option: str, name: str, module: str, origin: str | None) -> ast.Module:
+    """The source of ``module``, whose file is ``origin``. Raises UserError, also where it cannot be called ``name``."""
+    if not _NAME.fullmatch(name):
+        raise UserError(f"'{shown(name)}' is no name for --{option}; use letters, digits, '_' and '-'.")
+    if origin is None or not origin.endswith(".py"):
+        raise UserError(f"the source of {module} cannot be found.")
+    try:
+        with tokenize.open(origin) as file:
+            return ast.parse(file.read())
+    except OSError as error:
+        raise UserError(f"{origin} cannot be read: {error.strerror}.") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(f"{origin} is not valid Python: {shown(error)}.") from None
+
+
+def check_classes(base_class: str, module: str, classes: list[ast.ClassDef]) -> None:
+    """Raise UserError unless exactly one class of a module is to be made.
+
+    What inherits from an imported class is seen when it is made.
+    """
+    known, found, other = {base_class}, 0, False
+    for node in classes:
+        bases = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
+        if known.intersection(bases):
+            known.add(node.name)
+            found += 1
+        other |= any(base not in _PLAIN for base in bases)
+    if found > 1 or (found == 0 and not other):
+        helper = " Modules that only help others have names that begin with '_'." if found == 0 else ""
+        raise UserError(f"{module} must define exactly one {base_class}; it has {found}.{helper}")
+
+
+def _is_frozen(config: ast.ClassDef) -> bool:
+    return any(
+        isinstance(call, ast.Call)
+        and ast.unparse(call.func).rpartition(".")[2] == "dataclass"
+        and any(
+            k.arg == "frozen" and isinstance(k.value, ast.Constant) and k.value.value is True for k in call.keywords
+        )
+        for call in config.decorator_list
+    )
+
+
+def _needs(node: ast.ClassDef) -> Iterator[tuple[str, bool]]:
+    for item in node.body:
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
+            target = item.targets[0] if isinstance(item, ast.Assign) else item.target
+            if isinstance(target, ast.Name) and target.id in _NEEDS:
+                if not isinstance(item.value, ast.Constant) or not isinstance(item.value.value, bool):
+                    raise UserError(f"{target.id} of {node.name} must be True or False.")
+                yield target.id, item.value.value
+
+
+def _options(config: ast.ClassDef) -> Iterator[Option]:
+    for item, after in zip(config.body, [*config.body[1:], None], strict=True):
+        if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
+            continue
+        name, annotation = item.target.id, ast.unparse(item.annotation).replace("'", '"')
+        if annotation.startswith(("ClassVar", "typing.ClassVar")):
+            continue
+        if not isinstance(after, ast.Expr) or not isinstance(after.value, ast.Constant) or not after.value.value:
+            raise UserError(f"the option {name} is not documented; write a string below it.")
+        if not convertible(annotation):
+            raise UserError(
+                f"the option {name} is of type {shown(annotation)}; possible are int, float, bool, str, tuple[...], "
+                "Literal[...], and these with '| None'."
+            )
+        try:
+            default = ast.literal_eval(item.value) if item.value is not None else ...
+            fits = default is not ... and convert(default, annotation, name) == default
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            raise UserError(f"the default of {name} must be a literal.") from None
+        except UserError:
+            fits = False
+        if not fits:
+            raise UserError(f"the option {name} needs a default of its type, {annotation}.")
+        yield Option(name, annotation, default, " ".join(str(after.value.value).split()))

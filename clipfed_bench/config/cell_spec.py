@@ -1,0 +1,209 @@
+"""What a cell is: every setting that affects a number, and nothing else (no device, executor or worker count).
+
+The key of a cell is the sha256 of its canonical JSON, in which attack and defense stand with all their options, so a
+changed default changes the key. Each field below is a command-line option, a TOML key and a column of the results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from clipfed_bench.components import registry
+from clipfed_bench.core.errors import UserError, unknown
+from clipfed_bench.core.values import convert
+from clipfed_bench.data import catalog
+from clipfed_bench.data.feasible import check_clients, check_server_data
+from clipfed_bench.models.catalog import MODELS
+from clipfed_bench.teacher.prompts import check_templates
+from clipfed_bench.teacher.spec import parse_teacher_spec
+
+LATER = ("attack", "target", "poison_ratio", "attack_start", "attack_stop", "attack_scale", "rounds")
+"""Settings without effect on the rounds before the attack, but for how many these are."""
+
+
+def setting(default: Any, origin: str, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A field of :class:`CellSpec`: its default, where that comes from (paper, lineage, ours), and its closed range."""
+    return field(default=default, metadata={"origin": origin, "help": help, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """One cell of a grid. Settings without effect on it are set to None, so that equal cells have equal keys.
+
+    Raises UserError for any value that is out of range, unknown, or impossible together with another.
+    """
+
+    dataset: str = setting("cifar10-lt", "paper", "data set")
+    imbalance_factor: float | None = setting(
+        None, "ours", "largest / smallest class of a long tail; 10 if not given, -lt data sets only", low=1
+    )
+    partition: str = setting("dirichlet", "ours", "how clients differ: iid, dirichlet (alpha) or degree")
+    alpha: float | None = setting(0.5, "ours", "Dirichlet concentration, smaller is more non-IID", low=1e-3, high=1e9)
+    degree: float | None = setting(0.4, "paper", "degree of non-IID, 1/classes is IID", low=0, high=1)
+    min_samples: int = setting(10, "ours", "images that every client holds at least", low=1)
+    clients: int = setting(100, "paper", "clients in all", low=1)
+    clients_per_round: int = setting(10, "lineage", "clients sampled in each round", low=1)
+    malicious: float = setting(
+        0.2, "paper", "share of malicious clients, of all and (if fixed) of a round", low=0, high=1
+    )
+    malicious_sampling: str = setting("fixed", "lineage", "malicious share of a round: fixed, or random")
+    attack: str = setting("badnets", "paper", "attack, with options as name[option=value]")
+    target: int = setting(5, "lineage", "class that triggered images are to be taken for", low=0)
+    poison_ratio: float = setting(
+        1.0, "lineage", "share of a malicious batch that is poisoned; 1 appends a copy", low=0, high=1
+    )
+    attack_start: int = setting(1, "paper", "first attacked round, after the warm-up", low=1)
+    attack_stop: int | None = setting(None, "paper", "last attacked round; none: the last", low=1)
+    attack_scale: float = setting(1.0, "paper", "factor on malicious updates (model replacement)", low=0)
+    defense: str = setting("fedavg", "paper", "defense, with options as name[option=value]")
+    model: str = setting("resnet18", "paper", "model that is trained")
+    warmup_rounds: int = setting(
+        0, "ours", "clean FedAvg rounds before round 1, shared by all cells alike in them", low=0
+    )
+    rounds: int = setting(300, "paper", "federated rounds, after the warm-up", low=1)
+    local_epochs: int = setting(2, "lineage", "epochs a client trains in a round", low=1)
+    batch_size: int = setting(64, "lineage", "images of a local batch", low=1)
+    lr: float = setting(0.1, "lineage", "learning rate of local SGD", low=0)
+    momentum: float = setting(0.9, "lineage", "momentum of local SGD", low=0, high=1)
+    weight_decay: float = setting(0.0, "lineage", "weight decay of local SGD", low=0)
+    update_dtype: str | None = setting(
+        None, "ours", "bfloat16: updates are rounded to it, for half of the memory; float32 if not given"
+    )
+    teacher: str | None = setting(
+        None, "paper", "teacher; open_clip:ViT-L-14/openai for CIFAR, local for digits if not given"
+    )
+    templates: str | None = setting("simple", "ours", "prompts: simple, openai-cifar, or a file with a {} in each line")
+    server_data: str | None = setting(
+        None, "ours", "server data set; a generated one if not given, or holdout:N, or a path"
+    )
+    server_per_class: int | None = setting(300, "ours", "server images per class; none: all there are", low=1)
+    eval_every: int = setting(10, "ours", "rounds between evaluations; the last is always evaluated", low=1)
+    seed: int = setting(0, "ours", "seed of partition, model, sampling, batches and every other draw", low=0)
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = convert(getattr(self, f.name), str(f.type), f.name)
+            self._set(f.name, _in_range(f, value))
+        catalog.base_name(self.dataset)
+        _one_of("model", self.model, MODELS)
+        _one_of("partition", self.partition, ("iid", "dirichlet", "degree"))
+        _one_of("malicious_sampling", self.malicious_sampling, ("fixed", "random"))
+        self._set("update_dtype", None if self.update_dtype == "float32" else self.update_dtype)
+        if self.update_dtype is not None:
+            _one_of("update_dtype", self.update_dtype, ("float32", "bfloat16"))
+        self._resolve_data()
+        self._resolve_components()
+        if self.clients_per_round > self.clients:
+            raise UserError(
+                f"clients_per_round: {self.clients_per_round} is more than the {self.clients} clients there are."
+            )
+        if self.attack_stop is not None and self.attack_stop < self.attack_start:
+            raise UserError(f"attack_stop: {self.attack_stop} is before attack_start {self.attack_start}.")
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _resolve_data(self) -> None:
+        factor = catalog.resolve_imbalance(self.dataset, self.imbalance_factor)
+        self._set("imbalance_factor", factor if self.dataset != catalog.base_name(self.dataset) else None)
+        for scheme, name in (("dirichlet", "alpha"), ("degree", "degree")):
+            if self.partition != scheme:
+                self._set(name, None)
+            elif getattr(self, name) is None:
+                raise UserError(f"{name}: the partition {scheme} needs a value.")
+        classes = len(catalog.info(self.dataset).classes)
+        if self.target >= classes:
+            raise UserError(f"target: {self.target} is not a class of {self.dataset}; it goes from 0 to {classes - 1}.")
+        check_clients(self.dataset, factor, self.partition, self.clients, self.min_samples)
+
+    def _resolve_components(self) -> None:
+        attack, attack_options = registry.find("attack", self.attack)
+        defense, defense_options = registry.find("defense", self.defense)
+        self._set("attack", attack.label(attack_options))
+        self._set("defense", defense.label(defense_options))
+        if not defense.needs_teacher:
+            self._set("teacher", None)
+            self._set("templates", None)
+        else:
+            teacher = self.teacher or catalog.info(self.dataset).teacher
+            parse_teacher_spec(teacher)
+            self._set("teacher", teacher)
+            check_templates(self.templates or "simple")
+        # Held-out server images are taken from the clients' data, so they matter to every defense of a comparison.
+        held_out = self.server_data is not None and self.server_data.startswith("holdout:")
+        if defense.needs_server_data:
+            self._set("server_data", self.server_data or catalog.server_data(self.dataset))
+        else:
+            self._set("server_per_class", None)
+            self._set("server_data", self.server_data if held_out else None)
+        if self.server_data is not None:
+            check_server_data(self.server_data, self.dataset)
+
+    @property
+    def warmup(self) -> dict[str, Any]:
+        """The settings that the clean warm-up depends on; cells alike in them share its checkpoint."""
+        names = "dataset imbalance_factor partition alpha degree min_samples clients clients_per_round malicious "
+        names += "malicious_sampling model warmup_rounds local_epochs batch_size lr momentum weight_decay seed"
+        values = {name: getattr(self, name) for name in names.split()}
+        held_out = self.server_data if self.server_data and self.server_data.startswith("holdout:") else None
+        return {**values, "server_data": held_out, "update_dtype": self.update_dtype}
+
+    @property
+    def warmup_key(self) -> str:
+        """Name of the warm-up's checkpoint."""
+        return _digest(self.warmup)
+
+    @property
+    def prefix_rounds(self) -> int:
+        """Rounds before the attack; the last round of a cell is never one of them."""
+        return min(self.attack_start, self.rounds) - 1
+
+    @property
+    def prefix(self) -> dict[str, Any]:
+        """The settings that the rounds before the attack depend on; cells alike in them share these rounds."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in LATER}
+        return {**values, "prefix_rounds": self.prefix_rounds, "defense": _named("defense", self.defense)}
+
+    @property
+    def prefix_key(self) -> str:
+        """Name of the checkpoint of the rounds before the attack."""
+        return _digest(self.prefix)
+
+    @property
+    def key(self) -> str:
+        """sha256 of the canonical JSON, its first 16 hexadecimal digits."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return _digest(values | {"attack": _named("attack", self.attack), "defense": _named("defense", self.defense)})
+
+    def defaults(self) -> dict[str, str]:
+        """For provenance: where each setting left at its default comes from (paper, lineage, ours)."""
+        return {f.name: f.metadata["origin"] for f in fields(self) if getattr(self, f.name) == f.default}
+
+
+def _in_range(f: Field[Any], value: Any) -> Any:
+    low, high = f.metadata["low"], f.metadata["high"]
+    if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
+        bounds = f"from {low:g} to {high:g}" if low is not None and high is not None else f"at least {low:g}"
+        raise UserError(f"{f.name}: {value:g} is out of range; it must be {bounds}.")
+    return value
+
+
+def _one_of(name: str, value: str, known: Any) -> None:
+    if value not in known:
+        raise unknown(name.replace("_", " "), value, known)
+
+
+def _named(kind: registry.Kind, text: str) -> dict[str, Any]:
+    """A component with all its options, also those at their defaults."""
+    component, options = registry.find(kind, text)
+    return {"name": component.name, "options": options}
+
+
+def _digest(values: dict[str, Any]) -> str:
+    if values["update_dtype"] is None:  # a setting that came later: without it, cells keep the keys that they had
+        values = {name: value for name, value in values.items() if name != "update_dtype"}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,29 @@
+"""TODO: one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split as read from a source."""
+
+    images: Bytes
+    """(N, 3, H, W) uint8."""
+    labels: Index
+    """(N,) int64 in 0 … classes - 1."""
+    captions: tuple[str, ...] | None = None
+
+    def take(self, index: Index) -> Split:
+        """The images at ``index``, in that order."""
+        captions = None if self.captions is None else tuple(self.captions[i] for i in index.tolist())
+        return Split(self.images[index], self.labels[index], captions)

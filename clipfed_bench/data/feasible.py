@@ -1,0 +1,88 @@
+"""What data sets have room for, known without reading them: so that impossible settings are refused before a run."""
+
+from __future__ import annotations
+
+from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.data.catalog import all_server_data, base_name, info
+
+_HOLDOUT = "holdout:"
+
+
+def class_counts(largest: int, factor: float, classes: int) -> list[int]:
+    """n_c = int(n_max · IF^(-c/(C-1))) for classes c = 0 … C-1 [paper: exponential decay; formula inferred].
+
+    >>> class_counts(5000, 10, 10)
+    [5000, 3871, 2997, 2320, 1796, 1391, 1077, 834, 645, 500]
+
+    Raises:
+        UserError: the factor leaves a class without an image.
+    """
+    counts = [int(largest * factor ** (-c / (classes - 1))) for c in range(classes)]
+    if min(counts) < 1:
+        raise UserError(
+            f"imbalance factor {factor:g} leaves the smallest class without an image; at most {largest} is possible."
+        )
+    return counts
+
+
+def balanced_counts(name: str) -> tuple[int, ...]:
+    """Training images of each class of the original of data set ``name``."""
+    return info(name).train
+
+
+def train_counts(name: str, factor: float) -> list[int]:
+    """Training images of each class of ``name``, whose long tail is cut with ``factor`` (1: it has none).
+
+    Raises:
+        UserError: the factor leaves a class without an image.
+    """
+    there = balanced_counts(name)
+    wanted = class_counts(max(there), factor, len(there)) if name != base_name(name) else there
+    return [min(pair) for pair in zip(there, wanted, strict=True)]
+
+
+def check_clients(name: str, factor: float, scheme: str, clients: int, min_samples: int) -> None:
+    """Raise UserError where the training images cannot be divided among so many (or so few) clients."""
+    counts = train_counts(name, factor)
+    if clients * min_samples > sum(counts):
+        raise UserError(
+            f"clients: {clients:,} of them with min_samples {min_samples:,} need {clients * min_samples:,} images, but "
+            f"{name} has {sum(counts):,} to train on; at most {sum(counts) // min_samples:,} clients are possible."
+        )
+    if scheme == "degree" and clients < len(counts):
+        raise UserError(
+            f"clients: {clients} with the partition degree, in which each class has a group of clients; {name} needs "
+            f"at least {len(counts)}."
+        )
+
+
+def holdout_size(spec: str) -> int | None:
+    """N of ``holdout:N``; None if ``spec`` names something else.
+
+    Raises:
+        UserError: N is no whole number above 0.
+    """
+    if not spec.startswith(_HOLDOUT):
+        return None
+    text = spec.removeprefix(_HOLDOUT)
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        raise UserError(
+            f"server data '{shown(spec)}': '{shown(text)}' is no number of images per class; write e.g. holdout:100."
+        )
+    return int(text)
+
+
+def check_server_data(spec: str, name: str) -> None:
+    """Raise UserError where the server data ``spec`` cannot be that of data set ``name``; paths are not looked at."""
+    base, own = base_name(name), info(name).server_data
+    size, most = holdout_size(spec), min(balanced_counts(name)) - 1
+    if size is not None and size > most:
+        raise UserError(
+            f"server data {spec}: the smallest class of {base} has {most + 1:,} training images, and the clients must "
+            f"keep one; at most holdout:{most} is possible."
+        )
+    if spec == "glyphs" and base != "digits":
+        raise UserError(f"server data 'glyphs' shows digits; {name} needs e.g. {own or 'holdout:N'}.")
+    if spec != own and spec != "glyphs" and spec in set(all_server_data()):
+        choice = f"{own}, a path" if own else "a path"
+        raise UserError(f"server data '{spec}' has other classes than {base}; use {choice} or holdout:N.")

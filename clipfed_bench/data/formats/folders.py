@@ -1,0 +1,71 @@
+"""Images in one folder per class: ``train/<class>/*.png`` and ``test/<class>/*.png``, or just ``<class>/*.png``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from clipfed_bench.core.splits import Split
+from clipfed_bench.data.arrays import decode_all
+from clipfed_bench.data.class_names import class_indices, normalize, overlap
+from clipfed_bench.data.formats.search import IMAGE_SUFFIXES, Found, Search
+
+ClassFiles = dict[str, list[Path]]
+"""Folder name of a class -> its image files."""
+
+
+def by_class(files: Iterable[Path]) -> dict[Path, ClassFiles]:
+    """Image files by the folder that holds their class folders, then by class folder."""
+    found: dict[Path, ClassFiles] = {}
+    for path in files:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            found.setdefault(path.parent.parent, {}).setdefault(path.parent.name, []).append(path)
+    return found
+
+
+def find(search: Search) -> Found | None:
+    """A folder with ``train`` and ``test`` in it, both with a folder for every class of the data set."""
+    classes = search.known.classes
+    splits: dict[Path, dict[str, ClassFiles]] = {}
+    for folder, content in by_class(search.files).items():
+        if overlap(tuple(content), classes) >= 0.5:
+            splits.setdefault(folder.parent, {})[folder.name] = content
+        else:
+            search.seen.append(f"{folder}: image folders of other classes ({', '.join(sorted(content)[:5])} …)")
+    for folder, present in splits.items():
+        if not {"train", "test"} <= set(present):
+            search.seen.append(f"{folder}: class folders, but only {', '.join(sorted(present))} (server data?)")
+            continue
+        absent = [f"{s}/{c}" for s in ("train", "test") for c in _missing(present[s], classes)]
+        if absent:
+            search.broken.append(f"{folder}: no folder for {', '.join(absent)}")
+            continue
+        files = tuple(path for s in ("train", "test") for paths in present[s].values() for path in paths)
+        return Found("class folders", folder, files, partial(_read_split, present, classes, search.known.side))
+    return None
+
+
+def _read_split(splits: dict[str, ClassFiles], classes: Sequence[str], side: int, split: str) -> Split:
+    return read(splits[split], classes, side)
+
+
+def _missing(content: ClassFiles, classes: Sequence[str]) -> list[str]:
+    present = {normalize(name) for name in content}
+    return [c for c in classes if normalize(c) not in present]
+
+
+def read(content: ClassFiles, classes: Sequence[str], side: int, resize: bool = False) -> Split:
+    """Every image of the class folders.
+
+    Raises:
+        DataError: a folder is named like no class, or an image is truncated or (unless ``resize``) of the wrong size.
+    """
+    names = sorted(content)
+    where = str(content[names[0]][0].parent.parent)
+    indices = class_indices(names, classes, where)
+    files = [path for name in names for path in content[name]]
+    labels = np.repeat(np.array(indices, dtype=np.int64), [len(content[name]) for name in names])
+    return Split(decode_all(files, side, lambda i: str(files[i]), resize, where), labels)

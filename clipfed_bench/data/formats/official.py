@@ -1,0 +1,180 @@
+"""The official CIFAR archives (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html), packed or extracted.
+
+The batches are pickles, which can run code when read. So their MD5 is checked first, and they are unpickled by a
+reader that allows nothing but numpy arrays and plain containers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipfed_bench.core.errors import DataError, shown
+from clipfed_bench.core.splits import Split
+from clipfed_bench.data.formats.search import Found, Search
+
+
+@dataclass(frozen=True)
+class Official:
+    """The files of one official archive, with the MD5 sums that torchvision publishes."""
+
+    url: str
+    archive: str
+    size: int
+    md5: str
+    batches: Mapping[str, Mapping[str, str]]
+    """Split -> file name -> MD5."""
+    label_key: str
+
+    def names(self) -> set[str]:
+        """File names of all batches."""
+        return {name for batches in self.batches.values() for name in batches}
+
+
+OFFICIAL: Mapping[str, Official] = {
+    "cifar10": Official(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        "cifar-10-python.tar.gz",
+        170_498_071,
+        "c58f30108f718f92721af3b95e74349a",
+        {
+            "train": {
+                "data_batch_1": "c99cafc152244af753f735de768cd75f",
+                "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+                "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+                "data_batch_4": "634d18415352ddfa80567beed471001a",
+                "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            },
+            "test": {"test_batch": "40351d587109b95175f43aff81a1287e"},
+        },
+        "labels",
+    ),
+    "cifar100": Official(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "cifar-100-python.tar.gz",
+        169_001_437,
+        "eb9058c3a382ffc7106e4002c42a8d85",
+        {
+            "train": {"train": "16019d7e3df5f24257cddd939b257f8d"},
+            "test": {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+        },
+        "fine_labels",
+    ),
+}
+
+
+def find(search: Search) -> Found | None:
+    """The archive by its name, or a folder with all of its batches."""
+    official = OFFICIAL[search.known.name]
+    side = search.known.side
+    for path in search.files:
+        if path.name == official.archive:
+            return Found("official archive", path, (path,), partial(_read_archive, path, official, side))
+    names = official.names()
+    folders: dict[Path, set[str]] = {}
+    for path in search.files:
+        if path.name in names and path.suffix == "":
+            folders.setdefault(path.parent, set()).add(path.name)
+    for folder, present in folders.items():
+        missing = sorted(names - present)
+        if missing:
+            search.broken.append(f"{folder}: extracted batches without {', '.join(missing)}")
+            continue
+        files = tuple(folder / name for name in sorted(names))
+        return Found("official batches", folder, files, partial(_read_folder, folder, official, side))
+    return None
+
+
+def _read_archive(path: Path, official: Official, side: int, split: str) -> Split:
+    size = path.stat().st_size
+    if size < official.size:
+        raise DataError(f"{path}: truncated, {size:,} of {official.size:,} bytes; delete it and download it again.")
+    with path.open("rb") as file:
+        _check_md5(hashlib.file_digest(file, "md5").hexdigest(), official.md5, str(path))
+    content: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = Path(member.name).name
+                file_in = archive.extractfile(member) if name in official.batches[split] else None
+                if file_in is not None:
+                    content[name] = file_in.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"{path}: damaged archive ({error}).") from error
+    missing = sorted(set(official.batches[split]) - set(content))
+    if missing:
+        raise DataError(f"{path}: the archive has no {', '.join(missing)}.")
+    return _split(content, official, split, side, path)
+
+
+def _read_folder(folder: Path, official: Official, side: int, split: str) -> Split:
+    content = {}
+    for name, md5 in official.batches[split].items():
+        try:
+            with (folder / name).open("rb") as file:  # not in memory before it is known to be what it should be
+                _check_md5(hashlib.file_digest(file, "md5").hexdigest(), md5, str(folder / name))
+            content[name] = (folder / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{folder / name}: cannot be read ({error.strerror}).") from error
+    return _split(content, official, split, side, folder)
+
+
+def _split(content: Mapping[str, bytes], official: Official, split: str, side: int, where: Path) -> Split:
+    images, labels = [], []
+    for name, md5 in official.batches[split].items():
+        place = f"{where}: {name}" if where.suffix else str(where / name)
+        _check_md5(hashlib.md5(content[name], usedforsecurity=False).hexdigest(), md5, place)
+        batch = unpickle(content[name], place)
+        data, batch_labels = batch.get("data"), batch.get(official.label_key)
+        if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or not isinstance(batch_labels, list):
+            raise DataError(f"{place}: no uint8 array 'data' and list '{official.label_key}' in it.")
+        if data.shape != (len(batch_labels), 3 * side * side):
+            raise DataError(
+                f"{place}: {len(batch_labels)} labels and images of the wrong size: data is {data.shape}, "
+                f"({len(batch_labels)}, {3 * side * side}) was expected for {side}×{side}."
+            )
+        if not all(type(label) is int and 0 <= label < 2**31 for label in batch_labels):
+            raise DataError(f"{place}: the labels are not whole numbers from 0.")
+        images.append(data.reshape(-1, 3, side, side))
+        labels.append(np.array(batch_labels, dtype=np.int64))
+    return Split(np.concatenate(images), np.concatenate(labels))
+
+
+def _check_md5(found: str, expected: str, where: str) -> None:
+    if found != expected:
+        raise DataError(f"{where}: wrong MD5 {found}, expected {expected}; not unpickled. Download it again.")
+
+
+class _Restricted(pickle.Unpickler):
+    """Unpickles numpy arrays, strings, bytes, numbers and containers; any other global is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            return np.empty(0).__reduce__()[0]
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+
+
+def unpickle(data: bytes, where: str) -> dict[str, Any]:
+    """A batch's dictionary, read without running any code of it.
+
+    Raises:
+        DataError: it is damaged, is no dictionary, or wants anything but arrays and plain values.
+    """
+    try:
+        batch = _Restricted(io.BytesIO(data), encoding="latin1").load()
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise DataError(f"{where}: cannot be unpickled safely ({shown(error)}).") from error
+    if not isinstance(batch, dict):
+        raise DataError(f"{where}: holds a {type(batch).__name__}, not a dictionary.")
+    return batch

@@ -1,0 +1,102 @@
+"""What is known of a data set without reading it; of one that a plug-in adds by its source, nothing of which is run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from clipfed_bench.components.described import check_classes, parse
+from clipfed_bench.core.errors import UserError, shown
+
+CLIP = "open_clip:ViT-L-14/openai"
+"""The teacher for photos [paper]."""
+
+_FIELDS = ("classes", "train_per_class", "test_per_class", "captions", "teacher")
+
+
+@dataclass(frozen=True)
+class Info:
+    """A data set before its long tail is cut."""
+
+    name: str
+    summary: str
+    classes: tuple[str, ...]
+    train: tuple[int, ...]
+    """Training images of each class."""
+    test: tuple[int, ...]
+    """Test images of each class."""
+    server_data: str | None
+    """Used when none is named; None: there are none of its own."""
+    teacher: str
+    """Used when none is named."""
+    captions: tuple[str, ...] = ()
+    """Templates for server images without captions; the built-in ones if there are none."""
+    module: str | None = None
+    """Of a plug-in: where its :class:`clipfed_bench.api.DataSource` is."""
+
+
+def describe(name: str, module: str, origin: str | None) -> Info:
+    """The data set ``name`` of which ``module``, whose file is ``origin``, is the source.
+
+    Raises UserError where it is not one class that states what there is as literals.
+    """
+    tree = parse("dataset", name, module, origin)
+    if name.endswith("-lt"):
+        raise UserError("its name ends with '-lt', which stands for a long tail that is cut from a data set.")
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    check_classes("DataSource", module, classes)
+    stated = dict(item for node in classes for item in _stated(node))
+    names = _texts("classes", stated.get("classes"))
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise UserError("it must state its classes: a tuple of two or more different names.")
+    teacher = stated.get("teacher", CLIP)
+    if not isinstance(teacher, str):
+        raise UserError(f"its teacher is {shown(teacher)}; a text as for --teacher is needed.")
+    captions = _texts("captions", stated.get("captions", ()))
+    if not all(text.count("{}") == 1 for text in captions):
+        raise UserError("each of its captions must hold {} once, where the name of the class goes.")
+    return Info(
+        name,
+        (ast.get_docstring(tree) or "").partition("\n")[0],
+        names,
+        _counts("train_per_class", stated.get("train_per_class"), len(names)),
+        _counts("test_per_class", stated.get("test_per_class"), len(names)),
+        f"{name}-generated" if any(_defines(node, "generated") for node in classes) else None,
+        teacher,
+        captions,
+        module,
+    )
+
+
+def _stated(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
+    """The fields of a class that say what there is."""
+    for item in node.body:
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
+            target = item.targets[0] if isinstance(item, ast.Assign) else item.target
+            if isinstance(target, ast.Name) and target.id in _FIELDS:
+                try:
+                    yield target.id, ast.literal_eval(item.value)
+                except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                    raise UserError(f"its {target.id} must be a literal, so that it is known before it runs.") from None
+
+
+def _defines(node: ast.ClassDef, method: str) -> bool:
+    return any(isinstance(item, ast.FunctionDef) and item.name == method for item in node.body)
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, tuple) or not all(isinstance(text, str) and text and text.isprintable() for text in value):
+        raise UserError(f"its {name} must be a tuple of texts, as in {name} = ('cat', 'dog'); it is {shown(value)}.")
+    return value
+
+
+def _counts(name: str, value: Any, classes: int) -> tuple[int, ...]:
+    counts = value if isinstance(value, tuple) else (value,) * classes
+    if len(counts) != classes or not all(type(count) is int and 1 <= count < 2**31 for count in counts):
+        raise UserError(
+            f"its {name} must be a whole number above 0, or a tuple with one for each of its {classes} classes; it is "
+            f"{shown(value)}."
+        )
+    return counts

@@ -1,0 +1,89 @@
+"""Data sets of other packages: made, read, and checked against what they state of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from clipfed_bench.components.entry_points import load as load_class
+from clipfed_bench.core.errors import DataError, UserError, shown
+from clipfed_bench.core.splits import Split
+from clipfed_bench.data.arrays import canonical_order, check_captions, check_labels
+from clipfed_bench.data.info import Info
+
+if TYPE_CHECKING:
+    from clipfed_bench.api import DataSource
+
+SIDE = 32
+"""Pixels; all models are for images of this side."""
+
+T = TypeVar("T")
+
+
+def load(info: Info, folder: Path) -> tuple[Split, Split]:
+    """Training and test images of a plug-in's data set, checked.
+
+    Raises DataError where they are not what the plug-in states, and for whatever it raises.
+    """
+    parts = _call(info, lambda source: source.load(folder))
+    if not isinstance(parts, tuple) or len(parts) != 2:
+        raise DataError(f"{_where(info)}: load must give two splits, for training and for testing.")
+    for part, split, counts in zip(("training", "test"), parts, (info.train, info.test), strict=True):
+        where = f"{_where(info)}, {part} split"
+        _check(split, len(info.classes), where)
+        found = np.bincount(split.labels, minlength=len(counts))
+        wrong = [f"{c} {n:,} and not {e:,}" for c, n, e in zip(info.classes, found, counts, strict=True) if n != e]
+        if wrong:
+            raise DataError(f"{where}: it holds other numbers of images than it states: {', '.join(wrong[:5])}.")
+    return parts
+
+
+def generated(info: Info, folder: Path) -> Split:
+    """Server data of a plug-in's data set, checked, in canonical order. Raises DataError."""
+    split = _call(info, lambda source: source.generated(folder))
+    where = f"{_where(info)}, server data"
+    _check(split, len(info.classes), where)
+    if split.captions is not None:
+        check_captions(split.captions, lambda row: f"{where}: image {row}")
+    return split.take(canonical_order(split.images, split.labels))
+
+
+def _call(info: Info, read: Callable[[DataSource], T]) -> T:
+    from clipfed_bench.api import DataSource
+
+    assert info.module is not None
+    _, made = load_class("dataset", info.name, info.module, DataSource)
+    try:
+        return read(made())
+    except UserError:
+        raise
+    except Exception as error:
+        raise DataError(f"{_where(info)}: it raises {type(error).__name__}: {shown(error, 300)}") from error
+
+
+def _where(info: Info) -> str:
+    return f"data set '{info.name}' of the plug-in {info.module}"
+
+
+def _check(split: object, classes: int, where: str) -> None:
+    """Raise DataError for what is no split of images that models can take."""
+    if not isinstance(split, Split):
+        raise DataError(f"{where}: a {type(split).__name__}; a clipfed_bench.core.splits.Split is needed.")
+    images, labels = split.images, split.labels
+    good = isinstance(images, np.ndarray) and isinstance(labels, np.ndarray) and images.dtype == np.uint8
+    if not good or images.shape != (len(labels), 3, SIDE, SIDE) or labels.dtype != np.int64 or labels.ndim != 1:
+        kinds = " and ".join(
+            f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else type(a).__name__ for a in (images, labels)
+        )
+        raise DataError(
+            f"{where}: images and labels are {kinds}; uint8 (N, 3, {SIDE}, {SIDE}) and int64 (N,) are needed."
+        )
+    check_labels(labels, classes, where)
+    texts = split.captions
+    if texts is not None and (len(texts) != len(labels) or not all(isinstance(text, str) for text in texts)):
+        raise DataError(
+            f"{where}: there must be a caption, a text, for each of the {len(labels):,} images, or none at all."
+        )

@@ -1,0 +1,1 @@
+"""The images that the server owns: generated, held out, or drawn from fonts."""

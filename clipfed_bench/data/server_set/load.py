@@ -1,0 +1,117 @@
+"""The server's data set D_s (PAPER section 2(a)): generated images, rendered glyphs, or held-out real images."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from clipfed_bench.core.errors import DataError, UserError
+from clipfed_bench.core.files import expand
+from clipfed_bench.core.paths import data_root
+from clipfed_bench.core.splits import Bytes, Split
+from clipfed_bench.data import plugin_sets as added
+from clipfed_bench.data.arrays import canonical_order, content_hash, first_per_class
+from clipfed_bench.data.cache import Arrays, cached, source_key
+from clipfed_bench.data.catalog import KNOWN, base_name, info
+from clipfed_bench.data.datasets import as_images
+from clipfed_bench.data.feasible import check_server_data, holdout_size
+from clipfed_bench.data.formats import server_images as generated
+from clipfed_bench.data.server_set import captions
+from clipfed_bench.data.server_set.glyphs import PER_CLASS, glyphs
+from clipfed_bench.data.server_set.holdout import held_out, reserve_holdout
+from clipfed_bench.toolbox.images import Dataset, ServerData
+
+__all__ = ["load_server_data", "reserve_holdout"]
+
+
+def load_server_data(
+    spec: str, dataset: Dataset, data_dir: Path | None = None, per_class: int | None = None
+) -> ServerData:
+    """The server data set that ``spec`` names, at the data set's image size, uint8, on the CPU.
+
+    - ``cifar10-generated``, ``cifar100-generated``: found by content under ``data_dir``
+      (:func:`clipfed_bench.data.formats.server_images.by_name`); labelled ``generated``.
+    - a path to a parquet file or folder, or a folder of class folders; labelled ``generated``. Classes may be missing.
+    - ``NAME-generated`` of a data set of a plug-in: what :meth:`clipfed_bench.api.DataSource.generated` gives.
+    - ``glyphs``: for digits (:mod:`clipfed_bench.data.server_set.glyphs`).
+    - ``holdout:N``: N real images per class that no client holds (:func:`reserve_holdout`); ``dataset`` is the
+      original, before the reservation.
+
+    ``per_class`` takes at most so many images of each class: the first in canonical order (by SHA-256 of the pixels),
+    so the choice is fixed, and a smaller number gives a subset. Captions are those stored, else class names in a few
+    templates (:mod:`clipfed_bench.data.server_set.captions`).
+
+    Raises:
+        UserError: unknown spec, glyphs for other data than digits, N or ``per_class`` impossible.
+        DataError: not found, damaged, foreign classes, or images that the data set itself contains.
+    """
+    if per_class is not None and per_class < 1:
+        raise UserError(f"server data: {per_class} images per class; at least 1 is needed.")
+    base = base_name(dataset.name)
+    check_server_data(spec, dataset.name)
+    size = holdout_size(spec)
+    if size is not None:
+        images = held_out(dataset, size)
+        return _finish(Split(images.images.numpy(), images.labels.numpy()), dataset, per_class, f"{spec} (upper bound)")
+    if spec == "glyphs":
+        return _finish(glyphs(per_class or PER_CLASS), dataset, None, "glyphs")
+    known = info(base)
+    if known.module is not None and spec == known.server_data:
+        split = added.generated(known, data_root(data_dir))
+    else:
+        split = _read(_source(spec, base, data_dir), dataset)
+    _check_foreign(split, dataset, spec)
+    return _finish(split, dataset, per_class, "generated")
+
+
+def _source(spec: str, base: str, data_dir: Path | None) -> generated.Source:
+    if base in KNOWN and spec == f"{base}-generated":
+        return generated.by_name(base, data_root(data_dir))
+    return generated.by_path(expand(spec, "server data"))
+
+
+def _read(source: generated.Source, dataset: Dataset) -> Split:
+    """The source's images in canonical order, decoded once."""
+    side = dataset.train.images.shape[-1]
+
+    def build() -> Arrays:
+        split = source.read(dataset.classes, side)
+        split = split.take(canonical_order(split.images, split.labels))
+        arrays: Arrays = {"images": split.images, "labels": split.labels}
+        return arrays if split.captions is None else {**arrays, "captions": np.array(split.captions)}
+
+    arrays = cached(source_key(f"server {side} {dataset.classes}", source.files), build)
+    stored = tuple(arrays["captions"].tolist()) if "captions" in arrays else None
+    return Split(arrays["images"], arrays["labels"], stored)
+
+
+def _finish(split: Split, dataset: Dataset, per_class: int | None, label: str) -> ServerData:
+    if not len(split.labels):
+        raise DataError(f"server data '{label}': it holds no image.")
+    if per_class is not None:
+        order = canonical_order(split.images, split.labels)
+        split = split.take(order)
+        mask = first_per_class(split.labels, [per_class] * len(dataset.classes))
+        split = split.take(np.flatnonzero(mask))
+    usual = captions.DIGIT if base_name(dataset.name) == "digits" else captions.PHOTO
+    templates = info(dataset.name).captions or usual
+    texts = split.captions or captions.expand(split.labels, dataset.classes, templates)
+    split = Split(split.images, split.labels, texts)
+    return ServerData(as_images(split.images, split.labels), texts, label, content_hash(split))
+
+
+def _check_foreign(split: Split, dataset: Dataset, spec: str) -> None:
+    """Server data must not contain the clients' or the test images; tell by exact pixels."""
+    own = {_pixel_hash(image) for part in (dataset.train, dataset.test) for image in part.images.numpy()}
+    shared = sum(_pixel_hash(image) in own for image in split.images)
+    if shared:
+        raise DataError(
+            f"server data '{spec}': {shared:,} of its {len(split.labels):,} images are images of {dataset.name} "
+            "itself, which the server must not have. For real images that no client holds, use holdout:N."
+        )
+
+
+def _pixel_hash(image: Bytes) -> bytes:
+    return hashlib.sha256(image.tobytes()).digest()

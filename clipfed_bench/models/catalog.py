@@ -1,0 +1,8 @@
+"""TODO: one line."""
+
+from __future__ import annotations
+
+MODELS = {
+    "resnet18": "ResNet-18 for 32×32 images, BatchNorm, 11.2 M parameters (the paper's)",
+    "cnn": "small CNN for CPUs, GroupNorm, 0.2 M parameters",
+}

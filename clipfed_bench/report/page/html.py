@@ -1,0 +1,256 @@
+"""A run as one HTML page that needs nothing from elsewhere: text, tables, and plots as inline SVG.
+
+Whatever comes from the run (names, errors, provenance) is escaped by the template engine, and a content security policy
+forbids scripts and every load.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from clipfed_bench import __version__
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report import plots
+from clipfed_bench.report.page import html_tables as grids
+from clipfed_bench.report.page import provenance_section as facts
+from clipfed_bench.report.page import summary
+from clipfed_bench.report.page.html_tables import Grid
+from clipfed_bench.report.tables.axes import Record, sort_key
+from clipfed_bench.report.tables.statistics import enough
+from clipfed_bench.report.tables.table import Table, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+
+DECIMALS = 1
+"""Of per cent; the files of ``clipfed-bench table`` have more."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A plot and what it is called."""
+
+    title: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    id: str
+    title: str
+    text: str
+    drawings: Sequence[Drawing] = ()
+    grids: Sequence[Grid] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass
+class _Page:
+    sections: list[Section] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, title: str, make: Callable[[], Section]) -> None:
+        """A section, or a sentence for why it is not there."""
+        try:
+            self.sections.append(make())
+        except UserError as error:
+            text = str(error)
+            self.left_out.append(f"{title}: {text[:1].lower()}{text[1:]}")
+
+
+def render(
+    name: str,
+    results: pd.DataFrame,
+    history: pd.DataFrame,
+    warnings: Iterable[str] = (),
+    spread: str = "std",
+    against: str | None = None,
+) -> str:
+    """The page on the run called ``name``; frames as of :meth:`clipfed_bench.runs.store.RunStore.frames`.
+
+    ``history`` may be empty. ``warnings`` say what could not be read. ``spread`` stands beside the means of tables;
+    ``against`` is the defense that the others are compared with, the first one if not given. The same run is the same
+    page. Raises UserError where there are no cells, for cells that cannot be told apart, and for an ``against`` that
+    has nothing in common with the others.
+    """
+    made = table(results, decimals=DECIMALS, spread=spread)
+    if against is not None:
+        _differences(results, spread, against)
+    known = results.astype(object).where(results.notna(), None)
+    records: list[dict[str, Any]] = [{str(k): v for k, v in record.items()} for record in known.to_dict("records")]
+    page = _Page([_main(made, results, spread)])
+    page.add("Paired differences", lambda: _paired(results, spread, against))
+    page.add("MTA and ASR by round", lambda: _curves(results, history))
+    page.add("Trade-off", lambda: _tradeoff(results, history))
+    page.add("Against alpha, degree or malicious share", lambda: _against(results, history))
+    page.add("Detection", lambda: _detection(results, history, spread))
+    page.add("Cost", lambda: _cost(results, history, records))
+    text: str = _template().render(
+        name=name,
+        version=__version__,
+        lead=summary.lead(records),
+        what=summary.what_was_run(records),
+        caution=summary.caution(records),
+        sections=page.sections,
+        provenance=facts.provenance(records),
+        defaults=[(facts.ORIGINS.get(kind, kind), kind, owners) for kind, owners in facts.defaults(records)],
+        failures=facts.failures(records),
+        failed=sum(record["status"] != "done" for record in records),
+        count=len(records),
+        warnings=list(warnings),
+        left_out=page.left_out,
+    )
+    return text
+
+
+def _main(made: Table, results: pd.DataFrame, spread: str) -> Section:
+    """MTA and ASR of the last evaluation, and of the tail where it differs."""
+    shown = [grids.of_table(made, f"{made.title}, last evaluation")]
+    if {"mta_tail", "asr_tail"} <= set(results):
+        tail = table(results, metrics=("mta_tail", "asr_tail"), decimals=DECIMALS, spread=spread)
+        last = {place: made.texts(entry) for place, entry in made.entries.items() if entry.numbers}
+        if any(tail.texts(entry) != last[place] for place, entry in tail.entries.items() if entry.numbers):
+            shown.append(grids.of_table(tail, "MTA / ASR in per cent, mean over the last 10 % of rounds"))
+    return Section("results", "Main-task accuracy and attack success", "", grids=shown, notes=made.notes)
+
+
+def _paired(results: pd.DataFrame, spread: str, against: str | None) -> Section:
+    """Every defense against one of them, on the same seeds."""
+    known = sorted(
+        {(record,) for record in results.loc[results["status"] == "done", "defense"]}, key=sort_key(["defense"])
+    )
+    if len(known) < 2:
+        raise UserError("it takes two defenses with cells that are done.")
+    made = _differences(results, spread, against or known[0][0])
+    most = max(number.n for entry in made.entries.values() for number in entry.numbers)
+    if most < 2:
+        raise UserError(f"no defense has two seeds in common with {made.against} in any setting.")
+    text = (
+        f"What each defense came to minus what {made.against} came to with the same seed, clients and batches; what a "
+        "seed does to both is not in it. An interval without 0 says that the difference is more than seeds explain, "
+        "provided that differences are normal. "
+    )
+    if most < enough():
+        text += f"{most} seeds are too few to say so without that proviso; it takes {enough()}. "
+    text += "Of many comparisons, some leave out 0 by chance."
+    return Section(
+        "paired",
+        f"Paired differences from {made.against}",
+        text,
+        grids=[grids.of_table(made, made.title)],
+        notes=made.notes[1:3],
+    )
+
+
+def _differences(results: pd.DataFrame, spread: str, against: str) -> Table:
+    """With an interval in any case: a difference is read by whether it leaves out 0."""
+    return table(results, decimals=DECIMALS, spread=spread if spread in ("ci", "bootstrap") else "ci", against=against)
+
+
+def _curves(results: pd.DataFrame, history: pd.DataFrame) -> Section:
+    text = (
+        "Lines are means over seeds. Bands, where there are no more than six lines, are one sample standard deviation "
+        "to either side, cut at 0 and 100 %."
+    )
+    return Section("curves", "MTA and ASR by round", text, _drawings("curves", results, history))
+
+
+def _tradeoff(results: pd.DataFrame, history: pd.DataFrame) -> Section:
+    text = (
+        "A point is a defense in a setting, at the means of its last evaluations; bars are one sample standard "
+        "deviation to either side, cut at 0 and 100 %. The best place is the upper left corner."
+    )
+    return Section("tradeoff", "Trade-off between MTA and ASR", text, _drawings("tradeoff", results, history))
+
+
+def _against(results: pd.DataFrame, history: pd.DataFrame) -> Section:
+    from clipfed_bench.report.plots.alpha import varying
+
+    names = {"malicious": "the malicious share"}
+    words = " and ".join(names.get(axis, axis) for axis in varying(results))
+    text = (
+        "Points are means over seeds, moved a little to the side where they would hide each other; bars are one sample "
+        "standard deviation to either side, cut at 0 and 100 %."
+    )
+    return Section("against", f"MTA and ASR against {words}", text, _drawings("alpha", results, history))
+
+
+def _detection(results: pd.DataFrame, history: pd.DataFrame, spread: str) -> Section:
+    drawings = _drawings("detection", results, history)
+    rates = table(results[results["status"] == "done"], metrics=("tpr", "fpr"), decimals=DECIMALS, spread=spread)
+    text = (
+        "Over the updates of all rounds: the share of malicious ones (TPR) and of benign ones (FPR) that a defense "
+        "rejects. Defenses that do not select updates, such as a mean or median, have no rates."
+    )
+    shown = grids.of_table(grids.without_empty_columns(rates), "TPR / FPR in per cent")
+    return Section("detection", "Detection of malicious updates", text, drawings, [shown])
+
+
+def _cost(results: pd.DataFrame, history: pd.DataFrame, records: Sequence[Record]) -> Section:
+    from clipfed_bench.report.plots.cost import METRICS, PARTS, bars
+
+    drawings = _drawings("cost", results, history)
+    rows = {}
+    for title, panel in bars(results).items():
+        for bar in panel:
+            label = f"{bar.label}, {title}" if title else bar.label
+            times = [f"{seconds:.3f}" for seconds in (*bar.seconds, sum(bar.seconds))]
+            rows[label] = [*times, str(bar.cells)]
+    whole = [name for name in METRICS if name != "seconds_purify"]  # a part of seconds_defense
+    spent = sum(float(record[name] or 0.0) for record in records for name in whole if name in record)
+    unit, name = next(((u, n) for u, n in ((3600, "hours"), (60, "minutes")) if spent >= u), (1, "seconds"))
+    text = (
+        f"All cells together took {spent / unit:.1f} {name} of computing, without warm-ups and teachers; rounds that "
+        "cells share before the attack count in each of them. Bars are means over the attacks, partitions and seeds "
+        "that all defenses shown have run; evaluation is spread over all rounds. Times also depend on what else the "
+        "machine did."
+    )
+    headers = ["defense", *PARTS, "all", "cells"]
+    return Section("cost", "Cost of a round", text, drawings, [grids.plain("Seconds of a round", headers, rows)])
+
+
+def _drawings(kind: str, results: pd.DataFrame, history: pd.DataFrame) -> list[Drawing]:
+    from markupsafe import Markup
+
+    from clipfed_bench.report.plots.inline_svg import drawing_inline, inline_svg
+
+    with drawing_inline():
+        return [
+            Drawing(page.title, Markup(inline_svg(page.figure, page.shows, f"{page.stem}-")))
+            for page in plots.pages(kind, results, history)
+        ]
+
+
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("clipfed_bench.report", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_visible,
+    )  # fmt: skip
+    environment.filters["soft"] = _soft
+    return environment.get_template("report.html.j2")
+
+
+def _visible(value: Any) -> Any:
+    """Text without control characters; markup and all else as it is."""
+    from markupsafe import Markup
+
+    from clipfed_bench.report.plots.panels import printable
+
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return "\n".join(map(printable, value.split("\n")))
+
+
+def _soft(text: str) -> Markup:
+    """``text`` (escaped) that may break behind the signs in names with options and in paths."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(re.split(r"(?<=[\[,/])(?=\S)", _visible(text)))

@@ -1,0 +1,101 @@
+"""How plots look: one color, marker and line for each defense, told apart also without color, on any background.
+
+Colors are those of Okabe and Ito (2008), made for color-blind readers. Imports matplotlib's figures without pyplot, so
+that nothing is global and no display is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("pdf", "png", "svg")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
+MARKERS = "osD^vPX*"
+LINES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+_KNOWN = ("clip-fed", "fedavg", "flame", "fltrust", "foolsgold", "fedcpa", "krum")
+"""Defenses that look the same in every figure; others take what is left, in the order in which they come."""
+
+_RC: Any = {
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "lines.markersize": 5.0,
+    "savefig.dpi": 200.0,
+    "text.parse_math": False,  # a $ in a name is a $
+    "svg.hashsalt": "clipfed-bench",  # the same figure is the same file
+    "pdf.fonttype": 42,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one series is drawn."""
+
+    color: str
+    marker: str
+    line: str | tuple[int, tuple[int, ...]]
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each of ``names`` (defenses with or without options), alike for known ones in every figure."""
+    names = list(dict.fromkeys(names))
+    found = {name: _look(_KNOWN.index(name)) for name in names if name in _KNOWN}
+    spare = (look for look in _all_looks() if look not in found.values())
+    return {name: found[name] if name in found else next(spare) for name in names}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Figures that are made and saved inside have the suite's fonts, grids and sizes."""
+    import matplotlib
+
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def save(figure: Figure, folder: Path, stem: str, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
+    """Write ``folder/stem.pdf`` and so on, each whole or not at all; their paths. Raises UserError."""
+    paths = []
+    for format in formats:
+        if format not in FORMATS:
+            raise UserError(f"'{format}' is not a format of figures; it is one of {', '.join(FORMATS)}.")
+        content = BytesIO()
+        # Without a date, so that the same figure is the same file.
+        facts = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format, {})
+        figure.savefig(content, format=format, metadata=facts, bbox_inches="tight")
+        paths.append(folder / f"{stem}.{format}")
+        write_atomically(paths[-1], content.getvalue())
+    return paths
+
+
+def power_of_ten(value: float, _: object = None) -> str:
+    """``10⁻³``, for ticks of a logarithmic axis: text is never read as mathematics here."""
+    exponent = round(math.log10(value))
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _all_looks() -> Iterator[Look]:
+    """One of each color, then each color with other markers and lines, without end."""
+    for shift in itertools.count():
+        for index in range(len(COLORS)):
+            yield replace(_look(index + shift), color=COLORS[index])
+
+
+def _look(index: int) -> Look:
+    return Look(COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)], LINES[index % len(LINES)])

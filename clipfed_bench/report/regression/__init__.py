@@ -1,0 +1,1 @@
+"""Whether any number moved: a run against a reference."""

@@ -1,0 +1,1 @@
+"""Cells as rows and columns: axes, means and spreads, pairs, notes."""

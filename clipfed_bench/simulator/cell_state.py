@@ -1,0 +1,96 @@
+"""Federated training of one cell, round by round, from wherever it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from clipfed_bench.api import Attack, Defense, RoundContext
+from clipfed_bench.components.registry import create_defense, find
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.core.work_counts import count
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator.aggregation import aggregate_updates, detection
+from clipfed_bench.simulator.checkpoint import Saved
+from clipfed_bench.simulator.federation import Federation
+from clipfed_bench.simulator.history import Log
+from clipfed_bench.simulator.sampling import sample_clients
+from clipfed_bench.toolbox.images import Dataset
+
+DEFENSE = "defense/"
+"""In a checkpoint, what the names of a defense's own tensors begin with."""
+
+
+@dataclass
+class Training:
+    """A cell under way: the global model, what each round hands to the next, and the figures so far."""
+
+    spec: CellSpec
+    federation: Federation
+    flat: FlatModel
+    defense: Defense
+    log: Log
+    done: int = 0
+    """The last round that was played; 0: none."""
+    previous_update: Tensor | None = None
+    """(P,) float32, by how much the model moved in it."""
+
+    def play(self, attack: Attack | None) -> None:
+        """The next round; without an ``attack`` all clients are honest in it."""
+        spec, flat, log, federation = self.spec, self.flat, self.log, self.federation
+        round_ = self.done + 1
+        sampled, context = sample_clients(spec, round_), RoundContext(round_, spec.seed)
+        start = flat.params.clone()
+        with log.timed("seconds_local"):
+            updates = federation.train(flat, round_, sampled, attack, self.previous_update)
+        if attack is not None:
+            with log.timed("seconds_attack"):
+                federation.craft(updates, flat, round_, attack)
+        with log.timed("seconds_defense"):
+            result, dropped = aggregate_updates(self.defense, updates, context)
+            flat.params += result.delta
+            flat.buffers.copy_(result.buffers)
+            with log.timed("seconds_purify"):
+                self.defense.purify(flat.model, context)
+        rates = detection(result.kept, sampled, federation.malicious if attack is not None else ())
+        log.selection(*rates, dropped, result.info)
+        self.done, self.previous_update = round_, flat.params - start
+        count("round")
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether the model is to be evaluated now."""
+        return self.done % self.spec.eval_every == 0 or self.done == self.spec.rounds
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors that the last round, of which there has to be one, hands to the next."""
+        assert self.previous_update is not None
+        own = {"params": self.flat.params, "buffers": self.flat.buffers, "previous_update": self.previous_update}
+        return own | {f"{DEFENSE}{name}": value for name, value in self.defense.state().items()}
+
+    def restore(self, saved: Saved) -> None:
+        """Make everything what it was after the round that ``saved`` is of."""
+        self.flat.params.copy_(saved.tensors["params"])
+        self.flat.buffers.copy_(saved.tensors["buffers"])
+        state = {k.removeprefix(DEFENSE): v for k, v in saved.tensors.items() if k.startswith(DEFENSE)}
+        self.defense.load_state(state)
+        self.log.load_state(saved.facts)
+        self.done, self.previous_update = saved.round, saved.tensors["previous_update"]
+
+
+def set_up(spec: CellSpec, env: Environment, data: Dataset) -> Training:
+    """The cell before anything has happened: its initial model, its clients, and its defense, prepared."""
+    federation, defense = setup.federation(spec, env, data), make_defense(spec, env, data)
+    defense.prepare()
+    flat = FlatModel(build_model(spec.model, len(data.classes), spec.seed).to(env.device))
+    return Training(spec, federation, flat, defense, Log(env.device))
+
+
+def make_defense(spec: CellSpec, env: Environment, data: Dataset) -> Defense:
+    """The cell's defense, not yet prepared."""
+    component, options = find("defense", spec.defense)
+    return create_defense(component.name, options, setup.server_context(spec, env, data))

@@ -1,0 +1,130 @@
+"""One federated round: sample clients, train them, craft, aggregate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+import torch
+from torch import Tensor
+
+from clipfed_bench.api import (
+    Attack,
+    ClientUpdates,
+    CraftContext,
+    LocalContext,
+    LocalModel,
+)
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.models.flat import FlatModel, aligned
+from clipfed_bench.simulator.evaluate import predict
+from clipfed_bench.simulator.executor import Executor
+from clipfed_bench.simulator.local import Hyper, Task, batches
+from clipfed_bench.simulator.sampling import split_off
+from clipfed_bench.simulator.shape_checks import fitting
+from clipfed_bench.toolbox.device import to_device
+from clipfed_bench.toolbox.images import Images, Normalizer
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The clients of a cell: their data and how they train. Holds no state that a round changes."""
+
+    spec: CellSpec
+    clients: list[Images]
+    malicious: tuple[int, ...]
+    normalize: Normalizer
+    hyper: Hyper
+    executor: Executor
+    """Where they train."""
+
+    def train(
+        self,
+        flat: FlatModel,
+        round_: int,
+        sampled: tuple[int, ...],
+        attack: Attack | None,
+        previous_update: Tensor | None = None,
+    ) -> ClientUpdates:
+        """Local training of ``sampled`` from the global model ``flat``.
+
+        ``attack`` None: everybody is honest. ``previous_update`` (P,): how far the global model moved in the round
+        before, where there was one. Row k of the result belongs to ``sampled[k]``.
+        """
+        params, buffers, count = flat.params, flat.buffers, len(sampled)
+        rule = attack.gradient_rule(LocalContext(round_, params, previous_update)) if attack is not None else None
+        tasks = []
+        for client in sampled:
+            if attack is None or client not in self.malicious:
+                tasks.append(self._task(self.clients[client], round_, client))
+            else:
+                own, _ = split_off(self.clients[client], attack.held_out, self.spec.seed, client)
+                poison = partial(attack.poison, attacker=self.malicious.index(client))
+                tasks.append(replace(self._task(own, round_, client), poison=poison, rule=rule))
+        dtype = getattr(torch, self.spec.update_dtype or "float32")
+        deltas, statistics = params.new_empty(count, len(params), dtype=dtype), buffers.new_empty(count, len(buffers))
+        self.executor.train(tasks, params, buffers, deltas, statistics)
+        sizes = torch.tensor([len(self.clients[c]) for c in sampled], dtype=torch.float64)
+        return ClientUpdates(deltas, statistics, sizes, sampled, params, buffers)
+
+    def _task(self, data: Images, round_: int, client: int) -> Task:
+        return Task(data, batches(len(data), self.hyper, self.spec.seed, round_, client))
+
+    def craft(self, updates: ClientUpdates, flat: FlatModel, round_: int, attack: Attack) -> None:
+        """Replace the malicious rows of ``updates`` in place by what ``attack`` uploads, times ``attack_scale``.
+
+        Raises UserError if that is not of the shape of what they trained.
+        """
+        index = [k for k, client in enumerate(updates.clients) if client in self.malicious]
+        if not index:
+            return
+        context, rows = self._craft_context(updates, index, flat, round_, attack), _rows(updates, index)
+        own = updates.deltas.index_select(0, rows).float()
+        name = type(attack).__name__
+        deltas = fitting(attack.craft(own, context), own.shape, f"what {name}.craft gives")
+        buffers = fitting(attack.craft_buffers(context), context.buffers.shape, f"what {name}.craft_buffers gives")
+        for k, delta in zip(index, deltas, strict=True):  # one by one: all of them scaled would be as much memory again
+            updates.deltas[k] = delta * self.spec.attack_scale
+        updates.buffers[rows] = buffers
+
+    def _craft_context(
+        self, updates: ClientUpdates, index: list[int], flat: FlatModel, round_: int, attack: Attack
+    ) -> CraftContext:
+        start, statistics = updates.global_params, updates.global_buffers
+
+        def share(client: int) -> tuple[Images, Images]:
+            return split_off(self.clients[client], attack.held_out, self.spec.seed, client)
+
+        @cache
+        def honest(client: int) -> LocalModel:
+            delta, own = torch.empty_like(start)[None], torch.empty_like(statistics)[None]
+            self.executor.train([self._task(share(client)[0], round_, client)], start, statistics, delta, own)
+            return LocalModel(delta[0], own[0])
+
+        def validation(client: int) -> tuple[Tensor, Tensor]:
+            kept = share(client)[1]
+            return self.normalize.pixels(kept.images), kept.labels
+
+        def logits(params: Tensor, buffers: Tensor, images: Tensor) -> Tensor:
+            flat.bind(aligned(params), aligned(buffers))
+            result = predict(flat.model, self.normalize(images))
+            flat.bind(start, statistics)
+            return result
+
+        return CraftContext(
+            round=round_,
+            clients=tuple(updates.clients[k] for k in index),
+            global_params=start,
+            layers=flat.layers,
+            buffers=updates.buffers[_rows(updates, index)],
+            participants=len(updates),
+            colluders=self.malicious,
+            honest=honest,
+            validation=validation,
+            logits=logits,
+            seed=self.spec.seed,
+        )
+
+
+def _rows(updates: ClientUpdates, index: list[int]) -> Tensor:
+    return to_device(torch.tensor(index), updates.deltas.device)

@@ -1,0 +1,110 @@
+"""The figures of a cell: a history row per evaluation, and the final numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from statistics import fmean
+from typing import Any
+
+from clipfed_bench.simulator.stopwatch import Stopwatch
+from clipfed_bench.toolbox.device import Figure, is_away, read
+
+SECONDS = ("seconds_local", "seconds_attack", "seconds_defense", "seconds_purify", "seconds_eval")
+"""Where time goes. ``seconds_purify`` is the part of ``seconds_defense`` spent on the aggregated model."""
+
+
+class Log:
+    """Collects figures round by round. Shares are fractions, times are seconds.
+
+    What a round leaves on a GPU is read when somebody asks: at an evaluation, for a checkpoint, at the end.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._watch = Stopwatch(device, SECONDS)
+        self._recent: list[dict[str, float]] = []
+        self._all: list[dict[str, float]] = []
+        self._unread: list[tuple[dict[str, float], str, Figure]] = []
+
+    def timed(self, part: str) -> AbstractContextManager[None]:
+        """Add the seconds of the ``with`` block to ``part``."""
+        return self._watch.timed(part)
+
+    def selection(self, tpr: Figure, fpr: Figure, dropped: int, info: Mapping[str, Figure]) -> None:
+        """A round's detection rates, non-finite updates, and what the defense says of itself."""
+        figures = {"tpr": tpr, "fpr": fpr, "dropped": dropped} | {f"info_{name}": value for name, value in info.items()}
+        entry = {name: math.nan if is_away(value) else float(value) for name, value in figures.items()}
+        # Copies, since a defense may go on writing to what it handed out.
+        self._unread += [(entry, name, value.detach().clone()) for name, value in figures.items() if is_away(value)]
+        self._recent.append(entry)
+        self._all.append(entry)
+
+    def _read(self) -> None:
+        """Fill in what was still on the device."""
+        for (entry, name, _), value in zip(self._unread, read([value for *_, value in self._unread]), strict=True):
+            entry[name] = value
+        self._unread.clear()
+
+    def evaluation(self, round_: int, mta: float, asr: float) -> None:
+        """A history row: the evaluation, and means (counts: sums) over the rounds since the last one."""
+        self._read()
+        row: dict[str, float] = {"round": round_, "mta": mta, "asr": asr, **_detection(self._recent)}
+        names = {name for entry in self._recent for name in entry if name.startswith("info_")}
+        row |= {name: _mean(e.get(name, math.nan) for e in self._recent) for name in sorted(names)}
+        self.rows.append(row | self._watch.seconds)
+        self._watch.reset()
+        self._recent = []
+
+    def evaluate(self, round_: int, measure: Callable[[], tuple[float, float]]) -> None:
+        """A history row of what ``measure`` gives, (MTA, ASR), and of how long it took."""
+        with self.timed("seconds_eval"):
+            figures = measure()
+        self.evaluation(round_, *figures)
+
+    @property
+    def latest(self) -> tuple[float, float]:
+        """(MTA, ASR) of the last evaluation."""
+        return self.rows[-1]["mta"], self.rows[-1]["asr"]
+
+    def state(self) -> dict[str, Any]:
+        """All it knows, as plain lists and dicts of numbers."""
+        self._read()
+        return {"rows": self.rows, "seconds": self._watch.seconds, "rounds": self._all, "recent": len(self._recent)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over a ``state``; seconds go on from there."""
+        self.rows, self._all = list(state["rows"]), list(state["rounds"])
+        self._watch.start_from(state["seconds"])
+        self._recent = self._all[len(self._all) - state["recent"] :]
+        self._unread.clear()
+
+    def final(self, rounds: int) -> dict[str, float]:
+        """The last evaluation; ``*_start``: the one before round 1; ``*_tail``: the mean of the last 10 % of rounds."""
+        self._read()
+        first, *after = self.rows
+        tail = [row for row in after if row["round"] > 0.9 * rounds]
+        figures = {
+            "mta": after[-1]["mta"],
+            "asr": after[-1]["asr"],
+            "mta_tail": fmean(row["mta"] for row in tail),
+            "asr_tail": fmean(row["asr"] for row in tail),
+            "asr_max": max(row["asr"] for row in after),
+            "mta_start": first["mta"],
+            "asr_start": first["asr"],
+        }
+        return figures | _detection(self._all) | {part: sum(row[part] for row in self.rows) for part in SECONDS}
+
+
+def _detection(entries: list[dict[str, float]]) -> dict[str, float]:
+    return {
+        "tpr": _mean(e["tpr"] for e in entries),
+        "fpr": _mean(e["fpr"] for e in entries),
+        "dropped": sum(e["dropped"] for e in entries),
+    }
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [v for v in values if not math.isnan(v)]
+    return fmean(known) if known else math.nan

@@ -1,0 +1,192 @@
+"""What cells of one process share: data sets, server data, teachers. Each is made once and kept while it is in use."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clipfed_bench.api import ServerContext
+from clipfed_bench.components.registry import find
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment, Progress, Report
+from clipfed_bench.core.work_counts import counted
+from clipfed_bench.data.datasets import load_dataset
+from clipfed_bench.data.partition import Scheme, partition
+from clipfed_bench.data.server_set.load import load_server_data, reserve_holdout
+from clipfed_bench.models.build import build_model
+from clipfed_bench.simulator.evaluate import normalized
+from clipfed_bench.simulator.executor import Executor
+from clipfed_bench.simulator.federation import Federation
+from clipfed_bench.simulator.local import Hyper
+from clipfed_bench.simulator.sampling import malicious_clients
+from clipfed_bench.simulator.server_model import CellServerModel
+from clipfed_bench.toolbox.compute import Compute, configure
+from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData
+
+if TYPE_CHECKING:
+    from clipfed_bench.teacher.teacher import Teacher
+
+
+@lru_cache(maxsize=2)
+@counted("data set")
+def _original(name: str, imbalance_factor: float | None, data_dir: Path | None) -> Dataset:
+    return load_dataset(name, data_dir, imbalance_factor)
+
+
+@lru_cache(maxsize=2)
+def _dataset(
+    name: str, imbalance_factor: float | None, data_dir: Path | None, held_out: str | None, device: str
+) -> tuple[Dataset, Tensor]:
+    """The data set without the server's held-out images, on the device, and its normalized test images."""
+    data = _original(name, imbalance_factor, data_dir)
+    if held_out is not None:
+        data = reserve_holdout(data, held_out)
+    train, test = (
+        Images(s.images.to(device).contiguous(memory_format=torch.channels_last), s.labels.to(device))
+        for s in (data.train, data.test)
+    )
+    data = Dataset(data.name, data.classes, train, test, data.mean, data.std, data.source)
+    return data, normalized(test.images, Normalizer(data.mean, data.std, device))
+
+
+def dataset(spec: CellSpec, env: Environment) -> tuple[Dataset, Tensor]:
+    """The cell's data set on the device, and its normalized test images (N, 3, H, W) float32."""
+    held_out = spec.warmup["server_data"]
+    return _dataset(spec.dataset, spec.imbalance_factor, env.data_dir, held_out, env.device)
+
+
+@lru_cache(maxsize=2)
+def _executor(
+    model: str, classes: int, mean: tuple[float, ...], std: tuple[float, ...], hyper: Hyper, compute: Compute
+) -> Executor:
+    configure(compute)
+    architecture = build_model(model, classes, seed=0).to(compute.device)
+    return Executor(architecture, Normalizer(mean, std, compute.device), hyper, compute)
+
+
+def executor(spec: CellSpec, env: Environment, data: Dataset) -> Executor:
+    """Where the cell's clients train. Cells of one process that are alike in how they train replay the same steps."""
+    return _executor(spec.model, len(data.classes), data.mean, data.std, _hyper(spec), compute(env))
+
+
+def compute(env: Environment) -> Compute:
+    """How steps run."""
+    return Compute(env.device, env.precision, env.graphs, env.streams)
+
+
+def manner(env: Environment) -> dict[str, str]:
+    """For provenance: how steps run."""
+    return {"precision": env.precision, "steps": "graph" if env.graphs else "eager"}
+
+
+@lru_cache(maxsize=64)
+@counted("partition")
+def _partition(
+    labels: bytes,
+    classes: int,
+    clients: int,
+    scheme: Scheme,
+    alpha: float | None,
+    degree: float | None,
+    min_samples: int,
+    seed: int,
+) -> list[Tensor]:
+    """Images of each client; ``labels`` are those of int64, by content, so that equal data sets share it."""
+    return partition(
+        np.frombuffer(labels, dtype=np.int64),
+        classes,
+        clients,
+        scheme=scheme,
+        alpha=alpha,
+        degree=degree,
+        min_samples=min_samples,
+        seed=seed,
+    )
+
+
+def federation(spec: CellSpec, env: Environment, data: Dataset) -> Federation:
+    """Clients with their shares of ``data``."""
+    parts = _partition(
+        data.train.labels.cpu().numpy().tobytes(),
+        len(data.classes),
+        spec.clients,
+        spec.partition,
+        spec.alpha,
+        spec.degree,
+        spec.min_samples,
+        spec.seed,
+    )
+    device = data.train.labels.device
+    return Federation(
+        spec,
+        [data.train.take(part.to(device)) for part in parts],
+        malicious_clients(spec),
+        Normalizer(data.mean, data.std, device),
+        _hyper(spec),
+        executor(spec, env, data),
+    )
+
+
+def _hyper(spec: CellSpec) -> Hyper:
+    return Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, spec.weight_decay)
+
+
+@lru_cache(maxsize=2)
+@counted("server set")
+def _server_data(
+    name: str, imbalance_factor: float | None, data_dir: Path | None, server_data: str, per_class: int | None
+) -> ServerData:
+    return load_server_data(server_data, _original(name, imbalance_factor, data_dir), data_dir, per_class)
+
+
+def server_data(spec: CellSpec, env: Environment, per_class: int | None) -> ServerData:
+    """The server's data set, on the CPU."""
+    assert spec.server_data is not None
+    return _server_data(spec.dataset, spec.imbalance_factor, env.data_dir, spec.server_data, per_class)
+
+
+_teachers: dict[tuple[object, ...], Teacher] = {}
+
+
+def teacher(spec: CellSpec, env: Environment, report: Report | None = None) -> Teacher:
+    """The teacher. A local one is trained on all of the server data, whatever ``server_per_class`` is."""
+    from clipfed_bench.teacher.loading import load_teacher  # slow to import, and few defenses need it
+
+    data = _original(spec.dataset, spec.imbalance_factor, env.data_dir)
+    key = (spec.dataset, spec.imbalance_factor, spec.teacher, spec.templates, spec.server_data, env)
+    if key not in _teachers:
+        _teachers.clear()
+        assert spec.teacher is not None
+        _teachers[key] = load_teacher(
+            spec.teacher,
+            data.classes,
+            templates=spec.templates or "simple",
+            server_data=server_data(spec, env, None) if spec.teacher.startswith("local") else None,
+            device=env.device,
+            cache_dir=env.cache_dir,
+            progress=(lambda done, total: report(Progress("teacher", done, total))) if report else None,
+        )
+    return _teachers[key]
+
+
+def server_context(spec: CellSpec, env: Environment, data: Dataset) -> ServerContext:
+    """What the defense is given before round 1."""
+    component, _ = find("defense", spec.defense)
+    return ServerContext(
+        num_classes=len(data.classes),
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+        seed=spec.seed,
+        assumed_malicious=spec.malicious,
+        device=torch.device(env.device),
+        server_data=(lambda: server_data(spec, env, spec.server_per_class)) if component.needs_server_data else None,
+        teacher=(lambda: teacher(spec, env)) if component.needs_teacher else None,
+        model=cache(lambda: CellServerModel(spec.model, spec.seed, data, _hyper(spec), executor(spec, env, data))),
+        compute=compute(env),
+    )

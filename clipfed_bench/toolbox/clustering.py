@@ -1,0 +1,66 @@
+"""The majority cluster of a round's clients, by HDBSCAN as FLAME configures it.
+
+Campello et al., "Density-Based Clustering Based on Hierarchical Density Estimates", PAKDD 2013; Nguyen et al., FLAME,
+USENIX Security 2022: a cluster has more than half of the clients, n // 2 + 1. One sample for a core point and leave to
+find a single cluster are how public implementations do it [lineage].
+
+With these settings there can be one cluster only, and it has a closed form that the tests check against both
+libraries: let a threshold on the distance grow until some connected component holds more than half of the clients;
+that component is the cluster. So there is always a majority (three or more clients are never all noise), its size is
+often just above half even without any attacker, and it does not depend on the order of clients.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clipfed_bench.toolbox.device import to_device, to_host
+from clipfed_bench.toolbox.distances import round_significant
+
+
+def majority_cluster(distances: Tensor) -> Tensor:
+    """Which clients belong to the majority, given their pairwise distances.
+
+    ``distances`` (K, K), any float dtype, finite, >= 0, symmetric with a zero diagonal. Only their order matters, so
+    squared and plain Euclidean distances give the same clients. Returns (K,) bool on the same device. One or two
+    clients are all kept, and so are identical ones (all distances zero), and all where everything is noise.
+    """
+    count = len(distances)
+    if count < 3:  # two clients cannot outvote each other, and HDBSCAN knows no cluster of one
+        return torch.ones(count, dtype=torch.bool, device=distances.device)
+    # Distances that are equal on paper must be equal here, or the order of clients would break the tie.
+    matrix = round_significant(to_host(distances.detach()).double()).numpy()
+    kept = torch.from_numpy(_labels(matrix, count // 2 + 1) >= 0)
+    return to_device(kept if kept.any() else torch.ones_like(kept), distances.device)
+
+
+def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
+    """Every cluster, of ``min_cluster_size`` >= 2 clients or more: (K,) int64 labels on the CPU, -1 for noise.
+
+    ``distances`` as for :func:`majority_cluster`. Unlike there, all clients are never one cluster (they are all noise
+    then), and where distances tie the result depends on the order of clients: hand them over in an order of their own.
+    """
+    if len(distances) < max(3, min_cluster_size):
+        return torch.full((len(distances),), -1)
+    matrix = round_significant(to_host(distances.detach()).double()).numpy()
+    return torch.from_numpy(_labels(matrix, min_cluster_size, single=False).astype(np.int64))
+
+
+def _labels(distances: NDArray[np.float64], min_cluster_size: int, single: bool = True) -> NDArray[np.intp]:
+    """HDBSCAN's label of each client, -1 for noise; by the hdbscan package, or scikit-learn where it is absent."""
+    if importlib.util.find_spec("hdbscan"):
+        from hdbscan import HDBSCAN
+
+        options = {"min_samples": 1}
+    else:
+        from sklearn.cluster import HDBSCAN
+
+        # scikit-learn counts the point itself among its samples, and overwrites the matrix unless told to copy.
+        options = {"min_samples": 2, "copy": True}
+    model = HDBSCAN(min_cluster_size=min_cluster_size, allow_single_cluster=single, metric="precomputed", **options)
+    return np.asarray(model.fit(distances).labels_)

@@ -1,0 +1,150 @@
+"""Distances, norms and order statistics of client updates, (K, P) float32 or bfloat16, which stay where they are.
+
+P may be tens of millions, so nothing here makes a float64 or index copy of a whole matrix: sums are accumulated in
+float64 over blocks of columns, and every pair of clients at once by a Gram matrix (5 to 9 times faster than
+``torch.cdist``, and exact where float32 accumulation is not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from clipfed_bench.toolbox.device import to_device
+
+_RESOLUTION = 1e-14
+"""Squared relative distance below which float32 rows count as identical: a few float32 roundings, (6e-8)² each.
+Without it, duplicates would be some 1e-16 apart, by an amount that depends on the order of the rows."""
+
+
+def row_norms(matrix: Tensor) -> Tensor:
+    """Euclidean norm of each row of a (K, P) matrix: (K,) float64."""
+    total = torch.zeros(len(matrix), dtype=torch.float64, device=matrix.device)
+    for block in _blocks(matrix):
+        total += block.double().square().sum(dim=1)
+    return total.sqrt()
+
+
+def pairwise_squared_distances(matrix: Tensor) -> Tensor:
+    """Squared Euclidean distances between the rows of a (K, P) matrix: (K, K) float64, symmetric, zero diagonal.
+
+    Rows are centered before the Gram matrix, at the row with the smallest norm: that keeps rows near each other
+    accurate however far they are from zero (as the mean would), also beside one enormous row (as the mean would not).
+    """
+    gram = _gram(matrix, center=row_norms(matrix).argmin(dim=0, keepdim=True))
+    square = gram.diagonal()
+    scale = square[:, None] + square[None, :]
+    distances = scale - 2 * gram
+    return torch.where(distances > _RESOLUTION * scale, distances, 0.0)
+
+
+def pairwise_cosine_distances(matrix: Tensor) -> Tensor:
+    """1 - cosine between the rows of a (K, P) matrix: (K, K) float64 in [0, 2], symmetric, zero diagonal.
+
+    A row of zeros has no direction: it is at distance 0 from other rows of zeros and at 1 from any other row.
+    """
+    gram = _gram(matrix)
+    norms = gram.diagonal().sqrt()
+    zero = norms == 0
+    product = norms[:, None] * norms[None, :]
+    cosine = torch.where(product > 0, gram / product, (zero[:, None] & zero[None, :]).double())
+    distances = (1 - cosine).clamp(0, 2)
+    return torch.where(distances > _RESOLUTION, distances, 0.0).fill_diagonal_(0)
+
+
+def cosines(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Cosine between each row of a (K, P) matrix and a (P,) vector: (K,) float64 in [-1, 1]; 0 where one is zero."""
+    dots = torch.zeros(len(matrix), dtype=torch.float64, device=matrix.device)
+    start = 0
+    for block in _blocks(matrix):
+        dots += block.double() @ vector[start : start + block.shape[1]].double()
+        start += block.shape[1]
+    product = row_norms(matrix) * row_norms(vector[None])
+    return torch.where(product > 0, dots / product, 0.0).clamp(-1, 1)
+
+
+def weighted_sum(matrix: Tensor, weights: Tensor) -> Tensor:
+    """``weights`` (K,) @ (K, P) ``matrix``: (P,) float32, also of a bfloat16 matrix, which is not copied whole."""
+    weights = to_device(weights.float(), matrix.device)
+    if matrix.dtype == torch.float32:
+        return weights @ matrix
+    return torch.cat([weights @ block.float() for block in _blocks(matrix)])
+
+
+def trimmed_mean(matrix: Tensor, trim: int) -> Tensor:
+    """Mean over the first axis of (K, ...) without the ``trim`` smallest and largest of each column, 0 <= 2 trim < K.
+
+    Returns (...) float32, float64 of a float64 matrix; the order of the rows does not matter, to the last bit. Raises
+    ValueError for a ``trim`` that leaves nothing.
+    """
+    rows = len(matrix)
+    if not 0 <= 2 * trim < rows:
+        raise ValueError(f"trimming {trim} values from each end of {rows} leaves nothing")
+    inner = (_sorted_rows(block)[trim : rows - trim] for block in _blocks(matrix[:, None].flatten(1)))
+    dtype = torch.promote_types(matrix.dtype, torch.float32)
+    return torch.cat([part.double().mean(dim=0).to(dtype) for part in inner]).reshape(matrix.shape[1:])
+
+
+def median(matrix: Tensor) -> Tensor:
+    """Median over the first axis of (K, ...); for an even K the mean of the middle two (torch takes the lower)."""
+    return trimmed_mean(matrix, (len(matrix) - 1) // 2)
+
+
+def round_significant(values: Tensor, bits: int = 30) -> Tensor:
+    """float64 ``values`` to ``bits`` significant bits (30: 9 digits), so that what is equal on paper compares equal."""
+    mantissa, exponent = torch.frexp(values)
+    return torch.ldexp(torch.round(mantissa * 2.0**bits) / 2.0**bits, exponent)
+
+
+def _gram(matrix: Tensor, center: Tensor | None = None) -> Tensor:
+    """``center``: (1,) int64, the row that is taken off all."""
+    gram = torch.zeros(len(matrix), len(matrix), dtype=torch.float64, device=matrix.device)
+    for part in _blocks(matrix):
+        block = part.to(torch.float64, copy=center is not None)  # what is written to must not be the caller's
+        if center is not None:
+            block -= block.index_select(0, center)
+        gram += block @ block.T
+    return (gram + gram.T) / 2  # a BLAS need not return a symmetric product
+
+
+def _blocks(matrix: Tensor) -> Iterator[Tensor]:
+    """Views of all columns, as many at a time as fit into a CPU's cache or keep a GPU busy."""
+    entries = 1 << (18 if matrix.device.type == "cpu" else 24)
+    yield from torch.split(matrix, max(1, entries // max(1, len(matrix))), dim=1)
+
+
+def _sorted_rows(block: Tensor) -> Tensor:
+    """Each column sorted, by minima and maxima of whole rows: no index copy, 5 to 7 times faster than ``torch.sort``.
+
+    Merge exchange (Batcher 1968; Knuth, The Art of Computer Programming 3, 5.2.2, Algorithm M).
+    """
+    block = block.clone()
+    count = len(block)
+    top = 1 << (count - 1).bit_length() >> 1  # the largest power of two below ``count``, 0 for a single row
+    width = top
+    while width:
+        offset, distance, merge = 0, width, top
+        while True:
+            for low in _runs(offset, count - distance, width):
+                _exchange(block[low], block[low.start + distance : low.stop + distance : low.step])
+            if merge == width:
+                break
+            offset, distance, merge = width, merge - width, merge // 2
+        width //= 2
+    return block
+
+
+def _runs(offset: int, stop: int, width: int) -> list[slice]:
+    """Of the rows from ``offset`` to below ``stop``, in runs of ``width`` (a power of two), every second run."""
+    if 2 * width * width < stop:  # few slices of many rows, not many of few
+        return [slice(first, stop, 2 * width) for first in range(offset, min(offset + width, stop))]
+    return [slice(first, min(first + width, stop), 1) for first in range(offset, stop, 2 * width)]
+
+
+def _exchange(low: Tensor, high: Tensor) -> None:
+    """Entry by entry the smaller value to ``low``, the larger to ``high``."""
+    smaller = torch.minimum(low, high)
+    torch.maximum(low, high, out=high)
+    low.copy_(smaller)

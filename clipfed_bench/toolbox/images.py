@@ -1,0 +1,89 @@
+"""Images in memory: uint8 arrays that live on one device for a whole process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images."""
+
+    images: Tensor
+    """(N, 3, H, W) uint8."""
+    labels: Tensor
+    """(N,) int64."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> Images:
+        """The images at ``index`` (int64), in that order."""
+        pixels = self.images.permute(0, 2, 3, 1)
+        if not pixels.is_contiguous():
+            return Images(self.images[index], self.labels[index])
+        # Whole images are copied, not one value after the other.
+        return Images(pixels.index_select(0, index).permute(0, 3, 1, 2), self.labels[index])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as a cell uses it: the long tail is already cut, nothing is partitioned yet."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Images
+    test: Images
+    mean: tuple[float, float, float]
+    """Of the balanced original's training pixels in [0, 1]."""
+    std: tuple[float, float, float]
+    source: str
+    """Provenance: where it was read from (kind of source) and a content hash."""
+    discarded: Images | None = None
+    """Training images that the long tail leaves out; nobody holds them, so ``holdout`` server data takes them first."""
+
+
+@dataclass(frozen=True)
+class ServerData:
+    """The server's data set D_s: labelled images with captions, none of them any client's."""
+
+    data: Images
+    captions: tuple[str, ...]
+    label: str
+    """What tables call it, e.g. ``generated`` or ``holdout:100 (upper bound)``."""
+    content_hash: str
+    """sha256 of images, labels and captions; the key of cached teacher features."""
+
+
+def image_shape(images: Tensor) -> tuple[int, int, int]:
+    """(C, H, W) of (N, C, H, W) images."""
+    _, channels, height, width = images.shape
+    return channels, height, width
+
+
+class Normalizer:
+    """uint8 images -> float32 in [0, 1] -> normalized, in channels_last, on the device of the images."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | str = "cpu") -> None:
+        self.mean = torch.tensor(mean, device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(std, device=device).view(1, -1, 1, 1)
+        self._rows: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 -> float32 in [0, 1]."""
+        return images.contiguous(memory_format=torch.channels_last).float().div_(255)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) float32 in [0, 1] -> normalized."""
+        if pixels.is_cuda:
+            return ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        # Rows of W·C values instead of C: the same arithmetic on each value, in loops that a CPU is fast in.
+        images = pixels.permute(0, 2, 3, 1).contiguous()
+        width = images.shape[2]
+        if width not in self._rows:
+            self._rows[width] = self.mean.flatten().repeat(width), self.std.flatten().repeat(width)
+        mean, std = self._rows[width]
+        return ((images.flatten(2) - mean) / std).view(images.shape).permute(0, 3, 1, 2)
