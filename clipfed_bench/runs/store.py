@@ -21,15 +21,12 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.runs.cell_file import read_cell
-from clipfed_bench.runs.schema import FORMAT, HISTORY_AXES, METRICS
+from clipfed_bench.runs.schema import FORMAT
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from clipfed_bench.core.messages import CellResult
-
-__all__ = ["FORMAT", "HISTORY_AXES", "METRICS", "RunStore", "write_atomically"]
-
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 

@@ -11,10 +11,11 @@ import pytest
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import CellResult
 from clipfed_bench.core.provenance import git_sha, provenance
 from clipfed_bench.runs import store as store_module
-from clipfed_bench.runs.store import RunStore, write_atomically
+from clipfed_bench.runs.store import RunStore
 
 SPEC = CellSpec(attack="badnets[size=3]", defense="krum", seed=7, attack_stop=40)
 
@@ -135,9 +136,9 @@ def test_crash_while_a_file_is_written_leaves_the_old_one(tmp_path, monkeypatch)
 
 def test_killed_writer_leaves_nothing_that_counts(store):
     code = (
-        "import os, signal, sys; from pathlib import Path; from clipfed_bench import store\n"
+        "import os, signal, sys; from pathlib import Path; from clipfed_bench.core import files\n"
         "os.fsync = lambda d: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"store.write_atomically(Path(sys.argv[1]) / '{SPEC.key}.json', b'x')"
+        f"files.write_atomically(Path(sys.argv[1]) / '{SPEC.key}.json', b'x')"
     )
     subprocess.run([sys.executable, "-c", code, str(store.cells)], check=False)
     assert [path.suffix for path in store.cells.iterdir()] == [".tmp"]

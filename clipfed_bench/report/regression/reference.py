@@ -16,7 +16,7 @@ from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.provenance import PACKAGES
 from clipfed_bench.report.tables.axes import SETTINGS, Record
 from clipfed_bench.report.tables.table import plain_records, to_records
-from clipfed_bench.runs.store import METRICS
+from clipfed_bench.runs.schema import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
