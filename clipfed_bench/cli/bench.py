@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from clipfed_bench.cli.options import DeviceOption
+from clipfed_bench.core.errors import UserError
 
 ModelChoice = Literal["cnn", "resnet18", "both"]
 
@@ -32,32 +34,27 @@ def bench(
     images in CIFAR-10's shapes. A ratio to the floor says how many times as long it takes as the rates of a matrix
     product and of a copy allow. Other programs on the machine disturb it.
     """
-    import json
-
-    from rich.console import Console
-
-    from clipfed_bench.core.files import check_place, write_atomically
-    from clipfed_bench.execution.gpu import keep_cells_at_a_time
+    from clipfed_bench.core.files import check_place
     from clipfed_bench.execution.machine import resolve_device
     from clipfed_bench.execution.worker import THREADS
 
+    _find_benchmarks(Path(__file__).parents[2])
     for option, path in (("--json", json_path), ("--markdown", markdown_path)):
         if path is not None:
             check_place(path, option)
     place = resolve_device(device)
     os.environ.update(THREADS)  # before torch is imported
-    from clipfed_bench.bench import text
-    from clipfed_bench.bench.run import Request, measure
+    from benchmarks import command
+    from benchmarks.run import Request
 
     usual, other = ("resnet18", "cnn") if place == "cuda" else ("cnn", "resnet18")
     models = (usual, other) if model == "both" else (model,)
-    log = Console(stderr=True, highlight=False)
-    result = measure(Request(place, models, quick, images), lambda what: log.print(f"measuring {what}", style="dim"))
-    tables = text.sections(result)
-    Console().print(text.screen(tables))
-    if result["cells_per_gpu"] is not None:
-        keep_cells_at_a_time(result["machine"]["device_name"], result["cells_per_gpu"])
-    if json_path is not None:
-        write_atomically(json_path, (json.dumps(result, indent=1) + "\n").encode())
-    if markdown_path is not None:
-        write_atomically(markdown_path, text.markdown(tables).encode())
+    command.bench(Request(place, models, quick, images), json_path, markdown_path)
+
+
+def _find_benchmarks(source: Path) -> None:
+    """Let ``benchmarks`` be imported from ``source``, the folder that the package lies in. Raises UserError."""
+    if not (source / "benchmarks").is_dir() or not (source / "pyproject.toml").is_file():
+        raise UserError("bench measures the project itself and is run from its source (make bench).")
+    if str(source) not in sys.path:
+        sys.path.insert(0, str(source))

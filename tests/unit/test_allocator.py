@@ -107,7 +107,7 @@ def test_other_c_libraries():
 
 
 PEAK = """
-from clipfed_bench.bench.memory import peak_memory
+from benchmarks.memory import peak_memory
 from clipfed_bench.execution.allocator import keep_freed_memory
 keep_freed_memory()
 held = [bytearray(2**24) for _ in range(12)]

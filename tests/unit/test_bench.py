@@ -15,19 +15,20 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from clipfed_bench.bench import ours, text, yardsticks
-from clipfed_bench.bench.aggregation import Aggregation, free_memory, make_updates, measure_aggregations
-from clipfed_bench.bench.ceilings import Ceilings, Work, count_work, measure_ceilings
-from clipfed_bench.bench.limit import TooLongError, at_most
-from clipfed_bench.bench.rounds import PARTS, measure_rounds, outside_share
-from clipfed_bench.bench.scale import choose
-from clipfed_bench.bench.scaling import Scaling, best_number, compare
-from clipfed_bench.bench.steps import PLAIN, USUAL, Step
-from clipfed_bench.bench.targets import target, targets
-from clipfed_bench.bench.timing import Clock, Spread, ratios, spread, take_turns
-from clipfed_bench.bench.world import make_world
+from benchmarks import ours, text, yardsticks
+from benchmarks.aggregation import Aggregation, free_memory, make_updates, measure_aggregations
+from benchmarks.ceilings import Ceilings, Work, count_work, measure_ceilings
+from benchmarks.limit import TooLongError, at_most
+from benchmarks.rounds import PARTS, measure_rounds, outside_share
+from benchmarks.scale import choose
+from benchmarks.scaling import Scaling, best_number, compare
+from benchmarks.steps import PLAIN, USUAL, Step
+from benchmarks.targets import target, targets
+from benchmarks.timing import Clock, Spread, ratios, spread, take_turns
+from benchmarks.world import make_world
 from clipfed_bench.cli.main import app
 from clipfed_bench.components.registry import defenses
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.worker import THREADS
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
@@ -215,7 +216,7 @@ def test_limit_is_raised_again_where_it_was_caught():
 
 
 def test_updates_that_do_not_fit_are_not_made(monkeypatch):
-    monkeypatch.setattr("clipfed_bench.bench.aggregation.free_memory", lambda device: 1e6)
+    monkeypatch.setattr("benchmarks.aggregation.free_memory", lambda device: 1e6)
     scale = replace(choose("cpu", "cnn", quick=True, images=1), counts=(10,))
     notes = {a.note for a in measure_aggregations("cnn", "cpu", scale, FAST, count_work("cnn"))}
     assert notes == {"left out: 0.0 GB of memory wanted, 0.0 GB free"}
@@ -308,8 +309,8 @@ def files(tmp_path_factory):
         return replace(choose(*arguments), counts=(4,), repetitions=2, scaling_repetitions=2)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clipfed_bench.bench.run.choose", small)
-        patch.setattr("clipfed_bench.bench.run.PROCESSES", {"cpu": 1})
+        patch.setattr("benchmarks.run.choose", small)
+        patch.setattr("benchmarks.run.PROCESSES", {"cpu": 1})
         for name in THREADS:
             patch.setenv(name, "1")  # which the command does for good
         arguments = ["bench", "--quick", "--device=cpu", "--model=cnn", "--images=1"]
@@ -318,6 +319,14 @@ def files(tmp_path_factory):
     assert done.exit_code == 0, done.output
     assert "Whole rounds, cnn" in done.output
     return folder
+
+
+def test_bench_needs_the_source(monkeypatch, tmp_path):
+    monkeypatch.setattr("clipfed_bench.cli.bench.__file__", str(tmp_path / "clipfed_bench" / "cli" / "bench.py"))
+    with pytest.raises(
+        UserError, match=r"^bench measures the project itself and is run from its source \(make bench\)"
+    ):
+        CliRunner().invoke(app, ["bench", "--quick"], catch_exceptions=False)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from tape import FORBIDDEN, TapeRecorder
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.world import WIDTH, make_world
 from clipfed_bench.api import Defense, RoundContext, ServerContext
-from clipfed_bench.bench.world import WIDTH, make_world
 from clipfed_bench.clipfed import purifier as module
 from clipfed_bench.clipfed.purifier import Purifier, find_purifier
 from clipfed_bench.clipfed.server_set import Augmentation, ServerSet, build_server_set

@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks import ours
+from benchmarks.ceilings import FLOAT, Ceilings, Work
+from benchmarks.limit import TooLongError, at_most
+from benchmarks.memory import peak_memory
+from benchmarks.scale import Scale
+from benchmarks.timing import Clock, Spread, spread
+from benchmarks.world import World, round_world
 from clipfed_bench.api import ClientUpdates, Defense, RoundContext
-from clipfed_bench.bench import ours
-from clipfed_bench.bench.ceilings import FLOAT, Ceilings, Work
-from clipfed_bench.bench.limit import TooLongError, at_most
-from clipfed_bench.bench.memory import peak_memory
-from clipfed_bench.bench.scale import Scale
-from clipfed_bench.bench.timing import Clock, Spread, spread
-from clipfed_bench.bench.world import World, round_world
 from clipfed_bench.components.registry import defenses
 from clipfed_bench.execution.memory import ran_out_of_memory
 from clipfed_bench.toolbox.rng import generator

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipfed_bench.bench.timing import Clock, take_turns
+from benchmarks.timing import Clock, take_turns
 from clipfed_bench.models.build import build_model
 from clipfed_bench.toolbox.compute import Compute, configure
 

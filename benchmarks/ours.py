@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from benchmarks.ceilings import Ceilings
+from benchmarks.world import World
 from clipfed_bench.api import Attack, ClientUpdates
-from clipfed_bench.bench.ceilings import Ceilings
-from clipfed_bench.bench.world import World
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.toolbox.compute import Compute
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 
-from clipfed_bench.bench import ours
-from clipfed_bench.bench.ceilings import Ceilings, Work
-from clipfed_bench.bench.scale import Scale
-from clipfed_bench.bench.timing import Clock, Spread, ratios, spread, take_turns
-from clipfed_bench.bench.world import World, make_world
-from clipfed_bench.bench.yardsticks import plain_loop, usual_loop
+from benchmarks import ours
+from benchmarks.ceilings import Ceilings, Work
+from benchmarks.scale import Scale
+from benchmarks.timing import Clock, Spread, ratios, spread, take_turns
+from benchmarks.world import World, make_world
+from benchmarks.yardsticks import plain_loop, usual_loop
 
 PLAIN, USUAL = "plain loop", "usual loop"
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from clipfed_bench.bench.scale import Scale
-from clipfed_bench.bench.timing import Spread, ratios, spread
+from benchmarks.scale import Scale
+from benchmarks.timing import Spread, ratios, spread
 from clipfed_bench.execution.allocator import keep_freed_memory
 from clipfed_bench.execution.worker import THREADS
 
@@ -102,8 +102,8 @@ def _work(link: Connection, model: str, device: str, scale: Scale) -> None:
     """A process: train when told to, and answer with the CPU seconds that it took; end when the parent does."""
     import torch
 
-    from clipfed_bench.bench import ours
-    from clipfed_bench.bench.world import make_world
+    from benchmarks import ours
+    from benchmarks.world import make_world
 
     torch.set_num_threads(1)
     keep_freed_memory()

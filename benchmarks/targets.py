@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from clipfed_bench.bench.aggregation import Aggregation
-from clipfed_bench.bench.ours import Way
-from clipfed_bench.bench.rounds import Round
-from clipfed_bench.bench.scaling import Scaling
-from clipfed_bench.bench.steps import Step
+from benchmarks.aggregation import Aggregation
+from benchmarks.ours import Way
+from benchmarks.rounds import Round
+from benchmarks.scaling import Scaling
+from benchmarks.steps import Step
 
 PAPER_ROUND = 10_000
 """Images trained in a round: 10 clients × 500 images × 2 epochs. Rounds are judged from this size on."""

@@ -8,8 +8,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from benchmarks.scale import Scale
 from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
-from clipfed_bench.bench.scale import Scale
 from clipfed_bench.components.registry import create_attack, create_defense, find
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.data.catalog import CIFAR10_CLASSES

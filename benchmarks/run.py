@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from clipfed_bench.bench import ours
-from clipfed_bench.bench.aggregation import Aggregation, measure_aggregations
-from clipfed_bench.bench.ceilings import Work, count_work, measure_ceilings
-from clipfed_bench.bench.rounds import Round, measure_rounds
-from clipfed_bench.bench.scale import choose
-from clipfed_bench.bench.scaling import Scaling, best_number, measure_scaling
-from clipfed_bench.bench.steps import PLAIN, USUAL, Step, measure_steps
-from clipfed_bench.bench.targets import targets
-from clipfed_bench.bench.timing import Clock
+from benchmarks import ours
+from benchmarks.aggregation import Aggregation, measure_aggregations
+from benchmarks.ceilings import Work, count_work, measure_ceilings
+from benchmarks.rounds import Round, measure_rounds
+from benchmarks.scale import choose
+from benchmarks.scaling import Scaling, best_number, measure_scaling
+from benchmarks.steps import PLAIN, USUAL, Step, measure_steps
+from benchmarks.targets import targets
+from benchmarks.timing import Clock
 from clipfed_bench.core.provenance import provenance
 from clipfed_bench.execution.allocator import keep_freed_memory
 from clipfed_bench.execution.machine import cores

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
+from benchmarks import ours
+from benchmarks.ceilings import Ceilings, Load, Work
+from benchmarks.scale import Scale
+from benchmarks.timing import Clock, Spread, spread
+from benchmarks.world import World, round_world
 from clipfed_bench.api import RoundContext
-from clipfed_bench.bench import ours
-from clipfed_bench.bench.ceilings import Ceilings, Load, Work
-from clipfed_bench.bench.scale import Scale
-from clipfed_bench.bench.timing import Clock, Spread, spread
-from clipfed_bench.bench.world import World, round_world
 from clipfed_bench.simulator.aggregation import aggregate_updates, detection
 from clipfed_bench.simulator.evaluate import evaluate, make_test_sets, normalized
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from clipfed_bench.bench.world import MEAN, STD, World
+from benchmarks.world import MEAN, STD, World
 from clipfed_bench.models.build import build_model
 from clipfed_bench.toolbox.images import Images
 
