@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clipfed_bench.paper.tables import METRICS, PaperTable, Place, Value
+from clipfed_bench.paper.tables import PaperTable, Place, Value
 from clipfed_bench.report.formats.latex import document, escape, tabular
 from clipfed_bench.report.tables.table import heading, label
+from clipfed_bench.runs.metrics import MAIN
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,7 +67,7 @@ def screen(table: PaperTable) -> RenderableType:
     widest = max(len(_outer(table, row)) for row in table.rows)
     grid.add_column(heading(table.layout.rows[-1]), overflow="fold", min_width=widest)
     grid.add_column("", no_wrap=True, min_width=5)
-    for name, _ in _columns(table)[:: len(METRICS)]:
+    for name, _ in _columns(table)[:: len(MAIN)]:
         axis, _, value = name.rpartition(" ")
         grid.add_column(Text(f"{axis}\n{value}\nMTA / ASR".strip()), justify="right", no_wrap=True)
     before = ""
@@ -76,7 +77,7 @@ def screen(table: PaperTable) -> RenderableType:
         before = outer
         style = "" if line.source == "ours" else "dim"
         texts = [Text(text, style="bold green" if bold else style) for text, bold in line.cells]
-        pairs = (Text(" / ").join(texts[i : i + len(METRICS)]) for i in range(0, len(texts), len(METRICS)))
+        pairs = (Text(" / ").join(texts[i : i + len(MAIN)]) for i in range(0, len(texts), len(MAIN)))
         grid.add_row(Text(_labels(line, first)[-1]), Text(_SHORT[line.source], style=style), *pairs)
     return Group(
         Text(_title(table), style="bold"), grid, *(Padding(Text(note, style="dim"), (0, 1)) for note in table.notes)
@@ -98,14 +99,14 @@ def _outer(table: PaperTable, row: Place) -> str:
 def _columns(table: PaperTable) -> list[tuple[str, str]]:
     axis = table.layout.cols[0]
     name = "" if axis in ("attack", "dataset", "defense") else f"{heading(axis)} "
-    return [(name + label(col[0]), metric.upper()) for col in table.cols for metric in METRICS]
+    return [(name + label(col[0]), metric.upper()) for col in table.cols for metric in MAIN]
 
 
 def _lines(table: PaperTable, decimals: int | None = None) -> Iterator[tuple[Line, bool]]:
     """Each line, and whether it is the first of its row; spreads only with ``decimals`` left out (2)."""
     places = 2 if decimals is None else decimals
     for row in table.rows:
-        values = [table.values[*row, *col, metric] for col in table.cols for metric in METRICS]
+        values = [table.values[*row, *col, metric] for col in table.cols for metric in MAIN]
         ours = [_share(v.ours, places) + (_spread(v, places) if decimals is None else "") for v in values]
         yield Line(row, "ours", tuple(zip(ours, (v.best for v in values), strict=True))), True
         if any(v.published is not None for v in values):

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.paper.published import SOURCE, published
 from clipfed_bench.paper.scale import in_words
+from clipfed_bench.runs.metrics import MAIN
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Place = tuple[Any, ...]
-METRICS = ("mta", "asr")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class PaperTable:
         rows = []
         for place in (row + col for row in self.rows for col in self.cols):
             found: dict[str, Any] = {"table": self.layout.number, **dict(zip(self.layout.axes, place, strict=True))}
-            for metric in METRICS:
+            for metric in MAIN:
                 value = self.values[*place, metric]
                 found |= {
                     metric: value.ours,
@@ -90,7 +90,7 @@ class PaperTable:
                 }
             rows.append(found | {"scale": self.notes[0]})
         frame = pd.DataFrame(rows)
-        numbers = [f"{m}{end}" for m in METRICS for end in ("", "_std", "_published", "_difference")]
+        numbers = [f"{m}{end}" for m in MAIN for end in ("", "_std", "_published", "_difference")]
         return frame.astype(dict.fromkeys(numbers, "float64"))
 
 
@@ -105,11 +105,11 @@ def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame) -> 
     done = {row["key"]: row for row in results.to_dict("records") if row["status"] == "done"}
     found: defaultdict[Place, list[float]] = defaultdict(list)
     for cell in cells:
-        for metric in METRICS if cell.key in done else ():
+        for metric in MAIN if cell.key in done else ():
             found[*(getattr(cell, axis) for axis in layout.axes), metric].append(done[cell.key][metric])
     values = {}
     for place in places:
-        for i, metric in enumerate(METRICS):
+        for i, metric in enumerate(MAIN):
             ours = found.get((*place, metric), [])
             values[*place, metric] = Value(
                 fmean(ours) if ours else None,
@@ -157,7 +157,7 @@ def _mark_best(layout: Layout, places: Sequence[Place], values: dict[Place, Valu
     """Highest MTA and lowest ASR among defenses, ours and the published ones each for themselves."""
     marked = dict(values)
     for group in _rivals(layout, places).values():
-        for metric, best in zip(METRICS, (max, min), strict=True):
+        for metric, best in zip(MAIN, (max, min), strict=True):
             shown = {place: values[*place, metric] for place in group}
             ours = {place: round(v.ours, 4) for place, v in shown.items() if v.ours is not None}
             theirs = {place: v.published for place, v in shown.items() if v.published is not None}
@@ -188,7 +188,7 @@ def _notes(
         fewer = f", in some places {counts[0]}" if len(counts) > 1 else ""
         yield f"Mean ± sample standard deviation over {counts[-1]} seeds{fewer}; last evaluation."
     yield f"Published: {SOURCE}; ResNet-18, CLIP ViT-L/14. Difference: ours minus published, in points."
-    pairs = [(metric, *agreement(layout, places, values, metric)) for metric in METRICS]
+    pairs = [(metric, *agreement(layout, places, values, metric)) for metric in MAIN]
     if any(total for _, _, total in pairs):
         text = ", ".join(f"{same} of {total} by {metric.upper()}" for metric, same, total in pairs)
         yield f"Pairs of defenses that come in the published order: {text}."

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipfed_bench.runs.metrics import MAIN
+
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import RenderableType
@@ -19,7 +21,7 @@ def render(
     results: pd.DataFrame,
     rows: Sequence[str] | None = None,
     cols: Sequence[str] = ("defense",),
-    metrics: Sequence[str] = ("mta", "asr"),
+    metrics: Sequence[str] = MAIN,
     decimals: int = 2,
     spread: str = "std",
     against: str | None = None,
@@ -37,7 +39,7 @@ def screen(
     results: pd.DataFrame,
     rows: Sequence[str] | None = None,
     cols: Sequence[str] = ("defense",),
-    metrics: Sequence[str] = ("mta", "asr"),
+    metrics: Sequence[str] = MAIN,
     decimals: int = 1,
     spread: str = "std",
     against: str | None = None,
@@ -54,7 +56,7 @@ def write_tables(
     results: pd.DataFrame,
     rows: Sequence[str] | None = None,
     cols: Sequence[str] = ("defense",),
-    metrics: Sequence[str] = ("mta", "asr"),
+    metrics: Sequence[str] = MAIN,
     decimals: int = 2,
     formats: Sequence[str] = tuple(SUFFIXES),
     spread: str = "std",

@@ -13,7 +13,7 @@ from clipfed_bench.report.tables.footnotes import meaning, of_cells
 from clipfed_bench.report.tables.paired import ALIKE, Setting, cells_of, setting
 from clipfed_bench.report.tables.statistics import LEVEL, Paired, compare_paired, enough, smallest_p
 from clipfed_bench.report.tables.table import heading, label, to_records
-from clipfed_bench.runs.metrics import Metric, find_metrics
+from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +24,7 @@ _USUAL = ("attack", "alpha", "degree")
 Pairs = list[tuple[Record, Record]]
 
 
-def compare_defenses(
-    results: pd.DataFrame, a: str, b: str, metrics: Sequence[str] = ("mta", "asr"), decimals: int = 2
-) -> Sheet:
+def compare_defenses(results: pd.DataFrame, a: str, b: str, metrics: Sequence[str] = MAIN, decimals: int = 2) -> Sheet:
     """Defense ``a`` minus defense ``b`` in each setting of ``results``, over the seeds for which both are done.
 
     A setting is everything but the defense, the seed, and what the defense determines (teacher, server data); where

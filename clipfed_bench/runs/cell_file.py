@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.core.values import convert, parse_choice
-from clipfed_bench.runs.schema import FORMAT, METRICS
+from clipfed_bench.runs.metrics import METRICS
+from clipfed_bench.runs.schema import FORMAT
 
-_FRACTIONS = frozenset(METRICS[: METRICS.index("dropped")])
+_FRACTIONS = frozenset(name for name, metric in METRICS.items() if metric.kind == "fraction")
 _LARGEST = 20_000_000
 """Bytes; a cell's json has some thousand, and a traceback."""
 

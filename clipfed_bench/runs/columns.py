@@ -39,10 +39,8 @@ def of_cells() -> list[Column]:
 
 def of_figures() -> list[Column]:
     """``results.parquet``: what a cell came to. Figures that are undefined or were not measured are null."""
-    kinds = {name: "fraction" if metric.scale == 100 else "seconds" for name, metric in METRICS.items()}
-    kinds["dropped"] = "integer"
     return [
-        *(Column(name, kinds[name], metric.meaning) for name, metric in METRICS.items()),
+        *(Column(metric.name, metric.kind, metric.meaning) for metric in METRICS.values()),
         Column("error", "text", "of a failed cell, in one line; the traceback is in cells/KEY.json"),
         Column("created", "text", "when the cell was stored: date and time, UTC, ISO 8601"),
     ]
@@ -59,16 +57,7 @@ def of_history() -> list[Column]:
     return [
         *(Column(name, "as above", "the cell") for name in ("key", *HISTORY_AXES)),
         Column("round", "integer", "rounds done, after the warm-up; 0 is the evaluation before round 1"),
-        Column("mta", "fraction", "accuracy on clean test images"),
-        Column("asr", "fraction", "share of triggered test images of other classes that are taken for the target"),
-        Column("tpr", "fraction", f"share of malicious updates that the defense rejected, mean of the rounds {since}"),
-        Column("fpr", "fraction", f"share of benign updates that the defense rejected, mean of the rounds {since}"),
-        Column("dropped", "integer", f"non-finite updates that were dropped {since}"),
-        *(
-            Column(name, "seconds", f"{metric.meaning.removesuffix(', whole cell')}, {since}")
-            for name, metric in METRICS.items()
-            if name.startswith("seconds_")
-        ),
+        *(Column(m.name, m.kind, m.history) for m in METRICS.values() if m.history),
         *(Column(f"info_{name}", "number", f"{text}, mean of the rounds {since}") for name, text in INFO.items()),
     ]
 

@@ -12,7 +12,8 @@ import pandas as pd
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.core.values import parse_choice
-from clipfed_bench.runs.schema import HISTORY_AXES, METRICS
+from clipfed_bench.runs.metrics import METRICS
+from clipfed_bench.runs.schema import HISTORY_AXES
 
 if TYPE_CHECKING:
     import pyarrow as pa

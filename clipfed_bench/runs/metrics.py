@@ -1,26 +1,64 @@
-"""What tables can show of a cell, how it is written, and which way is better."""
+"""What is measured of a cell: one row a metric, and the function that makes its final figure of what was recorded.
+
+History columns, final figures, tables, plots, tolerances of regressions and the documentation follow from the rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from clipfed_bench.core.errors import unknown
+
+FLOOR = 0.03
+"""What a fraction may move by in any case on another machine [ours]."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a cell recorded. Shares are fractions."""
+
+    evaluations: Sequence[Mapping[str, float]]
+    """History rows; the first is the one before round 1."""
+    judged: Sequence[Mapping[str, float]]
+    """``tpr``, ``fpr`` and ``dropped`` of each round."""
+    rounds: int = 0
+
+    def tail(self) -> Sequence[Mapping[str, float]]:
+        """The evaluations in the last 10 % of rounds."""
+        return [row for row in self.evaluations[1:] if row["round"] > 0.9 * self.rounds]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of the results as tables show it."""
+    """A final figure, as it is stored and as tables show it."""
 
     name: str
     label: str
     meaning: str
     better: str | None
     """``highest``, ``lowest``, or None where neither is better."""
-    scale: float = 100.0
-    """Factor on the stored number: 100 turns fractions into per cent."""
+    final: Callable[[Recorded], float]
+    history: str | None = None
+    """What the history's column of this name is; None where it has none."""
+    kind: str = "fraction"
+    """``fraction``, ``integer`` or ``seconds``."""
+    floor: float | None = FLOOR
+    """What it may move by in any case on another machine; None: it tells of the machine, and is never compared."""
     signed: bool = False
     """Values are differences and have a sign."""
+
+    @property
+    def scale(self) -> float:
+        """Factor on the stored number: 100 turns fractions into per cent."""
+        return 100.0 if self.kind == "fraction" else 1.0
+
+    @property
+    def axis(self) -> str:
+        """What stands beside an axis of a plot of fractions: ``MTA (%)``."""
+        return f"{self.label} (%)"
 
     def text(self, value: float, decimals: int) -> str:
         """``value`` as stored -> as shown."""
@@ -31,32 +69,100 @@ class Metric:
         return replace(self, better=None, signed=True)
 
 
+def _last(name: str) -> Callable[[Recorded], float]:
+    return lambda cell: cell.evaluations[-1][name]
+
+
+def _start(name: str) -> Callable[[Recorded], float]:
+    return lambda cell: cell.evaluations[0][name]
+
+
+def _tail(name: str) -> Callable[[Recorded], float]:
+    return lambda cell: fmean(row[name] for row in cell.tail())
+
+
+def _highest(name: str) -> Callable[[Recorded], float]:
+    return lambda cell: max(row[name] for row in cell.evaluations[1:])
+
+
+def _total(name: str) -> Callable[[Recorded], float]:
+    return lambda cell: sum(row[name] for row in cell.evaluations)
+
+
+def _of_rounds(name: str) -> Callable[[Recorded], float]:
+    return lambda cell: mean_known(row[name] for row in cell.judged)
+
+
+def _dropped(cell: Recorded) -> float:
+    return sum(row["dropped"] for row in cell.judged)
+
+
+def mean_known(values: Iterable[float]) -> float:
+    """The mean of the values that are not NaN; NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return fmean(known) if known else math.nan
+
+
 _MTA = "accuracy on clean test images"
 _ASR = "share of triggered test images of other classes that are taken for the target"
-_TAIL = "mean over the evaluations in the last 10 % of rounds"
+_MEAN = "mean over the evaluations in the last 10 % of rounds"
+_SINCE = "since the evaluation before"
+_REJECTED = "updates that the defense rejected, mean of the rounds"
+_SPENT = {
+    "local": "local training",
+    "attack": "crafting malicious updates",
+    "defense": "the defense",
+    "purify": "the defense's work on the aggregated model",
+    "eval": "evaluation",
+}
+
+
+def _seconds(part: str, what: str) -> Metric:
+    text, name = f"seconds of {what}", f"seconds_{part}"
+    history = f"{text}, {_SINCE}"
+    return Metric(name, f"s {part}", f"{text}, whole cell", "lowest", _total(name), history, "seconds", None)
+
+
+def _detection(name: str, whose: str, better: str) -> Metric:
+    meaning, history = f"share of {whose} updates that the defense rejects", f"share of {whose} {_REJECTED} {_SINCE}"
+    # A client judged otherwise in one of few rounds moves a rate by a step.
+    return Metric(name, name.upper(), meaning, better, _of_rounds(name), history, floor=0.25)
+
+
 _ALL = (
-    Metric("mta", "MTA", f"{_MTA}, last evaluation", "highest"),
-    Metric("asr", "ASR", f"{_ASR}, last evaluation", "lowest"),
-    Metric("mta_tail", "MTA (tail)", f"{_MTA}, {_TAIL}", "highest"),
-    Metric("asr_tail", "ASR (tail)", f"{_ASR}, {_TAIL}", "lowest"),
-    Metric("asr_max", "ASR (max)", f"{_ASR}, highest of all evaluations", "lowest"),
-    Metric("mta_start", "MTA (start)", f"{_MTA}, before round 1", None),
-    Metric("asr_start", "ASR (start)", f"{_ASR}, before round 1", None),
-    Metric("tpr", "TPR", "share of malicious updates that the defense rejects", "highest"),
-    Metric("fpr", "FPR", "share of benign updates that the defense rejects", "lowest"),
-    Metric("dropped", "dropped", "non-finite updates that were dropped", None, 1.0),
-    *(
-        Metric(f"seconds_{part}", f"s {part}", f"seconds of {what}, whole cell", "lowest", 1.0)
-        for part, what in {
-            "local": "local training",
-            "attack": "crafting malicious updates",
-            "defense": "the defense",
-            "purify": "the defense's work on the aggregated model",
-            "eval": "evaluation",
-        }.items()
+    Metric("mta", "MTA", f"{_MTA}, last evaluation", "highest", _last("mta"), _MTA),
+    Metric("asr", "ASR", f"{_ASR}, last evaluation", "lowest", _last("asr"), _ASR),
+    Metric("mta_tail", "MTA (tail)", f"{_MTA}, {_MEAN}", "highest", _tail("mta")),
+    Metric("asr_tail", "ASR (tail)", f"{_ASR}, {_MEAN}", "lowest", _tail("asr")),
+    Metric("asr_max", "ASR (max)", f"{_ASR}, highest of all evaluations", "lowest", _highest("asr")),
+    Metric("mta_start", "MTA (start)", f"{_MTA}, before round 1", None, _start("mta")),
+    Metric("asr_start", "ASR (start)", f"{_ASR}, before round 1", None, _start("asr")),
+    _detection("tpr", "malicious", "highest"),
+    _detection("fpr", "benign", "lowest"),
+    Metric(
+        *("dropped", "dropped", "non-finite updates that were dropped", None, _dropped),
+        *(f"non-finite updates that were dropped {_SINCE}", "integer", 0.0),
     ),
+    *(_seconds(part, what) for part, what in _SPENT.items()),
 )
-METRICS = {metric.name: metric for metric in _ALL}
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
+"""Name -> metric, in the order of the columns of ``results.parquet``."""
+
+MAIN = ("mta", "asr")
+"""What every evaluation measures, and tables show if nothing else is asked for."""
+DETECTION = ("tpr", "fpr")
+SECONDS = tuple(name for name, metric in METRICS.items() if metric.kind == "seconds")
+"""Where time goes. ``seconds_purify`` is the part of ``seconds_defense`` spent on the aggregated model."""
+
+
+def judged(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What became of the updates of ``rounds``: mean TPR and FPR, and how many were dropped."""
+    return {name: METRICS[name].final(Recorded((), rounds)) for name in (*DETECTION, "dropped")}
+
+
+def final_figures(cell: Recorded) -> dict[str, float]:
+    """Every metric of a cell that is done."""
+    return {name: metric.final(cell) for name, metric in METRICS.items()}
 
 
 def find_metrics(names: Iterable[str]) -> tuple[Metric, ...]:

@@ -1,4 +1,4 @@
-"""What is stored of a cell: the version of its json, the names of its final figures, what its history repeats."""
+"""Version and identifying columns of the files of a run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,3 @@ HISTORY_AXES = ("dataset", "partition", "alpha", "degree", "attack", "defense", 
 
 FORMAT = 1
 """Version of the json files; files of another version never count as done."""
-
-METRICS = (
-    *("mta", "asr", "mta_tail", "asr_tail", "asr_max", "mta_start", "asr_start", "tpr", "fpr", "dropped"),
-    *("seconds_local", "seconds_attack", "seconds_defense", "seconds_purify", "seconds_eval"),
-)
-"""Final figures of a cell: fractions, then dropped updates and seconds."""

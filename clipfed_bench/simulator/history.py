@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from statistics import fmean
 from typing import Any
 
+from clipfed_bench.runs.metrics import SECONDS, Recorded, final_figures, judged, mean_known
 from clipfed_bench.simulator.stopwatch import Stopwatch
 from clipfed_bench.toolbox.device import Figure, is_away, read
-
-SECONDS = ("seconds_local", "seconds_attack", "seconds_defense", "seconds_purify", "seconds_eval")
-"""Where time goes. ``seconds_purify`` is the part of ``seconds_defense`` spent on the aggregated model."""
 
 
 class Log:
@@ -50,9 +47,9 @@ class Log:
     def evaluation(self, round_: int, mta: float, asr: float) -> None:
         """A history row: the evaluation, and means (counts: sums) over the rounds since the last one."""
         self._read()
-        row: dict[str, float] = {"round": round_, "mta": mta, "asr": asr, **_detection(self._recent)}
+        row: dict[str, float] = {"round": round_, "mta": mta, "asr": asr, **judged(self._recent)}
         names = {name for entry in self._recent for name in entry if name.startswith("info_")}
-        row |= {name: _mean(e.get(name, math.nan) for e in self._recent) for name in sorted(names)}
+        row |= {name: mean_known(e.get(name, math.nan) for e in self._recent) for name in sorted(names)}
         self.rows.append(row | self._watch.seconds)
         self._watch.reset()
         self._recent = []
@@ -81,30 +78,6 @@ class Log:
         self._unread.clear()
 
     def final(self, rounds: int) -> dict[str, float]:
-        """The last evaluation; ``*_start``: the one before round 1; ``*_tail``: the mean of the last 10 % of rounds."""
+        """The final figure of each of METRICS, after ``rounds`` rounds."""
         self._read()
-        first, *after = self.rows
-        tail = [row for row in after if row["round"] > 0.9 * rounds]
-        figures = {
-            "mta": after[-1]["mta"],
-            "asr": after[-1]["asr"],
-            "mta_tail": fmean(row["mta"] for row in tail),
-            "asr_tail": fmean(row["asr"] for row in tail),
-            "asr_max": max(row["asr"] for row in after),
-            "mta_start": first["mta"],
-            "asr_start": first["asr"],
-        }
-        return figures | _detection(self._all) | {part: sum(row[part] for row in self.rows) for part in SECONDS}
-
-
-def _detection(entries: list[dict[str, float]]) -> dict[str, float]:
-    return {
-        "tpr": _mean(e["tpr"] for e in entries),
-        "fpr": _mean(e["fpr"] for e in entries),
-        "dropped": sum(e["dropped"] for e in entries),
-    }
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [v for v in values if not math.isnan(v)]
-    return fmean(known) if known else math.nan
+        return final_figures(Recorded(self.rows, self._all, rounds))

@@ -13,7 +13,7 @@ from clipfed_bench.core.messages import CellResult
 from clipfed_bench.core.provenance import provenance
 from clipfed_bench.report.regression.reference import default_path, read_reference
 from clipfed_bench.runs import columns
-from clipfed_bench.runs.schema import METRICS
+from clipfed_bench.runs.metrics import METRICS
 from clipfed_bench.runs.store import RunStore
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ from clipfed_bench.paper.figures.cells import differences, finished, require_ali
 from clipfed_bench.report.plots.style import Look, looks
 from clipfed_bench.report.tables.axes import sort_key
 from clipfed_bench.report.tables.table import heading, label
+from clipfed_bench.runs.metrics import MAIN, METRICS
 from clipfed_bench.runs.store import RunStore
 
-METRICS = {"mta": "MTA (%)", "asr": "ASR (%)"}
 _MARKS = 8
 """Markers on a line, about."""
 
@@ -53,14 +53,14 @@ def summary(cells: Sequence[CellSpec], history: pd.DataFrame, axis: str) -> pd.D
     facts = pd.DataFrame(
         {"key": [c.key for c in cells], axis: [getattr(c, axis) for c in cells], "defense": [c.defense for c in cells]}
     )
-    rows = history[["key", "round", *METRICS]].merge(facts, on="key", validate="many_to_one")
-    long = rows.melt([axis, "defense", "round"], list(METRICS), "metric", "share").dropna(subset=["share"])
+    rows = history[["key", "round", *MAIN]].merge(facts, on="key", validate="many_to_one")
+    long = rows.melt([axis, "defense", "round"], list(MAIN), "metric", "share").dropna(subset=["share"])
     place = [axis, "defense", "metric", "round"]
     grouped = long.groupby(place, sort=False, dropna=False)["share"]
     numbers = grouped.agg(mean="mean", low="min", high="max", seeds="count").reset_index()
     order = {name: _ordered(cells, name) for name in (axis, "defense")}
     ranks = {name: numbers[name].map({value: i for i, value in enumerate(order[name])}) for name in order}
-    ranks |= {"metric": numbers["metric"].map(list(METRICS).index), "round": numbers["round"]}
+    ranks |= {"metric": numbers["metric"].map(MAIN.index), "round": numbers["round"]}
     index = pd.DataFrame(ranks).sort_values(place).index
     return numbers.loc[index].reset_index(drop=True)
 
@@ -75,7 +75,7 @@ def _draw(numbers: pd.DataFrame, axis: str, cells: Sequence[CellSpec], planned: 
     grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
     styles = looks(defenses)
     for j, value in enumerate(columns):
-        for i, metric in enumerate(METRICS):
+        for i, metric in enumerate(MAIN):
             part = numbers[(numbers[axis] == value) & (numbers["metric"] == metric)]
             for k, name in enumerate(defenses):
                 _line(grid[i, j], part[part["defense"] == name], name, styles[name], k / len(defenses))
@@ -84,8 +84,8 @@ def _draw(numbers: pd.DataFrame, axis: str, cells: Sequence[CellSpec], planned: 
         grid[0, j].set_title(share, fontsize=text.SIZE + 1)
         grid[1, j].set_xlabel("round")
         grid[1, j].xaxis.get_major_locator().set_params(integer=True)
-    for i, name in enumerate(METRICS.values()):
-        grid[i, 0].set_ylabel(name)
+    for i, name in enumerate(MAIN):
+        grid[i, 0].set_ylabel(METRICS[name].axis)
     ticks = _ticks(numbers[numbers["metric"] == "mta"])
     grid[0, 0].set(yticks=ticks, ylim=(ticks[0] - 1, ticks[-1] + 1))
     grid[1, 0].set(yticks=range(0, 101, 20), ylim=(-3, 103))

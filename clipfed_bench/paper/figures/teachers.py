@@ -14,6 +14,7 @@ from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures import text
 from clipfed_bench.paper.figures.cells import finished, require_alike, require_single, values
 from clipfed_bench.report.plots.style import looks
+from clipfed_bench.runs.metrics import MAIN, METRICS
 from clipfed_bench.runs.store import RunStore
 
 TEACHER_ALONE = {
@@ -52,7 +53,7 @@ def summary(cells: Sequence[CellSpec], results: pd.DataFrame) -> pd.DataFrame:
     for cell in cells:
         row = by_key[cell.key]
         alone = [name for name in TEACHER_ALONE if name in row and pd.notna(row[name])][:1]
-        rows += [(cell.dataset, cell.attack, cell.teacher, name, float(row[name])) for name in ("mta", "asr", *alone)]
+        rows += [(cell.dataset, cell.attack, cell.teacher, name, float(row[name])) for name in (*MAIN, *alone)]
     long = pd.DataFrame(rows, columns=[*_PLACE, "share"]).dropna(subset=["share"])
     grouped = long.groupby(_PLACE, sort=False)["share"]
     numbers = grouped.agg(mean="mean", low="min", high="max", seeds="count").reset_index()
@@ -66,9 +67,9 @@ def _draw(numbers: pd.DataFrame, cells: Sequence[CellSpec], planned: int) -> Fig
     series = [(dataset, attack) for dataset in datasets for attack in attacks]
     figure = Figure(figsize=(max(1.1 * len(teachers) + 2.6, 6.4), 3.6), layout="constrained")
     row = figure.subplots(1, 2)
-    for axes, metric in zip(row, ("mta", "asr"), strict=True):
+    for axes, metric in zip(row, MAIN, strict=True):
         _points(axes, numbers[numbers["metric"] == metric], series, teachers)
-        axes.set_ylabel(f"{metric.upper()} (%)")
+        axes.set_ylabel(METRICS[metric].axis)
         axes.set_xticks(range(len(teachers)), list(teachers))
         axes.set_xlim(-0.6, len(teachers) - 0.4)
         axes.grid(visible=False, axis="x")

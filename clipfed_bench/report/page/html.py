@@ -21,6 +21,7 @@ from clipfed_bench.report.page.html_tables import Grid
 from clipfed_bench.report.tables.axes import Record, sort_key
 from clipfed_bench.report.tables.statistics import enough
 from clipfed_bench.report.tables.table import Table, table
+from clipfed_bench.runs.metrics import DETECTION, SECONDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +184,7 @@ def _against(results: pd.DataFrame, history: pd.DataFrame) -> Section:
 
 def _detection(results: pd.DataFrame, history: pd.DataFrame, spread: str) -> Section:
     drawings = _drawings("detection", results, history)
-    rates = table(results[results["status"] == "done"], metrics=("tpr", "fpr"), decimals=DECIMALS, spread=spread)
+    rates = table(results[results["status"] == "done"], metrics=DETECTION, decimals=DECIMALS, spread=spread)
     text = (
         "Over the updates of all rounds: the share of malicious ones (TPR) and of benign ones (FPR) that a defense "
         "rejects. Defenses that do not select updates, such as a mean or median, have no rates."
@@ -193,7 +194,7 @@ def _detection(results: pd.DataFrame, history: pd.DataFrame, spread: str) -> Sec
 
 
 def _cost(results: pd.DataFrame, history: pd.DataFrame, records: Sequence[Record]) -> Section:
-    from clipfed_bench.report.plots.cost import METRICS, PARTS, bars
+    from clipfed_bench.report.plots.cost import PARTS, bars
 
     drawings = _drawings("cost", results, history)
     rows = {}
@@ -202,7 +203,7 @@ def _cost(results: pd.DataFrame, history: pd.DataFrame, records: Sequence[Record
             label = f"{bar.label}, {title}" if title else bar.label
             times = [f"{seconds:.3f}" for seconds in (*bar.seconds, sum(bar.seconds))]
             rows[label] = [*times, str(bar.cells)]
-    whole = [name for name in METRICS if name != "seconds_purify"]  # a part of seconds_defense
+    whole = [name for name in SECONDS if name != "seconds_purify"]  # a part of seconds_defense
     spent = sum(float(record[name] or 0.0) for record in records for name in whole if name in record)
     unit, name = next(((u, n) for u, n in ((3600, "hours"), (60, "minutes")) if spent >= u), (1, "seconds"))
     text = (

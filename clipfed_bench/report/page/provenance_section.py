@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.report.tables.axes import Record
-from clipfed_bench.runs.schema import METRICS
+from clipfed_bench.runs.metrics import METRICS
 
 _NOT_PROVENANCE = {
     *(f.name for f in fields(CellSpec)),

@@ -10,12 +10,12 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.tables.table import Place, Table, label
+from clipfed_bench.runs.metrics import MAIN, METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-METRICS = ("mta", "asr")
 AXES = {
     "alpha": "alpha (smaller is more non-IID)",
     "degree": "degree of non-IID",
@@ -54,7 +54,7 @@ def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
 
 def varying(results: pd.DataFrame) -> list[str]:
     """The axes with at least two values that differ in nothing else but the defense. Raises UserError without any."""
-    made = panels.done_table(results, METRICS)
+    made = panels.done_table(results, MAIN)
     found = [axis for axis in AXES if axis in made.row_axes and _plan(results, axis).groups]
     if not found:
         raise UserError(
@@ -65,7 +65,7 @@ def varying(results: pd.DataFrame) -> list[str]:
 
 
 def _plan(results: pd.DataFrame, axis: str) -> _Plan:
-    made = panels.done_table(results, METRICS)
+    made = panels.done_table(results, MAIN)
     place = made.row_axes.index(axis)
     rest = (*made.row_axes[:place], *made.row_axes[place + 1 :])
     groups: dict[Place, dict[float, Place]] = {}
@@ -86,7 +86,7 @@ def _figure(plan: _Plan, titles: Sequence[str]) -> Figure:
     for title, pair in zip(titles, grid, strict=True):
         pair[0].set_title(panels.wrapped(title, 90), loc="left", fontsize="medium", fontweight="bold")
         for metric, axes in enumerate(pair):
-            axes.set_ylabel(f"{METRICS[metric].upper()} (%)")
+            axes.set_ylabel(METRICS[MAIN[metric]].axis)
             for i, (col, one) in enumerate(shown.items()):
                 aside = (i - (len(shown) - 1) / 2) / max(1, len(shown) - 1)  # so that bars do not hide each other
                 points = [

@@ -16,12 +16,12 @@ from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.plots.style import COLORS
 from clipfed_bench.report.tables.table import Place, Table
+from clipfed_bench.runs.metrics import SECONDS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-METRICS = ("seconds_local", "seconds_attack", "seconds_defense", "seconds_purify", "seconds_eval")
 PARTS = ("local training", "attack", "aggregation", "purification", "evaluation")
 """``seconds_defense`` is aggregation and purification."""
 HATCHES = ("", "//", "..", "xx", "--")
@@ -63,7 +63,7 @@ def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
 
 def bars(results: pd.DataFrame) -> dict[str, list[Bar]]:
     """Title of a panel -> its bars. Raises UserError where no cell has its seconds."""
-    made = panels.done_table(_per_round(results), METRICS)
+    made = panels.done_table(_per_round(results), SECONDS)
     outer = [i for i, axis in enumerate(made.row_axes) if axis not in OF_SCENE]
     groups: dict[Place, list[Place]] = {}
     for row in made.rows:
@@ -84,10 +84,10 @@ def bars(results: pd.DataFrame) -> dict[str, list[Bar]]:
 
 
 def _per_round(results: pd.DataFrame) -> pd.DataFrame:
-    absent = [name for name in METRICS if name not in results]
-    if "rounds" not in results or len(absent) == len(METRICS):
+    absent = [name for name in SECONDS if name not in results]
+    if "rounds" not in results or len(absent) == len(SECONDS):
         raise UserError("no cell of this run says how long it took, so there is no cost to draw.")
-    return results.assign(**{name: results[name] / results["rounds"] for name in METRICS if name not in absent})
+    return results.assign(**{name: results[name] / results["rounds"] for name in SECONDS if name not in absent})
 
 
 def _seconds(made: Table, row: Place, col: Place) -> tuple[float, ...] | None:

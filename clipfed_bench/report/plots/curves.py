@@ -12,13 +12,13 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page, Series
 from clipfed_bench.report.tables.table import Place, Table
+from clipfed_bench.runs.metrics import MAIN, METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS = ("mta", "asr")
 PANELS = 4
 """Settings on a page."""
 BANDS = 6
@@ -31,14 +31,14 @@ Curves = dict[tuple[Place, Place, str], Points]
 
 def draw(results: pd.DataFrame, history: pd.DataFrame) -> Figure:
     """One figure of all settings. Raises UserError where no cell is done or none has a history."""
-    made = panels.done_table(results, METRICS)
+    made = panels.done_table(results, MAIN)
     found = curves(made, results, history)
     return _figure(made, found, [row for row in made.rows if _known(found, row)])
 
 
 def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
     """The same, four settings a figure. Errors as for :func:`draw`."""
-    made = panels.done_table(results, METRICS)
+    made = panels.done_table(results, MAIN)
     found = curves(made, results, history)
     parts = panels.chunks([row for row in made.rows if _known(found, row)], PANELS)
     name = panels.numbered("curves", len(parts))
@@ -51,7 +51,7 @@ def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
 
 def curves(made: Table, results: pd.DataFrame, history: pd.DataFrame) -> Curves:
     """(row, column, metric) -> the evaluations of that place of ``made``. Raises UserError where there are none."""
-    absent = {"key", "round", *METRICS} - set(history)
+    absent = {"key", "round", *MAIN} - set(history)
     if history.empty or absent:
         raise UserError("no cell of this run has a history, so there are no curves.")
     known = results.loc[results["status"] == "done", ["key", *made.row_axes, *made.col_axes]].astype(object)
@@ -59,9 +59,9 @@ def curves(made: Table, results: pd.DataFrame, history: pd.DataFrame) -> Curves:
     depth = len(made.row_axes)
     places = {key: (tuple(axes[:depth]), tuple(axes[depth:])) for key, *axes in known.itertuples(index=False)}
     found: defaultdict[tuple[Place, Place, str], Points] = defaultdict(lambda: defaultdict(list))
-    for record in history[["key", "round", *METRICS]].itertuples(index=False):
+    for record in history[["key", "round", *MAIN]].itertuples(index=False):
         key, round_, *values = record
-        for metric, value in zip(METRICS, values, strict=True):
+        for metric, value in zip(MAIN, values, strict=True):
             if key in places and not math.isnan(value) and not math.isnan(round_):
                 found[(*places[key], metric)][float(round_)].append(float(value))
     if not found:
@@ -76,13 +76,13 @@ def _known(found: Curves, row: Place) -> bool:
 def _figure(made: Table, found: Curves, rows: Sequence[Place]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    shown = {c: s for c, s in panels.series(made).items() if any((row, c, m) in found for row in rows for m in METRICS)}
+    shown = {c: s for c, s in panels.series(made).items() if any((row, c, m) in found for row in rows for m in MAIN)}
     names = [s.label for s in shown.values()]
     figure, grid = panels.grid(len(rows), 2, 1.75, names, {"sharex": "col", "sharey": "col"})
     for row, words, pair in zip(rows, panels.settings(made, rows), grid, strict=True):
         pair[0].set_title(panels.wrapped(words, 90), loc="left", fontsize="medium", fontweight="bold")
-        for metric, axes in zip(METRICS, pair, strict=True):
-            axes.set_ylabel(f"{metric.upper()} (%)")
+        for metric, axes in zip(MAIN, pair, strict=True):
+            axes.set_ylabel(METRICS[metric].axis)
             for col, one in shown.items():
                 _line(axes, found.get((row, col, metric), {}), one, len(shown) <= BANDS)
     for axes in grid[-1]:

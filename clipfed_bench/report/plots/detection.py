@@ -9,12 +9,12 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.tables.table import Place, Table
+from clipfed_bench.runs.metrics import DETECTION
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-METRICS = ("tpr", "fpr")
 LABELS = ("TPR: malicious updates rejected (%)", "FPR: benign updates rejected (%)")
 HEIGHT = 6.5
 """Inches of a page that settings share."""
@@ -22,13 +22,13 @@ HEIGHT = 6.5
 
 def draw(results: pd.DataFrame, history: pd.DataFrame) -> Figure:
     """One figure of all settings; the history plays no part. Raises UserError where no defense selects updates."""
-    made = panels.done_table(results, METRICS)
+    made = panels.done_table(results, DETECTION)
     return _figure(made, _selecting(made), _rows(made))
 
 
 def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
     """The same, as many settings a figure as a page has room for. Errors as for :func:`draw`."""
-    made = panels.done_table(results, METRICS)
+    made = panels.done_table(results, DETECTION)
     cols = _selecting(made)
     parts = panels.chunks(_rows(made), max(1, int(HEIGHT / _height(cols))))
     name = panels.numbered("detection", len(parts))

@@ -14,12 +14,12 @@ from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.plots.style import Look
 from clipfed_bench.report.tables.table import Place, Table
+from clipfed_bench.runs.metrics import MAIN
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-METRICS = ("mta", "asr")
 PANELS = 6
 """Panels on a page."""
 FILLS = ("full", "none", "left", "bottom")
@@ -30,14 +30,14 @@ POINTS = 16
 
 def draw(results: pd.DataFrame, history: pd.DataFrame) -> Figure:
     """One figure of all settings; the history plays no part. Raises UserError where no cell has both figures."""
-    made = panels.done_table(results, METRICS)
+    made = panels.done_table(results, MAIN)
     groups = _groups(made)
     return _figure(made, groups, list(groups))
 
 
 def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
     """The same, six panels a figure. Errors as for :func:`draw`."""
-    made = panels.done_table(results, METRICS)
+    made = panels.done_table(results, MAIN)
     groups = _groups(made)
     parts = panels.chunks(list(groups), PANELS)
     name = panels.numbered("tradeoff", len(parts))

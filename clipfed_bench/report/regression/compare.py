@@ -16,17 +16,13 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.regression.reference import FIGURES, PLATFORM, Reference, seeds_by_setting
 from clipfed_bench.report.tables.axes import SETTINGS, Record
 from clipfed_bench.report.tables.table import to_records
+from clipfed_bench.runs.metrics import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FACTOR = 3.0
 """Sample standard deviations over seeds that a figure may move by on another machine [ours]."""
-
-FLOORS = {"tpr": 0.25, "fpr": 0.25, "dropped": 0.0}
-FLOOR = 0.03
-"""What a figure may move by in any case on another machine: fractions [ours]. Of detection rates it is more, since one
-client judged otherwise in one of few rounds moves them by a step."""
 
 _FORMERLY = {"precision": "float32"}
 """Provenance of cells that do not state it: when they were made, there was nothing else."""
@@ -104,7 +100,7 @@ def compare_with(reference: Reference, results: pd.DataFrame) -> Comparison:
         for figure in figures:
             tolerance = 0.0
             if differing:
-                tolerance = max(FLOORS.get(figure, FLOOR), FACTOR * spreads[before[place]["key"], figure])
+                tolerance = max(METRICS[figure].floor or 0.0, FACTOR * spreads[before[place]["key"], figure])
             move = Move(done[place], figure, before[place][figure], done[place][figure], tolerance)
             if move.before == move.after:
                 continue

@@ -16,12 +16,12 @@ from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.provenance import PACKAGES
 from clipfed_bench.report.tables.axes import SETTINGS, Record
 from clipfed_bench.report.tables.table import plain_records, to_records
-from clipfed_bench.runs.schema import METRICS
+from clipfed_bench.runs.metrics import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIGURES = tuple(name for name in METRICS if not name.startswith("seconds_"))
+FIGURES = tuple(name for name, metric in METRICS.items() if metric.floor is not None)
 """Final figures that do not depend on the machine's speed."""
 
 PLATFORM = (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipfed_bench.report.formats.listing import Sheet
-from clipfed_bench.report.regression.compare import FACTOR, FLOOR, FLOORS, Comparison, Move
+from clipfed_bench.report.regression.compare import FACTOR, Comparison, Move
 from clipfed_bench.report.regression.reference import MIN_SEEDS, Reference, seeds_by_setting, short_sha
 from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record, sort_key
 from clipfed_bench.report.tables.table import heading, label
-from clipfed_bench.runs.metrics import METRICS
+from clipfed_bench.runs.metrics import FLOOR, METRICS
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def _varying(cells: Sequence[Record]) -> list[str]:
 
 
 def _tolerance(reference: Reference) -> str:
-    floors = ", ".join(f"{100 * FLOORS[name]:g} points for {METRICS[name].label}" for name in ("tpr", "fpr"))
+    others = (metric for metric in METRICS.values() if metric.floor and metric.floor != FLOOR)
+    floors = ", ".join(f"{100 * (metric.floor or 0):g} points for {metric.label}" for metric in others)
     text = (
         f"Tolerance: {FACTOR:g} sample standard deviations over the reference's seeds of the setting, at least "
         f"{100 * FLOOR:g} points, {floors}; none for dropped updates."

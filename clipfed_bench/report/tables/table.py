@@ -14,7 +14,7 @@ from clipfed_bench.report.tables.axes import AXES, OF_DEFENSE, Record, choose, r
 from clipfed_bench.report.tables.footnotes import notes
 from clipfed_bench.report.tables.paired import differences
 from clipfed_bench.report.tables.statistics import Interval, bootstrap_interval, t_interval
-from clipfed_bench.runs.metrics import Metric, find_metrics
+from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +153,7 @@ def table(
     results: pd.DataFrame,
     rows: Sequence[str] | None = None,
     cols: Sequence[str] = ("defense",),
-    metrics: Sequence[str] = ("mta", "asr"),
+    metrics: Sequence[str] = MAIN,
     decimals: int = 2,
     spread: str = "std",
     against: str | None = None,
