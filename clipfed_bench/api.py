@@ -2,8 +2,8 @@
 
 An attack or a defense is one module with a docstring (summary line, citation, equations, deviations), one frozen
 ``Config`` dataclass whose fields are documented by a string below each, and one subclass of :class:`Attack` or
-:class:`Defense`. Its registered name is the file's name with ``_`` written ``-``. Nothing else is edited. A data set of
-another package is one module with a docstring and one subclass of :class:`DataSource`.
+:class:`Defense`. Its registered name is the file's name with ``_`` written ``-``. Nothing else is edited. A data set is
+one module of another package, with a docstring and one subclass of :class:`DataSource`.
 
 Shapes used throughout: K clients in a round, P parameters, Q entries of BatchNorm running statistics, B images of a
 batch, C channels, H × W pixels. Images are float32 in [0, 1] before normalization.
@@ -12,24 +12,20 @@ batch, C channels, H × W pixels. Images are float32 in [0, 1] before normalizat
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from clipfed_bench.core.splits import Split
 from clipfed_bench.toolbox.compute import Compute
 from clipfed_bench.toolbox.device import Figure, to_device, to_host
 from clipfed_bench.toolbox.distances import weighted_sum
+from clipfed_bench.toolbox.images import Images, ServerData
 from clipfed_bench.toolbox.rng import generator
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from clipfed_bench.core.splits import Split
-    from clipfed_bench.teacher.teacher import Teacher
-    from clipfed_bench.toolbox.images import Images, ServerData
 
 
 @dataclass(frozen=True)
@@ -94,8 +90,7 @@ class CraftContext:
     honest: Callable[[int], LocalModel]
     """Malicious client id -> what it would upload if it were honest, trained on the same images in the same batches."""
     validation: Callable[[int], tuple[Tensor, Tensor]]
-    """Client id -> the images (V, C, H, W) in [0, 1] and labels (V,) that it kept from training
-    (:attr:`Attack.held_out`)."""
+    """Client id -> images (V, C, H, W) in [0, 1], labels (V,) that it kept from training (:attr:`Attack.held_out`)."""
     logits: Callable[[Tensor, Tensor, Tensor], Tensor]
     """Parameters (P,), running statistics (Q,), images (V, C, H, W) in [0, 1] -> the model's logits (V, classes)."""
     seed: int = 0
@@ -126,16 +121,12 @@ class Attack(ABC):
         ``images`` (B, C, H, W) float32 in [0, 1], ``labels`` (B,) int64. At ``poison_ratio`` 1.0 a poisoned copy of
         the whole batch is appended (2B images); below, the first ``int(ratio * B)`` images are poisoned in place.
         """
-        ratio, target = self.context.poison_ratio, self.context.target
+        ratio, flipped = self.context.poison_ratio, torch.full_like(labels, self.context.target)
         if ratio >= 1.0:
-            poisoned = self.client_trigger(images, attacker)
-            return torch.cat([images, poisoned]), torch.cat([labels, torch.full_like(labels, target)])
+            return torch.cat([images, self.client_trigger(images, attacker)]), torch.cat([labels, flipped])
         count = int(ratio * len(images))
         poisoned = self.client_trigger(images[:count], attacker)
-        return (
-            torch.cat([poisoned, images[count:]]),
-            torch.cat([torch.full_like(labels[:count], target), labels[count:]]),
-        )
+        return torch.cat([poisoned, images[count:]]), torch.cat([flipped[:count], labels[count:]])
 
     def gradient_rule(self, context: LocalContext) -> GradientRule | None:
         """What malicious clients do to the gradient in each step of this round's poisoned training; None: nothing.
@@ -210,16 +201,14 @@ class ClientUpdates:
 
     def select(self, rows: Tensor) -> ClientUpdates:
         """The updates of ``rows`` (int64 indices or a (K,) bool mask), order kept; waits for ``rows`` on a GPU."""
-        chosen = to_host(rows)
-        index = chosen.nonzero().flatten() if chosen.dtype == torch.bool else chosen
+        index = to_host(rows).nonzero().flatten() if rows.dtype == torch.bool else to_host(rows)
         place = to_device(index, self.deltas.device)
-        return ClientUpdates(
-            self.deltas[place],
-            self.buffers[place],
-            self.num_samples[index.to(self.num_samples.device)],
-            tuple(self.clients[i] for i in index.tolist()),
-            self.global_params,
-            self.global_buffers,
+        return replace(
+            self,
+            deltas=self.deltas[place],
+            buffers=self.buffers[place],
+            num_samples=self.num_samples[index.to(self.num_samples.device)],
+            clients=tuple(self.clients[i] for i in index.tolist()),
         )
 
     def mean(self, weights: Tensor, kept: Tensor | None = None) -> Aggregate:
@@ -269,6 +258,19 @@ class ServerModel(ABC):
         """(B, classes) logits of ``pixels`` (B, C, H, W) float32 in [0, 1], in evaluation mode, without gradients."""
 
 
+class Teacher(Hashable, Protocol):
+    """A frozen vision-language model for the task's classes. Features are float32 of L2 norm 1, with E entries."""
+
+    text_prototypes: Tensor
+    """(classes, E): mean of a class's text embeddings over the templates, normalized."""
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) uint8, or float in [0, 1] -> (N, E)."""
+
+    def zero_shot_logits(self, features: Tensor) -> Tensor:
+        """(N, E) -> (N, classes): the scaled cosine to each text prototype."""
+
+
 @dataclass(frozen=True)
 class ServerContext:
     """What a server legitimately has before round 1: the task and data and a teacher of its own; no test data."""
@@ -294,10 +296,9 @@ class ServerContext:
 
 @dataclass(frozen=True)
 class RoundContext:
-    """One round, as the server sees it."""
+    """One round, as the server sees it; numbered from 1."""
 
     round: int
-    """1-based."""
     seed: int = 0
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -312,8 +313,7 @@ class Defense(ABC):
     context, is prepared and given the old one's :meth:`state`. A defense that learns something in one round and uses it
     in a later one overrides ``state`` and ``load_state``; what it draws must come from the round's own streams.
 
-    ``aggregate`` is called with finite updates of at least one client: the simulator drops, counts and reports
-    non-finite ones before (:func:`clipfed_bench.simulator.aggregation.aggregate_updates`).
+    ``aggregate`` gets finite updates of at least one client: the simulator drops and counts all others before that.
     """
 
     needs_server_data: ClassVar[bool] = False

@@ -11,12 +11,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from clipfed_bench.api import AttackContext, ServerContext
+from clipfed_bench.api import AttackContext, ServerContext, Teacher
 from clipfed_bench.clipfed.frequency_noise import augment
 from clipfed_bench.clipfed.losses import class_prototypes
 from clipfed_bench.components.registry import create_attack, find
 from clipfed_bench.core.work_counts import counted
-from clipfed_bench.teacher.teacher import Teacher
 from clipfed_bench.toolbox.images import Normalizer, ServerData, image_shape
 from clipfed_bench.toolbox.rng import generator
 
@@ -55,37 +54,19 @@ def build_server_set(server: ServerContext, augmentation: Augmentation) -> Serve
     """The server set of a cell; made once for all cells of a process that are alike in it."""
     assert server.server_data is not None
     assert server.teacher is not None
-    return _build(
-        _Same(server.server_data()), _Same(server.teacher()), augmentation, server.mean, server.std, str(server.device)
-    )
-
-
-class _Same:
-    """Makes an unhashable, immutable object a cache key by its identity; keeps it alive."""
-
-    def __init__(self, value: ServerData | Teacher) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.value is self.value
+    return _build(server.server_data(), server.teacher(), augmentation, server.mean, server.std, str(server.device))
 
 
 @lru_cache(maxsize=2)
 @counted("augmented set")
 def _build(
-    data: _Same,
-    teacher: _Same,
+    source: ServerData,
+    clip: Teacher,
     augmentation: Augmentation,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     device: str,
 ) -> ServerSet:
-    source, clip = data.value, teacher.value
-    assert isinstance(source, ServerData)
-    assert isinstance(clip, Teacher)
     normalize = Normalizer(mean, std, device)
     pixels, labels = normalize.pixels(source.data.images.to(device)), source.data.labels.to(device)
     features = clip.image_features(source.data.images).to(device)

@@ -46,9 +46,9 @@ class Dataset:
     """Training images that the long tail leaves out; nobody holds them, so ``holdout`` server data takes them first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServerData:
-    """The server's data set D_s: labelled images with captions, none of them any client's."""
+    """The server's data set D_s: labelled images with captions, none of them any client's. Equal to itself alone."""
 
     data: Images
     captions: tuple[str, ...]
