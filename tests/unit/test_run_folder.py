@@ -24,7 +24,7 @@ from clipfed_bench.runs import folder as run_folder
 HOLD = """
 import sys, time
 from pathlib import Path
-from clipfed_bench.run_folder import held
+from clipfed_bench.runs.folder import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
