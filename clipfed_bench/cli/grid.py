@@ -50,8 +50,11 @@ def grid(
     exit status 1. What can be chosen is shown by `clipfed-bench list`.
     """
     from clipfed_bench.cli.plan import show_plan
-    from clipfed_bench.cli.session import RUNS, Places, Session
+    from clipfed_bench.cli.running import show_run
     from clipfed_bench.config.grid import make_grid
+    from clipfed_bench.execution.places import Places
+    from clipfed_bench.execution.session import Session
+    from clipfed_bench.runs.folder import RUNS
 
     asked = make_grid(options.choose_axes(cell, preset, config, seeds, scale))
     cluster = options.choose_cluster(executor, address, gpus_per_cell, device)
@@ -61,5 +64,5 @@ def grid(
     session = Session(asked.cells, places, skip_failed)
     if dry_run:
         show_plan(session)
-    else:
-        session.run(quiet=quiet)
+    elif not show_run(session, quiet):
+        raise typer.Exit(1)

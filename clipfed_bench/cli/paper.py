@@ -13,8 +13,8 @@ from clipfed_bench.cli import options
 from clipfed_bench.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from clipfed_bench.cli.session import Session
     from clipfed_bench.config.cell_spec import CellSpec
+    from clipfed_bench.execution.session import Session
 
 TABLES = tuple(f"table{n}" for n in range(1, 6))
 FIGURES = tuple(f"fig{n}" for n in range(3, 8))
@@ -53,7 +53,10 @@ def paper(
     that no cell is run twice. Files are in its folder `paper`.
     """
     from clipfed_bench.cli.plan import show_plan
-    from clipfed_bench.cli.session import RUNS, Places, Session
+    from clipfed_bench.cli.running import show_run
+    from clipfed_bench.execution.places import Places
+    from clipfed_bench.execution.session import Session
+    from clipfed_bench.runs.folder import RUNS
 
     names = _names(what)
     cells = {name: _cells(name, scale, seeds) for name in names}
@@ -66,17 +69,10 @@ def paper(
     if dry_run:
         show_plan(session)
         return
-    failed: typer.Exit | None = None
-    if needed and not no_run:
-        try:
-            session.run(quiet=quiet, tables=False)
-        except typer.Exit as error:
-            if error.exit_code != 1:
-                raise
-            failed = error  # some cells failed: what is there is rendered all the same
-    _render(cells, session)
-    if failed:
-        raise failed
+    whole = no_run or not needed or show_run(session, quiet, tables=False)
+    _render(cells, session)  # where cells failed, what is there is rendered all the same
+    if not whole:
+        raise typer.Exit(1)
 
 
 def _names(what: Sequence[str]) -> list[str]:
@@ -98,6 +94,8 @@ def _cells(name: str, scale: str, seeds: int | None) -> tuple[CellSpec, ...]:
 
 
 def _render(cells: Mapping[str, Sequence[CellSpec]], session: Session) -> None:
+    from rich.console import Console
+
     from clipfed_bench.paper import output
 
     folder = session.store.folder / "paper"
@@ -112,7 +110,7 @@ def _render(cells: Mapping[str, Sequence[CellSpec]], session: Session) -> None:
             missing.append(f"{name} cannot be made: {error}")
             continue
         if made.screen is not None:
-            session.console.print(made.screen)
+            Console().print(made.screen)
         typer.echo("\n".join(f"wrote {path}" for path in output.write(folder, name, made)))
     if missing:
         raise UserError("\n".join(missing))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.table import Table
 
-from clipfed_bench.cli.progress import USUAL, clock, telling
-from clipfed_bench.cli.session import Session
+from clipfed_bench.cli.progress import clock
 from clipfed_bench.core.values import show
 from clipfed_bench.core.work_counts import plural
+from clipfed_bench.execution.board import USUAL, telling
+from clipfed_bench.execution.session import Session
 
 
 def show_plan(session: Session) -> None:
     """Print the cells, what is done already, and how long the rest may take."""
-    estimate, out = session.estimate(), session.console
+    estimate, out = session.estimate(), Console()
     seconds = {job.id: estimate.seconds(job) for job in session.jobs}
     varying = [name for name in USUAL if len({getattr(cell, name) for cell in session.cells}) > 1]
     names = list(dict.fromkeys(["dataset", "attack", "defense", *varying, *telling(session.cells)]))
@@ -22,10 +24,8 @@ def show_plan(session: Session) -> None:
         about = clock(seconds[cell.key]) if cell.key in seconds else ""
         table.add_row(*(show(getattr(cell, name)) for name in names), status, about)
     out.print(table)
-    done = sum(status == "done" for status in session.statuses.values())
-    out.print(
-        f"{len(session.cells)} cells: {done} done, {len(session.todo)} to run{_before(session)}.", highlight=False
-    )
+    counts = f"{len(session.cells)} cells: {len(session.done)} done, {len(session.todo)} to run"
+    out.print(f"{counts}{_before(session)}.", highlight=False)
     if session.todo:
         total = clock(estimate.total(session.jobs, session.workers))
         out.print(f"About {total} with --workers {session.workers}, {estimate.basis}.", highlight=False)

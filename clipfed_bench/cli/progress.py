@@ -1,11 +1,11 @@
-"""What is seen of a grid while it runs: a live display on a terminal, one plain line per event elsewhere."""
+"""What is seen of a grid while it runs: a live display on a terminal, one plain line per event elsewhere.
+
+Both are contexts while it runs, and give what shows an event that the board has taken notice of.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Protocol
+from collections.abc import Callable
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,51 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Progress
-from clipfed_bench.core.values import show
-from clipfed_bench.execution.jobs import Event, Job
-
-
-class Display(Protocol):
-    """Shows events; used as a context."""
-
-    def __enter__(self) -> Display: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def handle(self, event: Event) -> None:
-        """Show what happened."""
-        ...
-
-
-USUAL = ("dataset", "partition", "alpha", "degree", "attack", "defense", "seed")
-"""Settings that every label of a cell shows."""
-
-
-def label(job: Job, also: Sequence[str] = ()) -> str:
-    """A job in a few words; ``also`` names settings that a cell's label should have besides the usual ones."""
-    spec = job.spec
-    spread = {"dirichlet": f"α={show(spec.alpha)}", "degree": f"q={show(spec.degree)}"}.get(spec.partition, "iid")
-    if job.stage == "data":
-        return f"data {spec.dataset}"
-    if job.stage == "teacher":
-        return f"teacher {spec.teacher} for {spec.dataset}"
-    if job.stage == "warmup":
-        return f"warm-up {spec.dataset} {spread} seed {spec.seed}"
-    if job.stage == "prefix":
-        return f"prefix {spec.dataset} {spread} {spec.defense} seed {spec.seed}"
-    more = "".join(f" {name}={show(getattr(spec, name))}" for name in also)
-    return f"{spec.dataset} {spread} {spec.attack} {spec.defense}{more} seed {spec.seed}"
-
-
-def telling(cells: Sequence[CellSpec]) -> list[str]:
-    """Settings in which cells differ that are alike in the usual ones, so that labels need them."""
-    groups: dict[tuple[object, ...], list[CellSpec]] = {}
-    for cell in cells:
-        groups.setdefault(tuple(getattr(cell, name) for name in USUAL), []).append(cell)
-    names = (f.name for f in fields(CellSpec) if f.name not in USUAL)
-    return [name for name in names if any(len({getattr(c, name) for c in group}) > 1 for group in groups.values())]
+from clipfed_bench.execution.board import Board
+from clipfed_bench.execution.jobs import Event
 
 
 def clock(seconds: float) -> str:
@@ -77,108 +35,6 @@ def per_cent(value: float | None) -> str:
     return "–" if value is None or value != value else f"{100 * value:.1f}"
 
 
-@dataclass
-class Board:
-    """The state of a run, updated by events. Pure: no output, the clock is handed in."""
-
-    jobs: dict[str, float]
-    """Id of each job -> its expected seconds, in any unit: only ratios matter."""
-    cells: int
-    """Cells of the grid, with those that were done before."""
-    done: int = 0
-    """Cells done, with those that were done before."""
-    failed: int = 0
-    also: Sequence[str] = ()
-    """Settings that labels show besides the usual ones."""
-    now: Callable[[], float] = time.monotonic
-    running: dict[str, Running] = field(default_factory=dict)
-    started: float = field(init=False)
-    _finished: float = 0.0
-    _dropped: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.started = self.now()
-
-    def handle(self, event: Event) -> None:
-        """Take notice of ``event``."""
-        job = event.job
-        if event.kind == "started":
-            self.running[job.id] = Running(job, self.now())
-        elif event.kind == "step":
-            if event.step is not None and event.step.stage:
-                self.running[job.id].step = event.step
-        elif event.kind == "retried":
-            self.running.pop(job.id, None)
-        else:
-            self.running.pop(job.id, None)
-            weight = self.jobs.get(job.id, 0.0)
-            if event.kind == "done":
-                self._finished += weight
-            else:
-                self._dropped += weight
-            if job.stage == "cell":
-                self.done += event.kind == "done"
-                self.failed += event.kind == "failed"
-
-    def label(self, job: Job) -> str:
-        """``job`` in a few words."""
-        return label(job, self.also)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the run started."""
-        return self.now() - self.started
-
-    @property
-    def share(self) -> float:
-        """Work done of this run, weighted by expected seconds, in [0, 1]."""
-        total = sum(self.jobs.values()) - self._dropped
-        under_way = sum(self.jobs.get(id, 0.0) * running.share for id, running in tuple(self.running.items()))
-        return min(1.0, (self._finished + under_way) / total) if total else 1.0
-
-    @property
-    def left(self) -> float | None:
-        """Seconds left, from the pace so far; None while too little is done to tell."""
-        share = self.share
-        return self.elapsed * (1 - share) / share if share > 0.005 and self.elapsed > 3 else None
-
-
-@dataclass
-class Running:
-    """A job that a worker is at."""
-
-    job: Job
-    since: float
-    step: Progress | None = None
-
-    @property
-    def share(self) -> float:
-        """Rounds done of all, in [0, 1]; what a cell does before its first round does not count."""
-        if self.step is None or self.step.total == 0 or (self.job.stage == "cell" and self.step.stage != "round"):
-            return 0.0
-        return self.step.done / self.step.total
-
-    @property
-    def position(self) -> str:
-        """``round 3/30``, or what it is doing before."""
-        if self.step is None:
-            return "starting"
-        return f"{self.step.stage} {self.step.done}/{self.step.total}"
-
-
-class Silent:
-    """Shows nothing."""
-
-    def __enter__(self) -> Silent:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def handle(self, event: Event) -> None:
-        """Nothing."""
-
-
 class LiveDisplay:
     """A bar for the grid and a line for each running job, redrawn in place."""
 
@@ -187,17 +43,16 @@ class LiveDisplay:
         self._console = console
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
-    def __enter__(self) -> LiveDisplay:
+    def __enter__(self) -> Callable[[Event], None]:
         self._live.__enter__()
-        return self
+        return self._show
 
     def __exit__(self, *error: object) -> None:
         self._live.__exit__(None, None, None)
         self._console.print(summary(self._board), highlight=False)
 
-    def handle(self, event: Event) -> None:
+    def _show(self, event: Event) -> None:
         """Redrawn soon; only what will not be seen again stays on the screen."""
-        self._board.handle(event)
         if event.kind in ("failed", "retried") and event.failure:
             how = (f"{event.kind} ", "red" if event.kind == "failed" else "yellow")
             line = Text.assemble(how, self._board.label(event.job), ": ", one_line(event.failure.error))
@@ -239,22 +94,17 @@ class PlainDisplay:
         self._write = write
         self._rounds = rounds
 
-    def __enter__(self) -> PlainDisplay:
-        return self
+    def __enter__(self) -> Callable[[Event], None]:
+        return self._show
 
     def __exit__(self, *error: object) -> None:
         self._write(summary(self._board))
 
-    def handle(self, event: Event) -> None:
-        """Write the line."""
-        before = self._board.running.get(event.job.id)
-        last = before.step if before else None
-        self._board.handle(event)
-        line = self._line(event, last)
-        if line:
+    def _show(self, event: Event) -> None:
+        if line := self._line(event):
             self._write(line)
 
-    def _line(self, event: Event, last: Progress | None) -> str:
+    def _line(self, event: Event) -> str:
         name, board = self._board.label(event.job), self._board
         count = f"[{board.done + board.failed}/{board.cells}]"
         if event.kind == "started":

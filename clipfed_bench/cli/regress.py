@@ -17,7 +17,7 @@ from clipfed_bench.runs.reading import read_run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clipfed_bench.cli.session import Places
+    from clipfed_bench.execution.places import Places
     from clipfed_bench.report.regression.reference import Reference
 
 
@@ -51,9 +51,10 @@ def regress(
     seeds of the reference differ by. The exit status is 1 if a figure moved too far, or a cell failed or is missing. A
     change that is meant is accepted with --update and a --reason.
     """
-    from clipfed_bench.cli.session import RUNS, Places
     from clipfed_bench.config.grid import preset_names
+    from clipfed_bench.execution.places import Places
     from clipfed_bench.report.regression.reference import default_path, read_reference, write_reference
+    from clipfed_bench.runs.folder import RUNS
 
     if update and not (reason or "").strip():
         raise UserError("--update needs --reason TEXT: why the numbers changed, or why there are new ones.")
@@ -92,8 +93,9 @@ def regress(
 
 def _run(preset: str, places: Places, quiet: bool) -> Path:
     """Run every cell of ``preset`` anew; the folder."""
-    from clipfed_bench.cli.session import Session
+    from clipfed_bench.cli.running import show_run
     from clipfed_bench.config.grid import load_preset, make_grid
+    from clipfed_bench.execution.session import Session
 
     folder = places.folder
     if (folder / "cells").exists():
@@ -103,14 +105,12 @@ def _run(preset: str, places: Places, quiet: bool) -> Path:
     places = replace(places, cache_dir=places.cache_dir or folder / "cache")
     session = Session(make_grid(load_preset(preset)).cells, places)
     try:
-        session.run(quiet=quiet, tables=False)
-    except typer.Exit as stop:
-        if stop.exit_code == 130:
-            go_on = f"clipfed-bench grid --preset {preset} --device {places.device} --out {folder}"
-            go_on += f" --cache-dir {places.cache_dir}\n  clipfed-bench regress --run {folder}"
-            typer.echo(f"No: that would start anew. To go on:\n  {go_on}", err=True)
-        if stop.exit_code != 1:  # that is: cells failed, which is for the comparison to say
-            raise
+        show_run(session, quiet, tables=False)  # whether cells failed is for the comparison to say
+    except typer.Exit:
+        go_on = f"clipfed-bench grid --preset {preset} --device {places.device} --out {folder}"
+        go_on += f" --cache-dir {places.cache_dir}\n  clipfed-bench regress --run {folder}"
+        typer.echo(f"No: that would start anew. To go on:\n  {go_on}", err=True)
+        raise
     session.store.export()
     return folder
 

@@ -29,8 +29,11 @@ def run(
     **cell: str | None,
 ) -> None:
     """Run one cell and print its rounds as they come. A cell that is done is only shown."""
-    from clipfed_bench.cli.session import RUNS, Places, Session
+    from clipfed_bench.cli.running import show_run
     from clipfed_bench.config.grid import make_grid
+    from clipfed_bench.execution.places import Places
+    from clipfed_bench.execution.session import Session
+    from clipfed_bench.runs.folder import RUNS
 
     asked = make_grid(options.choose_axes(cell, preset, config))
     if len(asked.cells) != 1:
@@ -39,4 +42,5 @@ def run(
     cluster = options.choose_cluster(executor, address, gpus_per_cell, device)
     places = Places(out or RUNS / "run", device, 1, data_dir, cache_dir, cluster=cluster)
     places = replace(places, precision=precision, steps=steps, streams=streams)
-    Session(asked.cells, places).run(rounds=True)
+    if not show_run(Session(asked.cells, places), rounds=True):
+        raise typer.Exit(1)

@@ -22,6 +22,7 @@ from clipfed_bench.execution.memory import ran_out_of_memory
 
 # Two OpenMP threads collapse when the other core is busy: one thread a process, one cell a core.
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+RUNNER = "clipfed_bench.execution.runner"
 _FUNCTIONS = {
     "data": "load_data",
     "teacher": "prepare",
@@ -38,7 +39,7 @@ class Settings:
     environment: Environment
     logs: Path
     """Folder of the workers' log files; made when needed."""
-    runner: str = "clipfed_bench.execution.runner"
+    runner: str = RUNNER
     """Module with ``load_data``, ``prepare``, ``run_warmup``, ``run_prefix`` and ``run_cell``."""
     cell_timeout: float | None = None
     """Seconds after which a cell that is not done is stopped and has failed; None: it may take as long as it likes."""

@@ -6,9 +6,7 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import socket
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -20,13 +18,16 @@ from clipfed_bench.core.files import write_atomically
 # What write_atomically, and a Ray cluster's search for shared folders, have under way.
 _PARTS = re.compile(r"\..+\.[0-9a-f]{32}\.tmp|\.seen-[0-9a-f]{32}")
 
+RUNS = Path("results/runs")
+"""Where run folders are, if the user does not say."""
+
 SHARED = "warmups"
 """The folder in a run folder that other runs may write to; there, only files older than a minute are left-overs."""
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold ``folder``, which exists, for this process alone.
+def held(folder: Path, command: str) -> Iterator[None]:
+    """Hold ``folder``, which exists, for this process alone, which was started by ``command``.
 
     The lock is the system's and ends with the process, however that dies. Raises UserError that names the holder, and
     where the folder cannot be written. A file system without locks is used without one.
@@ -45,18 +46,13 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
     try:
-        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now(), "command": command()}
+        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now(), "command": command}
         write_atomically(holder, json.dumps(me).encode())
         yield
     finally:
         with contextlib.suppress(OSError):
             holder.unlink()
         lock.release()
-
-
-def command() -> str:
-    """What the user typed, to be typed again."""
-    return shlex.join(["clipfed-bench", *sys.argv[1:]])
 
 
 def clean(folder: Path, done: Iterable[str]) -> None:
@@ -76,6 +72,11 @@ def clean(folder: Path, done: Iterable[str]) -> None:
 def checkpoints(folder: Path) -> Path:
     """Where checkpoints of unfinished work are."""
     return folder / "checkpoints"
+
+
+def models(folder: Path) -> Path:
+    """Where final models are that are kept."""
+    return folder / "models"
 
 
 def prefixes(folder: Path) -> Path:

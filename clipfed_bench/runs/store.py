@@ -112,14 +112,16 @@ class RunStore:
                 tables.append((payload, table))
         return results_frame(payloads), history_frame(tables)
 
-    def export(self, keys: Iterable[str] | None = None) -> None:
-        """Write ``results.parquet`` and ``history.parquet`` into the run folder, each in one step."""
+    def export(self, keys: Iterable[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Write ``results.parquet`` and ``history.parquet`` into the run folder, each in one step; :meth:`frames`."""
         from io import BytesIO
 
-        for name, frame in zip(("results", "history"), self.frames(keys), strict=True):
+        results, history = self.frames(keys)
+        for name, frame in (("results", results), ("history", history)):
             buffer = BytesIO()
             frame.to_parquet(buffer, index=False)
             write_atomically(self.folder / f"{name}.parquet", buffer.getvalue())
+        return results, history
 
     def _path(self, key: str, suffix: str) -> Path:
         if not _KEY.fullmatch(key):

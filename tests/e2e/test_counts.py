@@ -7,13 +7,16 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from watching import run
 
-from clipfed_bench.cli import session as module
 from clipfed_bench.cli.options import choose_axes
-from clipfed_bench.cli.session import Places, Session
+from clipfed_bench.cli.running import show_run
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.grid import make_grid
 from clipfed_bench.core import work_counts as counts
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.execution.places import Places
+from clipfed_bench.execution.session import Interrupted, Session
 from clipfed_bench.simulator import shared as setup
 
 GRID = {"dataset": "digits", "model": "cnn", "clients": "60", "clients_per_round": "2", "local_epochs": "1"}
@@ -39,19 +42,17 @@ def computed(session):
     return runs, jobs
 
 
-def test_a_grid_computes_everything_once_also_when_it_is_stopped_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_a_grid_computes_everything_once_also_when_it_is_stopped_and_goes_on(tmp_path, capsys):
     assert (len(CELLS), len({c.prefix_key for c in CELLS}), len({c.warmup_key for c in CELLS})) == (12, 6, 2)
-    stopped, record = start(tmp_path), module.Account.record
+    stopped = start(tmp_path)
 
-    def stop_in_the_third_cell(account, event):
-        record(account, event)
-        if event.job.stage == "cell" and event.kind == "step" and event.step.stage and account.computed["cell"] == 2:
+    def stop_in_the_third_cell(event):
+        done = stopped.account.computed["cell"]
+        if event.job.stage == "cell" and event.kind == "step" and event.step.stage and done == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.Account, "record", stop_in_the_third_cell)
-    with pytest.raises(module.typer.Exit):
-        stopped.run()
-    monkeypatch.undo()
+    with pytest.raises(Interrupted):
+        run(stopped, stop_in_the_third_cell)
     first, _ = computed(stopped)
     done = {line["job"] for line in lines(stopped) if line["event"] == "done" and line["stage"] == "cell"}
     needed = {f"{cell.prefix_key}.safetensors" for cell in CELLS if cell.key not in done}
@@ -60,8 +61,7 @@ def test_a_grid_computes_everything_once_also_when_it_is_stopped_and_goes_on(tmp
     alone = {"data set": 1, "partition": 2, "augmented set": 1, "server set": 2}
     assert first == shared | alone | {"cell": 2, "round": 2 * 3 + 6 * 4 + 2 * 2}
     session = start(tmp_path)
-    capsys.readouterr()
-    session.run()
+    assert show_run(session)
     both, jobs = computed(session)
     second = both - first
     # The second process reads and draws what it needs for itself; of what is kept on disk it computes nothing.
@@ -78,15 +78,15 @@ def test_a_grid_computes_everything_once_also_when_it_is_stopped_and_goes_on(tmp
 
 def test_cells_draw_the_partition_of_their_settings(monkeypatch):
     cell = CellSpec(dataset="digits", model="cnn", clients=20)
-    data, _ = setup.dataset(cell, module.Environment())
+    data, _ = setup.dataset(cell, Environment())
     counts.take()
     settings = [{}, {"attack": "dba", "defense": "krum"}, {"seed": 1}, {"alpha": 0.1}, {"partition": "iid"}, {}]
     specs = [CellSpec(**{"dataset": "digits", "model": "cnn", "clients": 20, **other}) for other in settings]
     setup._partition.cache_clear()
-    cached = [setup.federation(spec, module.Environment(), data).clients for spec in specs]
+    cached = [setup.federation(spec, Environment(), data).clients for spec in specs]
     assert counts.take() == {"partition": 4}
     monkeypatch.setattr(setup, "_partition", setup._partition.__wrapped__)
-    drawn = [setup.federation(spec, module.Environment(), data).clients for spec in specs]
+    drawn = [setup.federation(spec, Environment(), data).clients for spec in specs]
     for one, other in zip(cached, drawn, strict=True):
         assert all(a.images.equal(b.images) and a.labels.equal(b.labels) for a, b in zip(one, other, strict=True))
     assert counts.take() == {"partition": 6}
@@ -94,7 +94,7 @@ def test_cells_draw_the_partition_of_their_settings(monkeypatch):
 
 def test_other_data_have_a_partition_of_their_own():
     cell = CellSpec(dataset="digits", model="cnn", clients=20)
-    data, _ = setup.dataset(cell, module.Environment())
+    data, _ = setup.dataset(cell, Environment())
     fewer = replace(data, train=data.train.take(data.train.labels.argsort()[:900]))
     for one in (data, fewer, data):
-        assert sum(map(len, setup.federation(cell, module.Environment(), one).clients)) == len(one.train)
+        assert sum(map(len, setup.federation(cell, Environment(), one).clients)) == len(one.train)

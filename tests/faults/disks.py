@@ -9,17 +9,14 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
+from watching import fake_session, run
 
-from clipfed_bench.cli import session as module
-from clipfed_bench.cli.session import Places, Session
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
-from clipfed_bench.execution.worker import Settings
 from clipfed_bench.simulator.cell import run_cell
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
@@ -37,11 +34,6 @@ def disk(tmp_path):
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-@pytest.fixture
-def fake_cells(monkeypatch):
-    monkeypatch.setattr(module, "Settings", partial(Settings, runner="fake_simulator"))
-
-
 def fill(disk, room=0):
     """Fill ``disk`` but for ``room`` bytes; the file that does."""
     filler = disk / "filler"
@@ -56,36 +48,35 @@ def fill(disk, room=0):
 
 def session(folder, count=4):
     cells = [CellSpec(dataset="digits", model="cnn", target=target) for target in range(count)]
-    return Session(cells, Places(folder, "cpu", 1))
+    return fake_session(cells, folder)
 
 
-def whole(run):
+def whole(wanted):
     """Statuses of all cells, after a look for files that are not what they should be."""
-    assert not list(run.store.folder.rglob(".*.tmp"))
-    keys = [cell.key for cell in run.cells]
-    assert run.store.broken(keys) == []
-    return [run.store.status(key) for key in keys]
+    assert not list(wanted.store.folder.rglob(".*.tmp"))
+    assert wanted.store.broken(wanted.keys) == []
+    return [wanted.store.status(key) for key in wanted.keys]
 
 
 @pytest.mark.parametrize("room", [0, 8192, 16384, 24576, 32768])
-def test_a_full_disk_stops_the_grid_which_goes_on_when_there_is_room(disk, fake_cells, room):
-    filler, run = fill(disk, room), session(disk / "run")
+def test_a_full_disk_stops_the_grid_which_goes_on_when_there_is_room(disk, room):
+    filler, wanted = fill(disk, room), session(disk / "run")
     with pytest.raises(UserError, match="No space left on device"):
-        run.run(quiet=True)
-    before = whole(run)
+        run(wanted)
+    before = whole(wanted)
     assert before.count("done") == before.index(None) if None in before else True
     filler.unlink()
-    session(disk / "run").run(quiet=True)
-    assert whole(run) == ["done"] * 4
+    run(session(disk / "run"))
+    assert whole(wanted) == ["done"] * 4
 
 
-def test_a_read_only_disk_is_a_clean_error(disk, fake_cells):
+def test_a_read_only_disk_is_a_clean_error(disk):
     (disk / "run").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(UserError, match="cannot be written: Read-only file system"):
-        session(disk / "run").run(quiet=True)
+        run(session(disk / "run"))
     with pytest.raises(UserError, match="cannot be made: Read-only file system"):
-        session(disk / "new").run(quiet=True)
+        run(session(disk / "new"))
 
 
 def test_a_disk_without_room_for_checkpoints_costs_safety_and_not_the_cell(disk, tmp_path):

@@ -24,7 +24,6 @@ from data_files import CLASSES, batches, png, write_parquet
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from clipfed_bench.cli.session import RUNS
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.grid import Axes, make_grid, parse_toml
 from clipfed_bench.core.errors import UserError
@@ -33,6 +32,7 @@ from clipfed_bench.core.values import convert, parse_choice, split_list
 from clipfed_bench.data.arrays import decode
 from clipfed_bench.data.formats import official, parquet
 from clipfed_bench.report.formats.latex import escape
+from clipfed_bench.runs.folder import RUNS
 from clipfed_bench.runs.frames import read_history, read_results
 from clipfed_bench.runs.store import RunStore
 

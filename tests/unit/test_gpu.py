@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from clipfed_bench.cli.session import Places, Session
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution import gpu
+from clipfed_bench.execution.places import Places
+from clipfed_bench.execution.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +56,8 @@ def test_a_damaged_note_of_it_counts_as_none(
 
 def test_a_session_hands_it_to_its_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [CellSpec(dataset="digits", model="cnn", seed=seed) for seed in range(5)]
-    monkeypatch.setattr("clipfed_bench.cli.session.resolve_device", lambda device: "cuda")
-    monkeypatch.setattr("clipfed_bench.cli.session.cells_at_a_time", lambda: 3)
+    monkeypatch.setattr("clipfed_bench.execution.session.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr("clipfed_bench.execution.session.cells_at_a_time", lambda: 3)
     session = Session(cells, Places(tmp_path / "run", streams=2))
     environment = session.environment
     assert (environment.precision, environment.graphs, environment.streams) == ("bfloat16", True, 2)

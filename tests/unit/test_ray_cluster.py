@@ -221,7 +221,7 @@ def test_a_folder_is_known_by_what_is_in_it_and_may_be_late(tmp_path):
 def test_the_command_loads_neither_torch_nor_ray_before_it_needs_it():
     script = """
 import sys
-import clipfed_bench.execution.ray, clipfed_bench.cli.session
+import clipfed_bench.execution.session, clipfed_bench.cli.running
 print(sorted({"torch", "ray", "pandas"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -25,10 +25,14 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from clipfed_bench.runs.folder import held
-with held(Path(sys.argv[1])):
+with held(Path(sys.argv[1]), "clipfed-bench grid"):
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+def held(folder):
+    return run_folder.held(folder, "clipfed-bench grid")
 
 
 @pytest.fixture
@@ -46,12 +50,12 @@ def holder(tmp_path):
 
 def test_a_folder_in_use_is_refused_and_the_holder_is_named(tmp_path, holder):
     holds = f"in use by process {holder.pid} on {socket.gethostname()} since 2"
-    with pytest.raises(UserError, match=holds) as caught, run_folder.held(tmp_path):
+    with pytest.raises(UserError, match=holds) as caught, held(tmp_path):
         pytest.fail("held twice")
-    assert "clipfed-bench" in str(caught.value)
+    assert "(clipfed-bench grid)" in str(caught.value)
     assert "--out" in str(caught.value)
     (tmp_path / ".holder.json").write_text('"half')
-    with pytest.raises(UserError, match="in use by another process"), run_folder.held(tmp_path):
+    with pytest.raises(UserError, match="in use by another process"), held(tmp_path):
         pass
 
 
@@ -59,17 +63,17 @@ def test_the_lock_of_a_killed_process_does_not_block(tmp_path, holder):
     holder.kill()
     holder.wait()
     assert (tmp_path / ".holder.json").exists(), "as a killed process leaves it"
-    with run_folder.held(tmp_path):
+    with held(tmp_path):
         assert json.loads((tmp_path / ".holder.json").read_text())["pid"] == os.getpid()
     assert not (tmp_path / ".holder.json").exists()
-    with run_folder.held(tmp_path):
+    with held(tmp_path):
         pass
 
 
 def test_an_error_inside_gives_the_folder_back(tmp_path):
-    with pytest.raises(KeyError), run_folder.held(tmp_path):
+    with pytest.raises(KeyError), held(tmp_path):
         raise KeyError
-    with run_folder.held(tmp_path):
+    with held(tmp_path):
         pass
 
 
@@ -81,10 +85,13 @@ def test_a_folder_that_cannot_be_written_is_a_user_error_and_one_without_locks_i
         monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
 
     refuse(OSError(errno.EROFS, os.strerror(errno.EROFS)))
-    with pytest.raises(UserError, match="cannot be written: Read-only file system"), run_folder.held(tmp_path):
+    with (
+        pytest.raises(UserError, match="cannot be written: Read-only file system"),
+        held(tmp_path),
+    ):
         pass
     refuse(NotImplementedError())
-    with run_folder.held(tmp_path):
+    with held(tmp_path):
         assert (tmp_path / ".holder.json").exists()
 
 

@@ -6,38 +6,29 @@ import errno
 import json
 import os
 import signal
-import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import fake_simulator as fake
 import pandas as pd
 import pytest
-import typer
+from watching import fake_session, run
 
-from clipfed_bench.cli import session as module
-from clipfed_bench.cli.session import Places, Session
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.execution.worker import Settings
+from clipfed_bench.execution.session import Interrupted
 from clipfed_bench.runs.folder import held
-
-
-@pytest.fixture(autouse=True)
-def fake_cells(monkeypatch):
-    monkeypatch.setattr(module, "Settings", partial(Settings, runner="fake_simulator"))
 
 
 def cells(*seeds, **values):
     return [CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **values}) for seed in seeds or (0,)]
 
 
-def grid(folder, wanted, **places):
+def grid(folder, wanted):
     """Run ``wanted``; the session."""
-    session = Session(wanted, Places(folder, "cpu", 1, warmups=folder, **places))
-    session.run(quiet=True)
+    session = fake_session(wanted, folder)
+    run(session)
     return session
 
 
@@ -53,17 +44,16 @@ def wanted(count=3):
 
 
 def test_a_second_grid_on_the_folder_is_refused_and_changes_nothing(tmp_path):
-    session = Session(wanted(), Places(tmp_path, "cpu", 1))
-    with held(tmp_path), pytest.raises(UserError, match=f"is in use by process {os.getpid()} on "):
-        session.run()
+    session = fake_session(wanted(), tmp_path)
+    with held(tmp_path, "mine"), pytest.raises(UserError, match=f"is in use by process {os.getpid()} on .* .mine."):
+        run(session)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock"]
     grid(tmp_path, wanted())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_that_ask_to_stop_end_workers_and_say_how_to_go_on(tmp_path, capsys, monkeypatch, number):
-    monkeypatch.setattr(sys, "argv", ["clipfed-bench", "grid", "--out", "my run"])
-    session = Session([*cells(fake.OK), *cells(fake.ORPHAN)], Places(tmp_path, "cpu", 1, warmups=tmp_path))
+def test_signals_that_ask_to_stop_end_workers_and_say_how_to_go_on(tmp_path, number):
+    session = fake_session([*cells(fake.OK), *cells(fake.ORPHAN)], tmp_path, warmups=tmp_path)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 
     def wait_and_ask():
@@ -73,13 +63,10 @@ def test_signals_that_ask_to_stop_end_workers_and_say_how_to_go_on(tmp_path, cap
 
     threading.Thread(target=wait_and_ask, daemon=True).start()
     try:
-        with pytest.raises(typer.Exit) as caught:
-            session.run(quiet=True)
+        with pytest.raises(Interrupted, match=r"Cells that are done are stored; to go on:\n  the same command"):
+            run(session)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert caught.value.exit_code == 130
-    said = "Interrupted. Cells that are done are stored; to go on:\n  clipfed-bench grid --out 'my run'\n"
-    assert capsys.readouterr().err == said
     assert [session.store.status(cell.key) for cell in session.cells] == ["done", None]
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
@@ -88,10 +75,10 @@ def test_signals_that_ask_to_stop_end_workers_and_say_how_to_go_on(tmp_path, cap
 
 
 def test_what_another_grid_did_meanwhile_is_not_done_again(tmp_path):
-    late = Session(wanted(), Places(tmp_path, "cpu", 1))
+    late = fake_session(wanted(), tmp_path)
     assert len(late.todo) == 3
     grid(tmp_path, wanted(2))
-    late.run(quiet=True)
+    assert run(late).stock.done == 2
     assert done(late) == [(0, 0), (0, 1), (0, 2)]
 
 
@@ -110,12 +97,12 @@ def test_a_disk_that_takes_no_more_stops_the_grid_which_goes_on_later(tmp_path, 
         grid(tmp_path, wanted())
     message = str(caught.value)
     assert f"cannot be written: {os.strerror(number)}." in message
-    assert "Cells that are done are stored; to go on:\n  clipfed-bench" in message
+    assert "Cells that are done are stored; to go on:\n  the same command" in message
     stored = sorted(path.suffix for path in (tmp_path / "cells").iterdir())
     assert stored == [".json", ".parquet", ".parquet"], "a second result without its json does not count"
     monkeypatch.undo()
-    monkeypatch.setattr(module, "Settings", partial(Settings, runner="fake_simulator"))
     session = grid(tmp_path, wanted())
+    session.store.export()
     assert done(session) == [(0, 0), (0, 1), (0, 2)], "the first one once, and the second now that it is stored"
     assert len(pd.read_parquet(tmp_path / "results.parquet")) == 3
 
@@ -140,17 +127,15 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_broken_file_is_said_and_its_cell_run_again(tmp_path, capsys, damage):
+def test_a_broken_file_is_said_and_its_cell_run_again(tmp_path, damage):
     first = grid(tmp_path, wanted(2))
     suffix, change = DAMAGES[damage]
     path = tmp_path / "cells" / f"{wanted(2)[1].key}.{suffix}"
     path.write_bytes(change(path.read_bytes()))
-    capsys.readouterr()
-    session = grid(tmp_path, wanted(2))
-    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
-    assert len(warnings) == 1
-    assert f"{path.stem}.json or .parquet cannot be used" in warnings[0]
-    assert warnings[0].endswith("the cell is run again")
+    session = fake_session(wanted(2), tmp_path)
+    (broken,) = run(session).stock.broken
+    assert f"{path.stem}.json or .parquet cannot be used" in broken
+    session.store.export()
     assert done(session) == [(0, 0), (0, 1), (0, 1)]
     assert len(pd.read_parquet(first.store.folder / "history.parquet")) == 2
 
@@ -164,9 +149,8 @@ def test_what_killed_processes_left_is_gone_at_the_next_start(tmp_path):
     for one in (cell, other):
         (tmp_path / "checkpoints" / f"{one.key}.safetensors").touch()
     seen = []
-    session = Session([cell, other], Places(tmp_path, "cpu", 1))
-    session.account.record = lambda event: seen.append(sorted(p.stem for p in (tmp_path / "checkpoints").glob("*")))
-    session.run(quiet=True)
+    session = fake_session([cell, other], tmp_path)
+    run(session, lambda event: seen.append(sorted(p.stem for p in (tmp_path / "checkpoints").glob("*"))))
     assert not part.exists()
     assert seen[0] == [other.key], "what is to do goes on from it"
     assert seen[-1] == [], "and drops it when it is stored"
@@ -181,29 +165,23 @@ def test_what_workers_left_that_were_killed_is_gone_at_the_end(tmp_path):
             part.parent.mkdir(exist_ok=True)
             part.write_text("half")
 
-    session = Session(wanted(1), Places(tmp_path, "cpu", 1))
-    session.account.record = leave
-    session.run(quiet=True)
+    run(fake_session(wanted(1), tmp_path), leave)
     assert not any(part.parent.exists() for part in parts)
 
 
-def test_a_cell_without_memory_is_stored_only_when_it_failed_alone_too(tmp_path, capsys):
-    session = Session(cells(fake.MEMORY_ONCE, fake.MEMORY), Places(tmp_path, "cpu", 2, warmups=tmp_path))
-    with pytest.raises(typer.Exit) as caught:
-        session.run()
-    assert caught.value.exit_code == 1
-    out = capsys.readouterr().out
-    assert out.count("retried") == 2
+def test_a_cell_without_memory_is_stored_only_when_it_failed_alone_too(tmp_path):
+    session = fake_session(cells(fake.MEMORY_ONCE, fake.MEMORY), tmp_path, 2, warmups=tmp_path)
+    assert [event.kind for event in run(session).events].count("retried") == 2
     statuses = session.store.statuses(cell.key for cell in session.cells)
     assert list(statuses.values()) == ["done", "failed"]
-    error, _ = session.store.failure(session.cells[1].key)
+    ((cell, error),) = session.failures().items()
+    assert cell.seed == fake.MEMORY
     assert "tried twice, the second time alone" in error
 
 
 def test_a_cell_that_hangs_is_stored_as_failed_and_the_grid_goes_on(tmp_path):
-    session = Session([*cells(fake.HANG), *wanted(2)], Places(tmp_path, "cpu", 1, cell_timeout=5))
-    with pytest.raises(typer.Exit):
-        session.run(quiet=True)
+    session = fake_session([*cells(fake.HANG), *wanted(2)], tmp_path, cell_timeout=5)
+    run(session)
     assert [session.store.status(cell.key) for cell in session.cells] == ["failed", "done", "done"]
     error, traceback = session.store.failure(session.cells[0].key)
     assert "took longer than the 5 seconds of --cell-timeout" in error

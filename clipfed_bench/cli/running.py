@@ -1,0 +1,79 @@
+"""A run as it is seen on the command line."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import typer
+from rich.console import Console
+
+from clipfed_bench.cli.progress import LiveDisplay, PlainDisplay
+from clipfed_bench.core.work_counts import in_words
+from clipfed_bench.execution.board import Board, label, telling
+from clipfed_bench.execution.jobs import Job
+from clipfed_bench.execution.session import Interrupted, Session, Show, Stock
+
+
+def show_run(session: Session, quiet: bool = False, rounds: bool = False, tables: bool = True) -> bool:
+    """Run ``session`` and show it, with a line for each round if asked for; then show and write ``tables``.
+
+    Whether no cell failed; which did is said. Raises UserError, and typer.Exit(130) if it is interrupted.
+    """
+    try:
+        session.run(_Shown(session, quiet, rounds, tables), command())
+    except Interrupted as stop:
+        typer.echo(f"Interrupted. {stop}", err=True)
+        raise typer.Exit(130) from None
+    failures = session.failures()
+    if failures:
+        cell, error = next(iter(failures.items()))
+        name = label(Job(cell.key, "cell", cell), telling(session.cells))
+        typer.echo(f"{len(failures)} of {len(session.cells)} cells failed. The first is {name}: {error}", err=True)
+        typer.echo(f"Tracebacks: {session.store.cells}/KEY.json. The same command tries them again.", err=True)
+    return not failures
+
+
+def command() -> str:
+    """What the user typed, to be typed again."""
+    return shlex.join(["clipfed-bench", *sys.argv[1:]])
+
+
+@dataclass
+class _Shown:
+    session: Session
+    quiet: bool
+    rounds: bool
+    tables: bool
+    console: Console = field(default_factory=Console)
+
+    def began(self, stock: Stock) -> None:
+        if stock.done and not self.quiet:
+            self.console.print(f"{stock.done} of {stock.cells} cells are done already.", highlight=False)
+        for problem in stock.broken:
+            typer.echo(f"warning: {problem}; the cell is run again", err=True)
+
+    def computing(self, board: Board) -> Show:
+        if self.quiet:
+            return nullcontext(lambda event: None)
+        if self.console.is_terminal and not self.rounds:
+            return LiveDisplay(board, self.console)
+        return PlainDisplay(board, typer.echo, self.rounds)
+
+    def finished(self, computed: Mapping[str, int]) -> None:
+        if computed and not self.quiet:
+            self.console.print(f"Computed: {in_words(computed)}.", highlight=False, soft_wrap=True)
+        if self.tables:
+            self._show_tables()
+
+    def _show_tables(self) -> None:
+        from clipfed_bench import report
+
+        folder = self.session.store.folder
+        results, _ = self.session.store.export(self.session.keys)
+        paths = [*report.write_tables(folder, results), folder / "results.parquet", folder / "history.parquet"]
+        self.console.print(report.screen(results))
+        typer.echo("\n".join(f"wrote {path}" for path in paths))

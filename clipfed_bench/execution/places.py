@@ -1,0 +1,66 @@
+"""Where a run computes and where its files are, as the user said it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.execution.gpu import Precision, Steps, resolve_graphs, resolve_precision, resolve_streams
+from clipfed_bench.execution.machine import Device
+from clipfed_bench.execution.ray_cluster import Cluster
+from clipfed_bench.runs.folder import checkpoints, models, prefixes
+
+
+@dataclass(frozen=True)
+class Places:
+    """Raises UserError for a folder that is a file, and for data that are not there."""
+
+    folder: Path
+    """Of the run."""
+    device: Device = "auto"
+    workers: int | None = None
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+    warmups: Path | None = None
+    cluster: Cluster | None = None
+    """Ray cluster to compute on; None: processes of this machine."""
+    checkpoint_every: int | None = None
+    """Rounds between checkpoints of an unfinished cell, 0: none; None: by time."""
+    cell_timeout: float | None = None
+    """Seconds that a cell may take."""
+    precision: Precision = "auto"
+    steps: Steps = "auto"
+    streams: int | None = None
+    """Clients of a cell that train side by side; None: 4 on a GPU."""
+
+    def __post_init__(self) -> None:
+        for option, path in (
+            ("out", self.folder),
+            ("data-dir", self.data_dir),
+            ("cache-dir", self.cache_dir),
+            ("warmups", self.warmups),
+        ):
+            if path is not None and path.exists() and not path.is_dir():
+                raise UserError(f"--{option}: {path} is a file; name a folder.")
+        if self.data_dir is not None and not self.data_dir.exists():
+            raise UserError(f"--data-dir: there is no folder {self.data_dir}.")
+
+    def environment(self, device: str, keep_models: Collection[str]) -> Environment:
+        """What cells are told of it that run on ``device``. Raises UserError for what that cannot do."""
+        return Environment(
+            device,
+            self.data_dir,
+            self.cache_dir,
+            self.warmups or self.folder / "warmups",
+            models(self.folder),
+            frozenset(keep_models),
+            checkpoint_dir=checkpoints(self.folder).absolute(),
+            checkpoint_every=self.checkpoint_every,
+            precision=resolve_precision(self.precision, device),
+            graphs=resolve_graphs(self.steps, device),
+            streams=resolve_streams(self.streams, device),
+            prefix_dir=prefixes(self.folder).absolute(),
+        )

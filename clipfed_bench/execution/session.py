@@ -1,0 +1,235 @@
+"""A run: cells into a run folder, whoever asks for it. Nothing is printed here; a :class:`Watcher` is told of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import Environment
+from clipfed_bench.core.provenance import provenance
+from clipfed_bench.execution import local, ray
+from clipfed_bench.execution.board import Board, telling
+from clipfed_bench.execution.estimate import Estimate, make_estimate
+from clipfed_bench.execution.gpu import cells_at_a_time
+from clipfed_bench.execution.jobs import STAGES, Event, Job, plan
+from clipfed_bench.execution.journal import Account
+from clipfed_bench.execution.machine import cores, resolve_device
+from clipfed_bench.execution.places import Places
+from clipfed_bench.execution.ray_cluster import ready
+from clipfed_bench.execution.worker import RUNNER, Settings
+from clipfed_bench.runs.folder import clean, drop_checkpoints, drop_prefixes, held, models
+from clipfed_bench.runs.store import RunStore
+
+Show = AbstractContextManager[Callable[[Event], None]]
+"""A context while jobs run, which gives what is called with each event."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by Ctrl-C or SIGTERM; its workers are ended. The message says how to go on."""
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What there is of a run's cells when it begins."""
+
+    cells: int
+    done: int
+    broken: Sequence[str]
+    """Why files that are there cannot be used, a line each; their cells are run again."""
+
+
+class Watcher(Protocol):
+    """Is told of a run, in the thread that called it and while the run folder is held. What it raises ends the run."""
+
+    def began(self, stock: Stock) -> None:
+        """The folder is held, and nothing is computed yet."""
+
+    def computing(self, board: Board) -> Show:
+        """Jobs are about to run. The board has taken notice of each event before it is shown."""
+
+    def finished(self, computed: Mapping[str, int]) -> None:
+        """All cells are stored. ``computed``: pieces of shared work by kind (:mod:`clipfed_bench.core.work_counts`)."""
+
+
+class Session:
+    """One invocation on some cells. Nothing is written before :meth:`run`."""
+
+    def __init__(
+        self,
+        cells: Sequence[CellSpec],
+        places: Places,
+        skip_failed: bool = False,
+        keep_models: Collection[str] = (),
+        runner: str = RUNNER,
+    ) -> None:
+        """``keep_models``: keys of cells whose final model is to be stored; done without it, they are run again.
+
+        ``runner``: the module that workers run, see :class:`~clipfed_bench.execution.worker.Settings`.
+        """
+        self.cells = cells
+        self.places = places
+        self.keep_models = frozenset(keep_models)
+        self.store = RunStore(places.folder)
+        self.account = Account(places.folder)
+        self._runner = runner
+        self._settled = {"done", "failed"} if skip_failed else {"done"}
+        self._sharing: Counter[str] = Counter()
+        self._look()
+
+    def _look(self) -> None:
+        """Find out what is to do."""
+        self.statuses = self.store.statuses(self.keys)
+        for key in self.keep_models:
+            if not (models(self.places.folder) / f"{key}.safetensors").exists():
+                self.statuses.pop(key, None)
+        self.todo = [cell for cell in self.cells if self.statuses.get(cell.key) not in self._settled]
+        self.jobs = plan(self.todo)
+
+    @property
+    def keys(self) -> list[str]:
+        """Of the cells, in their order."""
+        return [cell.key for cell in self.cells]
+
+    @property
+    def done(self) -> list[str]:
+        """Keys of the cells that were done when it was last looked."""
+        return [key for key, status in self.statuses.items() if status == "done"]
+
+    @cached_property
+    def device(self) -> str:
+        """``cpu`` or ``cuda``."""
+        cluster = self.places.cluster
+        return cluster.device(self.places.device) if cluster else resolve_device(self.places.device)
+
+    @property
+    def workers(self) -> int:
+        """Processes worth having."""
+        default = cores if self.device == "cpu" else cells_at_a_time
+        return max(1, min(self.places.workers or default(), len(self.todo)))
+
+    @property
+    def environment(self) -> Environment:
+        """Where cells run. Raises UserError for what the device cannot do."""
+        return self.places.environment(self.device, self.keep_models)
+
+    def estimate(self) -> Estimate:
+        """How long jobs take, judging by the cells of this grid that are done, on this kind of device and precision."""
+        way, done = self._way, {cell.key: cell for cell in self.cells if self.statuses.get(cell.key) == "done"}
+        if not done:
+            return make_estimate(way, {})
+        frame = self.store.frames(done)[0].set_index("key")
+        alike = frame.reindex(columns=["device", "precision"]).eq(list(way)).all(axis=1)
+        seconds = frame.loc[alike, ["seconds_local", "seconds_defense", "seconds_eval"]].sum(axis=1)
+        return make_estimate(way, {key: (cell, float(seconds[key])) for key, cell in done.items() if key in seconds})
+
+    @property
+    def _way(self) -> tuple[str, str]:
+        return self.device, self.environment.precision
+
+    def failures(self) -> dict[CellSpec, str]:
+        """The cells that are stored as failed, each with the error in a line."""
+        found = {cell: self.store.failure(cell.key) for cell in self.cells}
+        return {cell: failure[0] for cell, failure in found.items() if failure is not None}
+
+    def run(self, watcher: Watcher, command: str) -> None:
+        """Compute what is to do and store it. Cells that fail are stored as failed.
+
+        ``command`` is what starts this run, to be shown to people: in the folder, and where they are told how to go on.
+        Raises UserError where the folder is in use or cannot be written, and Interrupted.
+        """
+        if self.jobs and self.places.cluster:
+            ready(self.places.cluster)
+        if self.jobs:
+            _ = self.environment  # what the device cannot do is said before anything is written
+        try:
+            self.places.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out: {self.places.folder} cannot be made: {error.strerror}.") from None
+        go_on = f"Cells that are done are stored; to go on:\n  {command}"
+        try:
+            with _termination_interrupts(), held(self.places.folder, command):
+                watcher.began(self._begin(command))
+                if self.jobs:
+                    self._compute(watcher)
+                watcher.finished(self.account.computed)
+        except KeyboardInterrupt:
+            self.account.write("interrupted")
+            raise Interrupted(go_on) from None
+        except UserError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            self.account.write("stopped", error=str(error))
+            raise UserError(f"{error}\n{go_on}") from error
+
+    def _begin(self, command: str) -> Stock:
+        """Take stock: others may have worked here since it was last looked, and may have been killed."""
+        self._look()
+        clean(self.places.folder, self.done)
+        # Rounds that cells share are kept until none of them is left to do: they may be large.
+        unfinished = [cell for cell in self.cells if cell.key not in self.done]
+        self._sharing = Counter(cell.prefix_key for cell in unfinished if cell.prefix_rounds)
+        drop_prefixes(self.places.folder, {cell.prefix_key for cell in self.cells}.difference(self._sharing))
+        self.account.write("grid", pid=os.getpid(), command=command, cells=len(self.cells), done=len(self.done))
+        return Stock(len(self.cells), len(self.done), self.store.broken(self.keys))
+
+    def _compute(self, watcher: Watcher) -> None:
+        guess = make_estimate(self._way, {})
+        weights = {job.id: guess.seconds(job) for job in self.jobs}
+        # Longest first, so that no worker is left with a long cell at the end; equal ones stay in order.
+        jobs = sorted(self.jobs, key=lambda job: (STAGES.index(job.stage), -weights[job.id]))
+        board = Board(weights, len(self.cells), len(self.done), also=telling(self.cells))
+        try:
+            with watcher.computing(board) as show, contextlib.closing(self._execute(jobs)) as events:
+                for event in events:
+                    self._store(event)
+                    self.account.record(event)
+                    board.handle(event)
+                    show(event)
+        finally:
+            clean(self.places.folder, ())  # of what workers left that were killed, also where this grid goes on
+            drop_prefixes(self.places.folder, ())
+            self.account.write("computed", computed=self.account.computed)
+
+    def _execute(self, jobs: Sequence[Job]) -> Generator[Event, None, None]:
+        places = self.places
+        settings = Settings(self.environment, places.folder / "logs", self._runner, places.cell_timeout)
+        if places.cluster is None:
+            return local.execute(jobs, self.workers, settings)
+        return ray.execute(jobs, places.workers, settings, places.cluster)
+
+    def _store(self, event: Event) -> None:
+        job = event.job
+        if job.stage != "cell":
+            return
+        if event.outcome is not None:
+            self.store.put(job.spec, event.outcome)
+            drop_checkpoints(self.places.folder, [job.spec.key])
+            self._sharing[job.spec.prefix_key] -= 1
+            if self._sharing[job.spec.prefix_key] == 0:
+                drop_prefixes(self.places.folder, [job.spec.prefix_key])
+        elif event.kind == "failed" and event.failure is not None:
+            facts = provenance("cpu") | {"device": self.device}
+            self.store.put_failure(job.spec, event.failure.error, event.failure.traceback, facts)
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """SIGTERM is as good as Ctrl-C, in the main thread: workers are ended, and it is said how to go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
