@@ -26,7 +26,7 @@ from torch import Tensor
 from clipfed_bench.api import AttackContext, ClientUpdates, CraftContext, LocalModel, RoundContext, ServerContext
 from clipfed_bench.attack_kit.borrowed_trigger import ModelAttack
 from clipfed_bench.attack_kit.layer_substitution import check_analysis, find_critical, places
-from clipfed_bench.components.registry import create_defense, find
+from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.core.errors import UserError
 
 
@@ -52,12 +52,9 @@ class LayerAttack(ModelAttack):
         check_analysis("layer", config.validation, config.threshold)
         if config.scale < 0:
             raise UserError(f"layer: scale {config.scale} is negative; it weighs the poisoned update, 1 is as trained.")
-        if config.check is not None:
-            component, _ = find("defense", config.check)
-            if component.needs_server_data or component.needs_teacher:
-                raise UserError(
-                    f"layer: check '{component.name}' needs what only the server has; name another defense."
-                )
+        self._check = None if config.check is None else choose("defense", config.check)
+        if self._check and (self._check.component.needs_server_data or self._check.component.needs_teacher):
+            raise UserError(f"layer: check '{self._check.name}' needs what only the server has; name another defense.")
         self.held_out = config.validation
 
     def craft(self, updates: Tensor, context: CraftContext) -> Tensor:
@@ -73,7 +70,7 @@ class LayerAttack(ModelAttack):
         honest = context.honest(client).delta
         chosen = find_critical(self, client, poisoned, context, self.config.threshold)
         crafted = self._mix(honest, poisoned.delta, chosen, context)
-        while self.config.check is not None and len(chosen) > 1 and not self._accepted(crafted, client, context):
+        while self._check is not None and len(chosen) > 1 and not self._accepted(crafted, client, context):
             chosen = chosen[:-1]
             crafted = self._mix(honest, poisoned.delta, chosen, context)
         return crafted
@@ -86,8 +83,7 @@ class LayerAttack(ModelAttack):
 
     def _accepted(self, crafted: Tensor, client: int, context: CraftContext) -> bool:
         """Whether the simulated filter keeps a copy of ``crafted`` (P,) in a round like this one."""
-        assert self.config.check is not None
-        component, options = find("defense", self.config.check)
+        assert self._check is not None
         copies = len(context.clients)
         others = [context.honest(c) for c in context.colluders if c != client][: context.participants - copies]
         deltas = torch.stack([crafted] * copies + [model.delta for model in others])
@@ -106,7 +102,7 @@ class LayerAttack(ModelAttack):
             assumed_malicious=copies / len(deltas),
             device=deltas.device,
         )
-        kept = create_defense(component.name, options, server).aggregate(updates, RoundContext(context.round)).kept
+        kept = create_defense(self._check, server).aggregate(updates, RoundContext(context.round)).kept
         if kept is None:
-            raise UserError(f"layer: check '{component.name}' selects no clients; name one that does, e.g. flame.")
+            raise UserError(f"layer: check '{self._check.name}' selects no clients; name one that does, e.g. flame.")
         return bool(kept[:copies].any())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.scale import Scale
 from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
-from clipfed_bench.components.registry import create_attack, create_defense, find
+from clipfed_bench.components.registry import choose, create_attack, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.data.catalog import CIFAR10_CLASSES
 from clipfed_bench.models.build import build_model
@@ -68,13 +68,12 @@ class World:
 
     def attack(self) -> Attack:
         """BadNets."""
-        component, options = find("attack", self.spec.attack)
         context = AttackContext(self.spec.target, len(self.data.classes), image_shape(self.data.train.images))
-        return create_attack(component.name, options, context)
+        return create_attack(self.spec.attack, context)
 
     def defense(self, name: str, server: ServerContext) -> Defense:
         """The defense with its default options, prepared."""
-        defense = create_defense(name, {}, server)
+        defense = create_defense(choose("defense", name), server)
         defense.prepare()
         return defense
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.components.registry import choose, create_attack
 from clipfed_bench.core.errors import UserError
 
 
@@ -19,10 +19,10 @@ class ModelAttack(Attack):
 
     def __init__(self, config: Any, context: AttackContext) -> None:
         super().__init__(config, context)
-        component, options = find("attack", config.trigger)
-        self._source = create_attack(component.name, options, context)
+        choice = choose("attack", config.trigger)
+        self._source = create_attack(choice, context)
         if isinstance(self._source, ModelAttack):
-            raise UserError(f"trigger: '{component.name}' has no trigger of its own; name one that has, e.g. badnets.")
+            raise UserError(f"trigger: '{choice.name}' has no trigger of its own; name one that has, e.g. badnets.")
 
     def trigger(self, images: Tensor) -> Tensor:
         return self._source.trigger(images)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 from rich.markup import escape
 
+from clipfed_bench.config.cell_spec import value_type
 from clipfed_bench.config.grid import FIELDS, Axes, load_preset, load_toml, parse_texts, preset_names, seed_range
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import show
@@ -173,7 +174,7 @@ def choose_axes(
 def _option(name: str, field: Field[Any], panel: str) -> Any:
     meta = field.metadata
     help = f"{meta['help']} ({show(field.default)}; {meta['origin']})"
-    kind = str(field.type).removesuffix(" | None")
+    kind = value_type(field).removesuffix(" | None")
     metavar = {"int": "N", "float": "X", "str": "TEXT"}[kind]
     return typer.Option(
         "--" + name.replace("_", "-"), help=escape(help), metavar=metavar, rich_help_panel=panel, show_default=False

@@ -14,7 +14,7 @@ from torch import Tensor
 from clipfed_bench.api import AttackContext, ServerContext, Teacher
 from clipfed_bench.clipfed.frequency_noise import augment
 from clipfed_bench.clipfed.losses import class_prototypes
-from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.components.registry import choose, create_attack
 from clipfed_bench.core.work_counts import counted
 from clipfed_bench.toolbox.images import Normalizer, ServerData, image_shape
 from clipfed_bench.toolbox.rng import generator
@@ -73,8 +73,8 @@ def _build(
     num_classes = len(clip.text_prototypes)
     band, sigma = -1, 0.0
     if augmentation.mode != "none":
-        component, options = find("attack", augmentation.probe)
-        probe = create_attack(component.name, options, AttackContext(0, num_classes, image_shape(pixels)))
+        context = AttackContext(0, num_classes, image_shape(pixels))
+        probe = create_attack(choose("attack", augmentation.probe), context)
         stream = generator(0, "server-augmentation")
         changed, band, sigma = augment(pixels, probe.trigger, augmentation.bands, augmentation.noise, stream)
         changed_features = clip.image_features(changed).to(device)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from clipfed_bench.core.errors import UserError, shown, unknown
-from clipfed_bench.core.values import convert, convertible, show
+from clipfed_bench.core.values import convert, convertible
 
 Kind = Literal["attack", "defense"]
 BASES: Mapping[Kind, str] = {"attack": "Attack", "defense": "Defense"}
+"""Kind -> the class of :mod:`clipfed_bench.api` that one inherits from."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NEEDS = ("needs_server_data", "needs_teacher")
@@ -63,23 +64,18 @@ class Component:
     needs_server_data: bool = False
     needs_teacher: bool = False
 
-    def resolve(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """All options with their values, ``given`` ones converted and checked. Raises UserError."""
+    def resolve(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        """A value for each option, ``given`` ones (text or values) converted and checked. Raises UserError."""
         by_name = {option.name: option for option in self.options}
         for name in given:
             if name not in by_name:
                 if not by_name:
                     raise UserError(f"{self.kind} '{self.name}' has no options, so '{shown(name)}' cannot be set.")
                 raise unknown(f"option of {self.kind} {self.name}", name, by_name)
-        return {
-            name: convert(given[name], o.annotation, f"{self.name}[{name}]") if name in given else o.default
+        return tuple(
+            convert(given[name], o.annotation, f"{self.name}[{name}]") if name in given else o.default
             for name, o in by_name.items()
-        }
-
-    def label(self, options: Mapping[str, Any]) -> str:
-        """``name[option=value,...]`` with just the options that differ from their defaults, in the order declared."""
-        changed = [f"{o.name}={show(options[o.name])}" for o in self.options if options[o.name] != o.default]
-        return f"{self.name}[{','.join(changed)}]" if changed else self.name
+        )
 
 
 def describe(kind: Kind, name: str, module: str, origin: str | None) -> Component:

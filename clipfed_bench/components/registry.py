@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from clipfed_bench.components.choice import Choice
 from clipfed_bench.components.described import Component, Kind, Option, describe
 from clipfed_bench.components.entry_points import Found, discover, load
 from clipfed_bench.core.errors import UserError, unknown
@@ -22,7 +23,7 @@ from clipfed_bench.core.values import parse_choice
 if TYPE_CHECKING:
     from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
 
-__all__ = ["Component", "Kind", "Option", "attacks", "broken", "create_attack", "create_defense", "defenses", "find"]
+__all__ = ["Component", "Kind", "Option", "attacks", "broken", "choose", "create_attack", "create_defense", "defenses"]
 
 
 def attacks() -> dict[str, Component]:
@@ -40,33 +41,36 @@ def broken(kind: Kind) -> Mapping[str, str]:
     return _registered(kind).broken
 
 
-def find(kind: Kind, text: str) -> tuple[Component, dict[str, Any]]:
-    """The component that ``text``, e.g. ``"badnets[size=3]"``, names, and all its options. Raises UserError."""
+def choose(kind: Kind, text: str, /, **options: Any) -> Choice:
+    """What ``text``, e.g. ``"badnets[size=3]"``, names; ``options`` are more of them, as text or values.
+
+    Raises UserError for a bad name, option or value.
+    """
     name, given = parse_choice(text)
     known = _components(kind)
     if name not in known:
         raise unknown(kind, name, known, broken(kind))
-    return known[name], known[name].resolve(given)
+    return Choice(known[name], known[name].resolve({**given, **options}))
 
 
-def create_attack(name: str, options: Mapping[str, Any], context: AttackContext) -> Attack:
-    """An attack with ``options`` (all or some of them). Raises UserError for a bad name, option or value."""
-    made: Attack = _create("attack", name, options, context)
+def create_attack(choice: Choice, context: AttackContext) -> Attack:
+    """The attack that was chosen. Raises UserError where its module, or a value of an option, cannot be used."""
+    made: Attack = _create(choice, context)
     return made
 
 
-def create_defense(name: str, options: Mapping[str, Any], server: ServerContext) -> Defense:
-    """A defense with ``options`` (all or some of them). Raises UserError for a bad name, option or value."""
-    made: Defense = _create("defense", name, options, server)
+def create_defense(choice: Choice, server: ServerContext) -> Defense:
+    """The defense that was chosen. Raises UserError where its module, or a value of an option, cannot be used."""
+    made: Defense = _create(choice, server)
     return made
 
 
-def _create(kind: Kind, name: str, options: Mapping[str, Any], context: Any) -> Any:
+def _create(choice: Choice, context: Any) -> Any:
     from clipfed_bench import api
 
-    component, _ = find(kind, name)
-    module, cls = load(kind, name, component.module, api.Attack if kind == "attack" else api.Defense)
-    return cls(module.Config(**component.resolve(options)), context)
+    kind = choice.component.kind
+    module, cls = load(kind, choice.name, choice.component.module, api.Attack if kind == "attack" else api.Defense)
+    return cls(module.Config(**choice.options), context)
 
 
 def _components(kind: Kind) -> dict[str, Component]:

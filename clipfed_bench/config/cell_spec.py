@@ -11,7 +11,9 @@ import json
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from clipfed_bench.components import registry
+from clipfed_bench.components.choice import Choice
+from clipfed_bench.components.described import BASES, Kind
+from clipfed_bench.components.registry import choose
 from clipfed_bench.core.errors import UserError, unknown
 from clipfed_bench.core.values import convert
 from clipfed_bench.data import catalog
@@ -33,7 +35,8 @@ def setting(default: Any, origin: str, help: str, *, low: float | None = None, h
 class CellSpec:
     """One cell of a grid. Settings without effect on it are set to None, so that equal cells have equal keys.
 
-    Raises UserError for any value that is out of range, unknown, or impossible together with another.
+    ``attack`` and ``defense`` may be given as text, which is parsed here and nowhere later. Raises UserError for any
+    value that is out of range, unknown, or impossible together with another.
     """
 
     dataset: str = setting("cifar10-lt", "paper", "data set")
@@ -50,7 +53,7 @@ class CellSpec:
         0.2, "paper", "share of malicious clients, of all and (if fixed) of a round", low=0, high=1
     )
     malicious_sampling: str = setting("fixed", "lineage", "malicious share of a round: fixed, or random")
-    attack: str = setting("badnets", "paper", "attack, with options as name[option=value]")
+    attack: Choice = setting("badnets", "paper", "attack, with options as name[option=value]")  # noqa: RUF009
     target: int = setting(5, "lineage", "class that triggered images are to be taken for", low=0)
     poison_ratio: float = setting(
         1.0, "lineage", "share of a malicious batch that is poisoned; 1 appends a copy", low=0, high=1
@@ -58,7 +61,7 @@ class CellSpec:
     attack_start: int = setting(1, "paper", "first attacked round, after the warm-up", low=1)
     attack_stop: int | None = setting(None, "paper", "last attacked round; none: the last", low=1)
     attack_scale: float = setting(1.0, "paper", "factor on malicious updates (model replacement)", low=0)
-    defense: str = setting("fedavg", "paper", "defense, with options as name[option=value]")
+    defense: Choice = setting("fedavg", "paper", "defense, with options as name[option=value]")  # noqa: RUF009
     model: str = setting("resnet18", "paper", "model that is trained")
     warmup_rounds: int = setting(
         0, "ours", "clean FedAvg rounds before round 1, shared by all cells alike in them", low=0
@@ -85,8 +88,9 @@ class CellSpec:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            value = convert(getattr(self, f.name), str(f.type), f.name)
-            self._set(f.name, _in_range(f, value))
+            value = getattr(self, f.name)
+            if f.name not in BASES or not isinstance(value, Choice):
+                self._set(f.name, _in_range(f, convert(value, value_type(f), f.name)))
         catalog.base_name(self.dataset)
         _one_of("model", self.model, MODELS)
         _one_of("partition", self.partition, ("iid", "dirichlet", "degree"))
@@ -120,10 +124,9 @@ class CellSpec:
         check_clients(self.dataset, factor, self.partition, self.clients, self.min_samples)
 
     def _resolve_components(self) -> None:
-        attack, attack_options = registry.find("attack", self.attack)
-        defense, defense_options = registry.find("defense", self.defense)
-        self._set("attack", attack.label(attack_options))
-        self._set("defense", defense.label(defense_options))
+        self._set("attack", _chosen("attack", self.attack))
+        self._set("defense", _chosen("defense", self.defense))
+        defense = self.defense.component
         if not defense.needs_teacher:
             self._set("teacher", None)
             self._set("templates", None)
@@ -164,8 +167,8 @@ class CellSpec:
     @property
     def prefix(self) -> dict[str, Any]:
         """The settings that the rounds before the attack depend on; cells alike in them share these rounds."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in LATER}
-        return {**values, "prefix_rounds": self.prefix_rounds, "defense": _named("defense", self.defense)}
+        values = {name: value for name, value in self.as_dict().items() if name not in LATER}
+        return {**values, "prefix_rounds": self.prefix_rounds, "defense": _in_full(self.defense)}
 
     @property
     def prefix_key(self) -> str:
@@ -175,12 +178,22 @@ class CellSpec:
     @property
     def key(self) -> str:
         """sha256 of the canonical JSON, its first 16 hexadecimal digits."""
+        return _digest(self.as_dict() | {"attack": _in_full(self.attack), "defense": _in_full(self.defense)})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its settings as they are stored: plain values, attack and defense by their labels."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return _digest(values | {"attack": _named("attack", self.attack), "defense": _named("defense", self.defense)})
+        return values | {"attack": str(self.attack), "defense": str(self.defense)}
 
     def defaults(self) -> dict[str, str]:
         """For provenance: where each setting left at its default comes from (paper, lineage, ours)."""
-        return {f.name: f.metadata["origin"] for f in fields(self) if getattr(self, f.name) == f.default}
+        values = self.as_dict()
+        return {f.name: f.metadata["origin"] for f in fields(self) if values[f.name] == f.default}
+
+
+def value_type(f: Field[Any]) -> str:
+    """The type of a setting's values as users and files have them, for :func:`clipfed_bench.core.values.convert`."""
+    return "str" if f.type == "Choice" else str(f.type)
 
 
 def _in_range(f: Field[Any], value: Any) -> Any:
@@ -196,10 +209,13 @@ def _one_of(name: str, value: str, known: Any) -> None:
         raise unknown(name.replace("_", " "), value, known)
 
 
-def _named(kind: registry.Kind, text: str) -> dict[str, Any]:
-    """A component with all its options, also those at their defaults."""
-    component, options = registry.find(kind, text)
-    return {"name": component.name, "options": options}
+def _chosen(kind: Kind, given: Choice | str) -> Choice:
+    return choose(kind, given) if isinstance(given, str) else given
+
+
+def _in_full(choice: Choice) -> dict[str, Any]:
+    """With all options, also those at their defaults."""
+    return {"name": choice.name, "options": choice.options}
 
 
 def _digest(values: dict[str, Any]) -> str:

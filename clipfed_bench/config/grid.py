@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from clipfed_bench.components import registry
-from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.cell_spec import CellSpec, value_type
 from clipfed_bench.core.errors import UserError, shown, unknown
 from clipfed_bench.core.files import read_text
 from clipfed_bench.core.values import convert, split_list
@@ -251,4 +251,4 @@ def _split(name: str, text: str) -> list[str]:
 
 
 def _check(name: str, value: Any) -> Any:
-    return convert(value, str(FIELDS[name].type), name)
+    return convert(value, value_type(FIELDS[name]), name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clipfed_bench.components.registry import find
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.data.catalog import info, resolve_imbalance
 from clipfed_bench.data.feasible import train_counts
@@ -52,7 +51,7 @@ class Estimate:
         if job.stage in ALLOWED:
             return ALLOWED[job.stage]
         spec = job.spec
-        correction = self.corrections.get(find("defense", spec.defense)[0].name, self.corrections.get("", 1.0))
+        correction = self.corrections.get(spec.defense.name, self.corrections.get("", 1.0))
         if job.stage == "warmup":
             return counted(spec, spec.warmup_rounds, self.way, attacked=False) * self.corrections.get("", 1.0)
         if job.stage == "prefix":
@@ -73,7 +72,7 @@ def make_estimate(way: Way, done: Mapping[str, tuple[CellSpec, float]]) -> Estim
     """An estimate that learns from cells that are ``done``: key -> spec and measured seconds."""
     sums: dict[str, list[float]] = {}
     for spec, seconds in done.values():
-        for name in ("", find("defense", spec.defense)[0].name):
+        for name in ("", spec.defense.name):
             pair = sums.setdefault(name, [0.0, 0.0])
             pair[0] += seconds
             pair[1] += counted(spec, spec.rounds, way)
@@ -100,7 +99,7 @@ def counted_prefix(spec: CellSpec, way: Way) -> float:
 
 def _server_images(spec: CellSpec, rounds: int, classes: int) -> float:
     """Images that the server step trains on."""
-    has_teacher = find("defense", spec.defense)[0].needs_teacher
+    has_teacher = spec.defense.component.needs_teacher
     return rounds * (spec.server_per_class or 1000) * classes * 2 if has_teacher else 0
 
 

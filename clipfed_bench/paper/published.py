@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from clipfed_bench.components.registry import find
+from clipfed_bench.components.registry import choose
 
 SOURCE = "arXiv 2508.10315 v2, Tables 1 to 5; one run per cell, no spread"
 
@@ -39,14 +39,9 @@ def _value(row: dict[str, str], axis: str) -> Any:
     """The setting ``axis`` of a published row as a cell has it."""
     if axis == "attack":
         size = row["trigger_size"]
-        return _canonical("attack", row["attack"] + (f"[size={size}]" if size else ""))
+        return str(choose("attack", row["attack"] + (f"[size={size}]" if size else "")))
     if axis == "defense":
-        return _canonical("defense", _ABLATIONS.get(row["defense"], row["defense"]))
+        return str(choose("defense", _ABLATIONS.get(row["defense"], row["defense"])))
     if axis == "dataset":
         return row["dataset"]
     return float(row[{"malicious": "malicious_fraction", "degree": "noniid_degree"}.get(axis, axis)])
-
-
-def _canonical(kind: str, text: str) -> str:
-    component, options = find(kind, text)  # type: ignore[arg-type]
-    return component.label(options)

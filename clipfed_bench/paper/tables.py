@@ -100,13 +100,13 @@ def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame) -> 
     Rows and columns are those of ``cells``, in their order; places without a finished cell have no value of ours.
     """
     layout = LAYOUTS[name]
-    places = list(dict.fromkeys(tuple(getattr(cell, axis) for axis in layout.axes) for cell in cells))
+    places = list(dict.fromkeys(_place(layout, cell) for cell in cells))
     known = published(layout.number, layout.axes)
     done = {row["key"]: row for row in results.to_dict("records") if row["status"] == "done"}
     found: defaultdict[Place, list[float]] = defaultdict(list)
     for cell in cells:
         for metric in MAIN if cell.key in done else ():
-            found[*(getattr(cell, axis) for axis in layout.axes), metric].append(done[cell.key][metric])
+            found[*_place(layout, cell), metric].append(done[cell.key][metric])
     values = {}
     for place in places:
         for i, metric in enumerate(MAIN):
@@ -126,6 +126,11 @@ def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame) -> 
         values,
         tuple(_notes(layout, cells, places, values, done)),
     )
+
+
+def _place(layout: Layout, cell: CellSpec) -> Place:
+    values = cell.as_dict()
+    return tuple(values[axis] for axis in layout.axes)
 
 
 def agreement(layout: Layout, places: Sequence[Place], values: Mapping[Place, Value], metric: str) -> tuple[int, int]:

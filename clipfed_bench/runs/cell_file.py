@@ -9,9 +9,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.components.choice import stored
+from clipfed_bench.components.described import BASES
+from clipfed_bench.config.cell_spec import CellSpec, value_type
 from clipfed_bench.core.errors import UserError, shown
-from clipfed_bench.core.values import convert, parse_choice
+from clipfed_bench.core.values import convert
 from clipfed_bench.runs.metrics import METRICS
 from clipfed_bench.runs.schema import FORMAT
 
@@ -90,15 +92,18 @@ def _figure(name: str, value: Any) -> float | None:
 
 
 def _settings(spec: dict[str, Any]) -> dict[str, Any]:
-    """The settings that this version knows, checked; None for those it does not find. Raises ValueError."""
+    """The settings that this version knows, checked; None for those it does not find. Raises ValueError.
+
+    ``attack_name`` and ``defense_name`` are the bare names of ``attack`` and ``defense``, which are labels.
+    """
     try:
         found = {
-            f.name: convert(spec[f.name], str(f.type), f.name) if f.name in spec else None for f in fields(CellSpec)
+            f.name: convert(spec[f.name], value_type(f), f.name) if f.name in spec else None for f in fields(CellSpec)
         }
-        names = [parse_choice(found[kind] or "")[0] for kind in ("attack", "defense")]
+        names = {f"{kind}_name": stored(kind, found[kind] or "").name for kind in BASES}
     except UserError as error:
         raise ValueError(str(error)) from error
-    for name in (*names, *(found[setting] or "" for setting in ("dataset", "partition", "model"))):
+    for name in (*names.values(), *(found[setting] or "" for setting in ("dataset", "partition", "model"))):
         if not re.fullmatch(r"[A-Za-z0-9_-]*", name):
             raise ValueError(f"'{shown(name)}' is no name of an attack, a defense, a data set, a partition or a model")
-    return found
+    return found | names

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
-from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.cell_spec import CellSpec, value_type
 from clipfed_bench.core.provenance import PACKAGES
 from clipfed_bench.runs.metrics import METRICS
 from clipfed_bench.runs.schema import HISTORY_AXES
@@ -113,7 +113,7 @@ _PROVENANCE = {
 
 
 def _kind(field: Field[Any]) -> str:
-    kind = str(field.type).removesuffix(" | None")
+    kind = value_type(field).removesuffix(" | None")
     low, high = field.metadata["low"], field.metadata["high"]
     name = {"str": "text", "int": "integer", "float": "number"}[kind]
     if low is None:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.cell_spec import CellSpec, value_type
 from clipfed_bench.core.errors import UserError, shown
-from clipfed_bench.core.values import parse_choice
 from clipfed_bench.runs.metrics import METRICS
 from clipfed_bench.runs.schema import HISTORY_AXES
 
@@ -119,7 +118,6 @@ def history_frame(tables: Iterable[tuple[dict[str, Any], pa.Table]]) -> pd.DataF
 def _row(payload: dict[str, Any], known: set[str]) -> dict[str, Any]:
     row: dict[str, Any] = {name: payload.get(name) for name in ("key", "status", "error", "created")}
     row |= payload["spec"]
-    row |= {f"{kind}_name": parse_choice(row[kind] or "")[0] for kind in ("attack", "defense")}
     row |= {name if name in METRICS else f"final_{name}": value for name, value in payload.get("final", {}).items()}
     provenance = payload["provenance"].items()
     # Names of figures are theirs: no text of the same name may take their column.
@@ -154,6 +152,6 @@ def _spec_dtypes() -> dict[str, str]:
     by_annotation = {"str": "string", "int": "int64", "float": "float64", "bool": "boolean"}
     dtypes = {}
     for f in fields(CellSpec):
-        base, _, optional = str(f.type).partition(" | ")
+        base, _, optional = value_type(f).partition(" | ")
         dtypes[f.name] = "Int64" if base == "int" and optional else by_annotation[base]
     return dtypes

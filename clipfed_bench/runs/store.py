@@ -11,7 +11,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -134,7 +133,7 @@ class RunStore:
             "key": spec.key,
             "status": status,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "spec": asdict(spec),
+            "spec": spec.as_dict(),
             **more,
             "provenance": dict(provenance),
         }

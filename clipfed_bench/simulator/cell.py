@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.components.registry import create_attack
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import CellResult, Environment, Progress, Report
 from clipfed_bench.core.provenance import provenance
@@ -30,7 +30,7 @@ def _silent(_: Progress) -> None:
 
 def prepare(spec: CellSpec, env: Environment, report: Report = _silent) -> None:
     """Train the teacher where asked and compute its features, so that cells find them cached."""
-    if find("defense", spec.defense)[0].needs_teacher:
+    if spec.defense.component.needs_teacher:
         setup.teacher(spec, env, report)
         make_defense(spec, env, setup.dataset(spec, env)[0]).prepare()
 
@@ -123,7 +123,7 @@ def _warn(report: Report, where: Progress, text: str) -> None:
 
 
 def _checkpoint(spec: CellSpec, env: Environment, facts: dict[str, str], warn: Callable[[str], None]) -> Checkpoint:
-    components = [find("attack", spec.attack)[0], find("defense", spec.defense)[0]]
+    components = [spec.attack.component, spec.defense.component]
     return Checkpoint(env, spec.key, identity(spec.key, facts, components), warn)
 
 
@@ -132,10 +132,9 @@ def _prefix(spec: CellSpec, env: Environment, data: Dataset, warn: Callable[[str
 
 
 def _attack(spec: CellSpec, data: Dataset) -> Attack:
-    component, options = find("attack", spec.attack)
     shape = image_shape(data.train.images)
     context = AttackContext(spec.target, len(data.classes), shape, spec.poison_ratio, spec.seed)
-    return create_attack(component.name, options, context)
+    return create_attack(spec.attack, context)
 
 
 def _facts(spec: CellSpec, env: Environment, data: Dataset) -> dict[str, str]:
@@ -146,10 +145,10 @@ def _facts(spec: CellSpec, env: Environment, data: Dataset) -> dict[str, str]:
 def _inputs(spec: CellSpec, env: Environment, data: Dataset) -> dict[str, str]:
     """Provenance of data and teacher."""
     facts = setup.manner(env) | {"data_source": data.source}
-    if find("defense", spec.defense)[0].needs_teacher:
+    if spec.defense.component.needs_teacher:
         used = setup.teacher(spec, env)
         facts |= {f"teacher_{k}": v for k, v in used.provenance.items()} | {"teacher_identity": used.identity}
-    if find("defense", spec.defense)[0].needs_server_data:
+    if spec.defense.component.needs_server_data:
         server = setup.server_data(spec, env, spec.server_per_class)
         facts |= {"server_label": server.label, "server_hash": server.content_hash}
     return facts
@@ -158,7 +157,7 @@ def _inputs(spec: CellSpec, env: Environment, data: Dataset) -> dict[str, str]:
 def _origins(spec: CellSpec) -> dict[str, str]:
     """Where each default in force comes from, the cell's own and those of its attack and defense."""
     origins = spec.defaults()
-    for kind, text in (("attack", spec.attack), ("defense", spec.defense)):
-        component, options = find(kind, text)  # type: ignore[arg-type]
-        origins |= {f"{kind}.{o.name}": o.origin for o in component.options if options[o.name] == o.default}
+    for choice in (spec.attack, spec.defense):
+        kind, options = choice.component.kind, zip(choice.component.options, choice.values, strict=True)
+        origins |= {f"{kind}.{option.name}": option.origin for option, value in options if value == option.default}
     return origins

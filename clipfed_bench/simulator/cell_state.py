@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from clipfed_bench.api import Attack, Defense, RoundContext
-from clipfed_bench.components.registry import create_defense, find
+from clipfed_bench.components.registry import create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.core.work_counts import count
@@ -92,5 +92,4 @@ def set_up(spec: CellSpec, env: Environment, data: Dataset) -> Training:
 
 def make_defense(spec: CellSpec, env: Environment, data: Dataset) -> Defense:
     """The cell's defense, not yet prepared."""
-    component, options = find("defense", spec.defense)
-    return create_defense(component.name, options, setup.server_context(spec, env, data))
+    return create_defense(spec.defense, setup.server_context(spec, env, data))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -32,7 +31,7 @@ def model_path(spec: CellSpec, env: Environment) -> Path:
 def save_model(spec: CellSpec, env: Environment, flat: FlatModel) -> None:
     """Store the model of ``flat`` as the cell's final one, if it is to be kept."""
     if spec.key in env.keep_models:
-        content = save({"params": flat.params, "buffers": flat.buffers}, metadata={"spec": json.dumps(asdict(spec))})
+        content = save({"params": flat.params, "buffers": flat.buffers}, metadata={"spec": json.dumps(spec.as_dict())})
         write_atomically(model_path(spec, env), content)
 
 

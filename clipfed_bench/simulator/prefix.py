@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from clipfed_bench.components.registry import find
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Progress, Report
 from clipfed_bench.core.work_counts import count
@@ -27,9 +26,8 @@ MODEL = "model/"
 
 def kept(spec: CellSpec, env: Environment, facts: dict[str, str], warn: Callable[[str], None]) -> Checkpoint:
     """Where the cell's prefix is, or will be; ``facts`` say what goes into it. It may be unfinished."""
-    component = find("defense", spec.defense)[0]
     place = replace(env, checkpoint_dir=env.prefix_dir if spec.prefix_rounds else None)
-    return Checkpoint(place, spec.prefix_key, identity(spec.prefix_key, facts, [component]), warn)
+    return Checkpoint(place, spec.prefix_key, identity(spec.prefix_key, facts, [spec.defense.component]), warn)
 
 
 def compute(

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import ServerContext
-from clipfed_bench.components.registry import find
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Progress, Report
 from clipfed_bench.core.work_counts import counted
@@ -176,7 +175,7 @@ def teacher(spec: CellSpec, env: Environment, report: Report | None = None) -> T
 
 def server_context(spec: CellSpec, env: Environment, data: Dataset) -> ServerContext:
     """What the defense is given before round 1."""
-    component, _ = find("defense", spec.defense)
+    component = spec.defense.component
     return ServerContext(
         num_classes=len(data.classes),
         classes=data.classes,

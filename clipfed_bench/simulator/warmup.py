@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clipfed_bench.api import RoundContext, ServerContext
-from clipfed_bench.components.registry import create_defense
+from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment, Progress, Report
@@ -78,7 +78,7 @@ def compute(
     unfinished: Checkpoint,
 ) -> None:
     """Run the warm-up, from the initial model that ``flat`` holds or from where it stopped, and store it."""
-    fedavg = create_defense("fedavg", {}, ServerContext(0, (), (0, 0, 0), (1, 1, 1)))
+    fedavg = create_defense(choose("defense", "fedavg"), ServerContext(0, (), (0, 0, 0), (1, 1, 1)))
     params, buffers = flat.params, flat.buffers
     start = 0
     if saved := unfinished.load():

@@ -19,7 +19,7 @@ CASES = [(name, options) for name in registry.attacks() for options in [{}, *VAR
 
 def make(name, options, ratio=1.0):
     context = AttackContext(target=TARGET, num_classes=10, image_shape=(3, 32, 32), poison_ratio=ratio, seed=7)
-    return registry.create_attack(name, options, context)
+    return registry.create_attack(registry.choose("attack", name, **options), context)
 
 
 def noise(count, seed=0):

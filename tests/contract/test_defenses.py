@@ -84,7 +84,7 @@ def make_updates(count, seed=0, deltas=None, buffers=None):
 
 def aggregate(name, updates, rounds=1):
     """The aggregate of a fresh defense after ``rounds`` rounds of the same updates."""
-    defense = registry.create_defense(name, {}, SERVER)
+    defense = registry.create_defense(registry.choose("defense", name), SERVER)
     for number in range(1, rounds + 1):
         result = defense.aggregate(updates, RoundContext(round=number, seed=SERVER.seed))
     return result

@@ -13,7 +13,7 @@ from miniature import fingerprint, miniature, numbers
 
 from clipfed_bench.api import Defense
 from clipfed_bench.components import registry
-from clipfed_bench.components.registry import create_defense
+from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
@@ -83,7 +83,7 @@ def test_every_attack_goes_on_as_if_nothing_had_happened(attack, env, tmp_path):
 def test_the_comparison_would_see_a_state_that_is_lost(defense, env, tmp_path, monkeypatch):
     cell = spec(defense=defense)
     whole = keeping(cell, env, tmp_path)
-    monkeypatch.setattr(type(create_defense(defense, {}, None)), "load_state", Defense.load_state)
+    monkeypatch.setattr(type(create_defense(choose("defense", defense), None)), "load_state", Defense.load_state)
     assert going_on(cell, env, tmp_path / str(STOP))[0] != whole
 
 

@@ -20,7 +20,7 @@ def nightly_cell(defense, clients, seed):
     (cell,) = (
         cell
         for cell in make_grid(load_preset("nightly")).cells
-        if (cell.attack, cell.defense, cell.clients, cell.seed) == ("badnets", defense, clients, seed)
+        if (cell.attack.name, str(cell.defense), cell.clients, cell.seed) == ("badnets", defense, clients, seed)
     )
     teacher = None if cell.teacher is None else "local[epochs=1]"
     return replace(cell, warmup_rounds=4, rounds=2, teacher=teacher)

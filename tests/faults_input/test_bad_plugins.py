@@ -146,8 +146,8 @@ def test_raising_at_import(line: str, words: str, install: Any) -> None:
     assert "mine" in registry.attacks()
     context = AttackContext(0, 10, (3, 32, 32))
     with pytest.raises(UserError, match=f"attack 'mine' cannot be used: {words}"):
-        registry.create_attack("mine", {}, context)
-    assert registry.create_attack("fine", {"size": "7"}, context).config.size == 7
+        registry.create_attack(registry.choose("attack", "mine"), context)
+    assert registry.create_attack(registry.choose("attack", "fine", size="7"), context).config.size == 7
 
 
 def test_nothing_of_a_plugin_runs_before_it_is_chosen(place: Path, install: Any) -> None:

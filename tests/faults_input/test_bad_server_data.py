@@ -108,7 +108,7 @@ def test_names_of_server_data(name: str, words: tuple[str, ...], place: Path) ->
 def test_trigger_images(place: Path) -> None:
     """A trigger image is opened with the same care."""
     from clipfed_bench.api import AttackContext
-    from clipfed_bench.components.registry import create_attack
+    from clipfed_bench.components.registry import choose, create_attack
     from clipfed_bench.core.errors import UserError
 
     (place / "x.png").write_bytes(POSTSCRIPT)
@@ -116,4 +116,4 @@ def test_trigger_images(place: Path) -> None:
     os.mkfifo(place / "pipe.png")
     for name, words in (("x", "none of PNG"), ("bomb", "more than"), ("pipe", "no such"), ("y" * 300, "too long")):
         with pytest.raises(UserError, match=words):
-            create_attack("blend", {"image": f"{name}.png"}, AttackContext(0, 10, (3, 32, 32)))
+            create_attack(choose("attack", "blend", image=f"{name}.png"), AttackContext(0, 10, (3, 32, 32)))

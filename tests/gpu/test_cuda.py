@@ -23,7 +23,7 @@ from clipfed_bench.clipfed.purifier import Purifier
 from clipfed_bench.clipfed.rectify_transfer import Rectification, Transfer
 from clipfed_bench.clipfed.server_set import ServerSet
 from clipfed_bench.clipfed.steps import Schedule
-from clipfed_bench.components.registry import create_attack, create_defense
+from clipfed_bench.components.registry import choose, create_attack, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.models.build import build_model
@@ -75,7 +75,7 @@ def one_way_to_sum() -> Iterator[None]:
 def tasks(device: str, poisoned: bool = False) -> list[Task]:
     found = [Task(images(n, n, device), batches(n, HYPER, 3, 1, n)) for n in COUNTS]
     if poisoned:
-        attack = create_attack("neurotoxin", {}, AttackContext(5, 10, (3, 32, 32)))
+        attack = create_attack(choose("attack", "neurotoxin"), AttackContext(5, 10, (3, 32, 32)))
         params = FlatModel(build_model("cnn", 10, 5)).params
         moved = torch.randn(len(params), generator=torch.Generator().manual_seed(1)).to(device)
         rule = attack.gradient_rule(LocalContext(2, params.to(device), moved))
@@ -196,7 +196,7 @@ def test_a_round_waits_where_the_host_decides(
     spec = CellSpec(dataset="digits", model="cnn", clients=10, clients_per_round=5, rounds=3, lr=0.02, defense=defense)
     env = Environment("cuda", warmup_dir=tmp_path, graphs=graphs)
     training = set_up(spec, env, setup.dataset(spec, env)[0])
-    attack = create_attack("badnets", {}, AttackContext(5, 10, (3, 32, 32)))
+    attack = create_attack(choose("attack", "badnets"), AttackContext(5, 10, (3, 32, 32)))
     training.play(attack)  # captures, and puts constants on the device
     reads, copy = [], Tensor.cpu
 
@@ -293,7 +293,7 @@ def test_noise_is_drawn_on_the_gpu() -> None:
     sizes = torch.ones(3, dtype=torch.float64)
     updates = ClientUpdates(deltas, none.repeat(3, 1), sizes, (0, 1, 2), params, none)
     server = ServerContext(10, tuple("0123456789"), MEAN, STD, device=torch.device("cuda"))
-    defense = create_defense("flame", {"noise": 0.01}, server)
+    defense = create_defense(choose("defense", "flame", noise=0.01), server)
     first, second, other = (defense.aggregate(updates, RoundContext(number)).delta for number in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)

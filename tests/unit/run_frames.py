@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 
 import pandas as pd
 
@@ -15,7 +14,7 @@ SECONDS = {"local": 8.0, "attack": 1.0, "defense": 4.0, "purify": 3.0, "eval": 2
 def cell(mta=0.5, asr=0.5, status="done", tpr=math.nan, fpr=math.nan, seconds=None, error=None, **settings):
     """A row of the results; shares are fractions, ``seconds`` those of the whole cell."""
     spec = CellSpec(**settings)
-    row = {"key": spec.key, "status": status, **asdict(spec)}
+    row = {"key": spec.key, "status": status, **spec.as_dict()}
     row |= {f"{kind}_name": row[kind].partition("[")[0] for kind in ("attack", "defense")}
     figures = {"mta": mta, "asr": asr, "mta_tail": mta, "asr_tail": asr, "tpr": tpr, "fpr": fpr}
     figures |= {f"seconds_{name}": value for name, value in (seconds or SECONDS).items()}

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clipfed_bench.components.registry import find
+from clipfed_bench.components.registry import attacks
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.core.provenance import source_digest
@@ -114,7 +114,7 @@ def test_one_made_otherwise_is_ignored_and_it_is_said_what_differs(env):
 
 def test_identity_has_sources_and_settings_but_not_the_state_of_the_checkout(tmp_path):
     facts = {"device": "cpu", "git_sha": "abc", "platform": "Linux", "version_torch": "2"}
-    component = find("attack", "badnets")[0]
+    component = attacks()["badnets"]
     assert identity("k", facts) == {"key": "k", "device": "cpu", "version_torch": "2", "sources": source_digest()}
     assert identity("k", facts, [component]) == identity("k", facts, [component]), "files are read once"
     plugin = tmp_path / "plugin.py"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def test_files_have_the_columns_in_that_order(tmp_path):
     store = RunStore(tmp_path)
     evaluation = dict.fromkeys(named(columns.of_history())[8:], 0.0) | {"round": 1}
     facts = provenance() | dict.fromkeys([name for name in in_results() if name not in provenance()], "x")
-    facts = {name: text for name, text in facts.items() if name not in (*asdict(CellSpec()), *METRICS)}
+    facts = {name: text for name, text in facts.items() if name not in (*CellSpec().as_dict(), *METRICS)}
     for name in ("key", "status", "error", "created", "attack_name", "defense_name"):
         del facts[name]
     store.put(CellSpec(), CellResult([evaluation], dict.fromkeys(METRICS, 0.5), facts))

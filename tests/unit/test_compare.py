@@ -6,7 +6,6 @@ import io
 import re
 import shutil
 import subprocess
-from dataclasses import asdict
 
 import pandas as pd
 import pytest
@@ -21,9 +20,9 @@ from clipfed_bench.report.formats.listing import render_sheet, sheet_screen
 
 def cell(mta, asr=0.5, status="done", tpr=None, **settings):
     spec = CellSpec(**settings)
-    names = {f"{kind}_name": getattr(spec, kind).partition("[")[0] for kind in ("attack", "defense")}
+    names = {f"{kind}_name": getattr(spec, kind).name for kind in ("attack", "defense")}
     figures = {"mta": mta, "asr": asr, "tpr": tpr} if status == "done" else {}
-    return {"key": spec.key, "status": status, **asdict(spec), **names, **figures}
+    return {"key": spec.key, "status": status, **spec.as_dict(), **names, **figures}
 
 
 KRUM = [0.60, 0.64, 0.61]

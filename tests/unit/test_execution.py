@@ -106,7 +106,7 @@ def test_a_failed_need_fails_all_that_wait_for_it_and_nothing_else():
     assert first is not None
     assert second is not None
     doomed = schedule.fail(first, Failure("boom", "Traceback: boom"))
-    assert {(job.spec.seed, job.spec.attack) for job, _ in doomed} == {(0, "badnets"), (0, "dba")}
+    assert {(job.spec.seed, job.spec.attack.name) for job, _ in doomed} == {(0, "badnets"), (0, "dba")}
     assert {reason.error for _, reason in doomed} == {"the warm-up that it needs failed: boom"}
     assert {reason.traceback for _, reason in doomed} == {"Traceback: boom"}
     schedule.succeed(second)
@@ -184,7 +184,7 @@ def test_a_process_is_replaced_after_a_crash_but_not_after_a_mistake(tmp_path):
 def test_a_failed_warm_up_fails_its_cells_with_its_traceback(tmp_path):
     events = run([cell(s, warmup_rounds=1, attack=a) for s in (0, 1) for a in ("badnets", "dba")], tmp_path)
     failed = [e for e in events if e.kind == "failed" and e.job.stage == "cell"]
-    assert {(e.job.spec.seed, e.job.spec.attack) for e in failed} == {(1, "badnets"), (1, "dba")}
+    assert {(e.job.spec.seed, e.job.spec.attack.name) for e in failed} == {(1, "badnets"), (1, "dba")}
     assert all("RuntimeError: warm-up broke" in e.failure.error for e in failed)
     assert all("in run_warmup" in e.failure.traceback for e in failed)
     assert {e.job.spec.seed for e in events if e.kind == "done" and e.job.stage == "cell"} == {0}
@@ -202,7 +202,7 @@ def test_a_data_set_that_is_not_there_fails_everything_on_it(tmp_path):
 def test_a_teacher_that_cannot_be_had_fails_only_the_cells_that_need_it(tmp_path):
     cells = [cell(defense="clip-fed", teacher="local[seed=13]"), cell(defense="fedavg")]
     events = run(cells, tmp_path)
-    outcomes = {e.job.spec.defense: e for e in events if e.job.stage == "cell" and e.kind in ("done", "failed")}
+    outcomes = {e.job.spec.defense.name: e for e in events if e.job.stage == "cell" and e.kind in ("done", "failed")}
     assert outcomes["fedavg"].kind == "done"
     assert outcomes["clip-fed"].failure.error == "the teacher that it needs failed: no such teacher"
 

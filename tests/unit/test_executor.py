@@ -10,7 +10,7 @@ from tape import TapeRecorder
 from torch import Tensor
 
 from clipfed_bench.api import AttackContext, GradientRule, LocalContext
-from clipfed_bench.components.registry import create_attack
+from clipfed_bench.components.registry import choose, create_attack
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.executor import Executor
@@ -64,7 +64,7 @@ def test_replayed_steps_are_the_plain_ones_to_the_bit(model: str, counts: tuple[
 
 
 def test_poisoned_batches_and_gradient_rules_are_replayed_too() -> None:
-    attack = create_attack("neurotoxin", {}, AttackContext(5, 10, (3, 32, 32)))
+    attack = create_attack(choose("attack", "neurotoxin"), AttackContext(5, 10, (3, 32, 32)))
     flat = FlatModel(build_model("cnn", 10, 5))
     moved = torch.randn(flat.num_params, generator=torch.Generator().manual_seed(1))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from attacks import layer
 from clipfed_bench.api import Aggregate, Attack, AttackContext, LocalModel, RoundContext
 from clipfed_bench.attack_kit.layer_substitution import critical_layers, modules, substitute
-from clipfed_bench.components.registry import create_attack
+from clipfed_bench.components.registry import choose, create_attack
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
@@ -32,7 +32,7 @@ NAMES = ("afa", "layer", "model-replacement", "neurotoxin")
 
 
 def make(name: str, **options: Any) -> Attack:
-    return create_attack(name, options, AttackContext(TARGET, 10, (3, 32, 32)))
+    return create_attack(choose("attack", name, **options), AttackContext(TARGET, 10, (3, 32, 32)))
 
 
 # --- layer substitution analysis, by hand ----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attacks import model_replacement, neurotoxin
 from clipfed_bench.api import Attack, AttackContext, LocalContext, RoundContext, ServerContext
-from clipfed_bench.components.registry import create_attack, create_defense, find
+from clipfed_bench.components.registry import choose, create_attack, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Environment
@@ -31,7 +31,7 @@ NAMES = ("afa", "layer", "model-replacement", "neurotoxin")
 
 
 def make(name: str, **options: Any) -> Attack:
-    return create_attack(name, options, AttackContext(TARGET, 10, (3, 32, 32)))
+    return create_attack(choose("attack", name, **options), AttackContext(TARGET, 10, (3, 32, 32)))
 
 
 # --- borrowing a trigger ---------------------------------------------------------------------------------------------
@@ -53,10 +53,10 @@ def test_trigger_and_poison_are_those_of_the_attack_named(name: str) -> None:
 
 def test_nested_options_survive_the_label_of_a_cell() -> None:
     text = "neurotoxin[trigger=badnets[size=3,row=1],masked=0.1]"
-    component, options = find("attack", text)
-    assert options == {"trigger": "badnets[size=3,row=1]", "masked": 0.1}
-    assert component.label(options) == text
-    assert CellSpec(dataset="digits", attack=text).attack == text
+    choice = choose("attack", text)
+    assert choice.options == {"trigger": "badnets[size=3,row=1]", "masked": 0.1}
+    assert str(choice) == text
+    assert CellSpec(dataset="digits", attack=text).attack == choice
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_averaging_puts_the_attackers_model_in_place(attackers: int) -> None:
     updates.deltas[attackers:] = 0  # honest clients that have converged
     models = flat.params + updates.deltas[:attackers]
     federation.craft(updates, flat, 1, attack)
-    fedavg = create_defense("fedavg", {}, ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
+    fedavg = create_defense(choose("defense", "fedavg"), ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
     result = flat.params + fedavg.aggregate(updates, RoundContext(1)).delta
     torch.testing.assert_close(result, models.mean(0), rtol=1e-5, atol=1e-6)
     assert not torch.allclose(result, flat.params, atol=1e-4)

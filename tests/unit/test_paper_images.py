@@ -15,7 +15,7 @@ from scipy.fft import dctn
 
 from clipfed_bench.api import AttackContext
 from clipfed_bench.clipfed.server_set import Augmentation, build_server_set
-from clipfed_bench.components.registry import create_attack
+from clipfed_bench.components.registry import choose, create_attack
 from clipfed_bench.config.grid import expand
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
@@ -78,7 +78,7 @@ def test_bands_against_a_slow_reference(glyphs):
     for cell in planned:
         triggered = glyphs.attack_of(cell).trigger(glyphs.pixels)
         for count in (12, 6):
-            part = numbers[(numbers["bands"] == count) & (numbers["trigger"] == cell.attack)]
+            part = numbers[(numbers["bands"] == count) & (numbers["trigger"] == str(cell.attack))]
             assert part["band"].tolist() == list(range(1, count + 1))
             expected = slow_mse(glyphs.pixels, triggered, count)
             assert part["coefficients"].tolist() == [size for size, _ in expected]
@@ -162,7 +162,7 @@ def test_perturbed_images_are_those_that_clip_fed_trains_on(glyphs):
     shown = {name: restore(numbers, name) for name in ("original", "triggered", "perturbed")}
     torch.testing.assert_close(normalize(shown["perturbed"]), trained.images[index])
     assert torch.equal(shown["original"], glyphs.pixels[index])
-    assert torch.equal(shown["triggered"], glyphs.attack("badnets").trigger(glyphs.pixels[index]))
+    assert torch.equal(shown["triggered"], glyphs.attack(choose("attack", "badnets")).trigger(glyphs.pixels[index]))
     assert numbers["class"].drop_duplicates().tolist() == ["zero", "three", "six", "nine"]
     assert len(numbers) == 3 * 4 * 32 * 32
 
@@ -250,10 +250,10 @@ def test_panels_share_their_images_and_count_what_models_say(env, trained, monke
     index = torch.tensor(part["image"].tolist())
     pixels = data.test.images[index].float() / 255
     assert data.test.labels[index].tolist() == part["label"].tolist()
-    attack = create_attack("badnets", {}, AttackContext(5, 10, (3, 32, 32)))
+    attack = create_attack(choose("attack", "badnets"), AttackContext(5, 10, (3, 32, 32)))
     marked = torch.tensor(part["triggered"].tolist())
     pixels[marked] = attack.trigger(pixels[marked])
-    cell = next(c for c in trained if c.defense == "clip-fed" and c.rounds == 2)
+    cell = next(c for c in trained if c.defense.name == "clip-fed" and c.rounds == 2)
     with torch.no_grad():
         expected = load_model(cell, env)(Normalizer(data.mean, data.std)(pixels)).argmax(dim=1)
     assert part["predicted"].tolist() == expected.tolist()
@@ -290,7 +290,7 @@ def test_the_sample_depends_on_the_seed_alone(monkeypatch):
     stream = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (90, 3, 32, 32), generator=stream, dtype=torch.uint8)
     test = Images(pixels, torch.arange(90) % 4)
-    attack = create_attack("badnets", {}, AttackContext(1, 4, (3, 32, 32)))
+    attack = create_attack(choose("attack", "badnets"), AttackContext(1, 4, (3, 32, 32)))
     first, again, other = (tsne.draw_sample(test, 4, attack, seed) for seed in (0, 0, 1))
     assert torch.equal(first.pixels, again.pixels)
     assert not torch.equal(first.index, other.index)
@@ -312,7 +312,7 @@ def test_figure_3_says_what_it_lacks(env, trained, tmp_path):
     with pytest.raises(UserError, match=r"no final model of cell .*fedavg, 3 rounds"):
         make(tsne, trained, replace(env, model_dir=tmp_path))
     with pytest.raises(UserError, match="no cell's defense has one; add clip-fed"):
-        make(tsne, [cell for cell in trained if cell.defense == "fedavg"], env)
+        make(tsne, [cell for cell in trained if cell.defense.name == "fedavg"], env)
     with pytest.raises(UserError, match="attack badnets, dba"):
         make(tsne, cells(attack=["badnets", "dba"]), env)
     with pytest.raises(UserError, match="needs cells"):

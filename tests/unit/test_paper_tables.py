@@ -22,7 +22,7 @@ def results(cells, figures):
     rows = [
         {"key": c.key, "status": "done", "mta": figures[place][0], "asr": figures[place][1]}
         for c in cells
-        if (place := (c.defense, c.malicious, c.seed)) in figures
+        if (place := (str(c.defense), c.malicious, c.seed)) in figures
     ]
     return pd.DataFrame(rows, columns=["key", "status", "mta", "asr"])
 
@@ -44,7 +44,7 @@ def table3():
 def test_every_published_row_has_a_cell_in_the_full_preset(name):
     layout = LAYOUTS[name]
     cells = make_grid(load_preset(f"paper-{name}")).cells
-    ours = {tuple(getattr(cell, axis) for axis in layout.axes) for cell in cells}
+    ours = {tuple(cell.as_dict()[axis] for axis in layout.axes) for cell in cells}
     known = published(layout.number, layout.axes)
     assert set(known) <= ours
     assert len(known) == {"table1": 72, "table2": 36, "table3": 18, "table4": 12, "table5": 24}[name]

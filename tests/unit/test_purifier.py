@@ -19,7 +19,7 @@ from clipfed_bench.clipfed import purifier as module
 from clipfed_bench.clipfed.purifier import Purifier, find_purifier
 from clipfed_bench.clipfed.server_set import Augmentation, ServerSet, build_server_set
 from clipfed_bench.clipfed.steps import Schedule
-from clipfed_bench.components.registry import create_defense
+from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.core import work_counts as counts
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.build import build_model
@@ -81,7 +81,7 @@ class Cell:
     def __init__(self, context: ServerContext, seed: int = 0, model: str = "cnn", **options: Any) -> None:
         defaults = {"batch_size": 8, "rectify_epochs": 2, "augment": "none"}
         context = replace(context, seed=seed)
-        self.defense: Defense = create_defense("clip-fed", defaults | options, context)
+        self.defense: Defense = create_defense(choose("defense", "clip-fed", **(defaults | options)), context)
         self.flat, self.seed, self.round = FlatModel(build(model, seed)), seed, 0
 
     def play(self, rounds: int = 1) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from clipfed_bench.api import AttackContext, ServerContext
 from clipfed_bench.components import entry_points as plugins
 from clipfed_bench.components import registry
+from clipfed_bench.components.choice import Choice, stored
 from clipfed_bench.core.errors import UserError
 
 GOOD = '''"""Nothing: an attack that does nothing.
@@ -68,19 +70,19 @@ def test_described_without_import(plugin) -> None:  # type: ignore[no-untyped-de
     size, mode = found.options
     assert (size.name, size.annotation, size.default, size.doc) == ("size", "int", 3, "How large it is [ours].")
     assert (size.origin, mode.origin) == ("ours", "unmarked")
-    assert found.label({"size": 4, "mode": None}) == "does-nothing[size=4]"
+    assert str(Choice(found, (4, None))) == "does-nothing[size=4]"
     with pytest.raises(
         UserError, match=r"'does-nothing' .* importing strangers\.does_nothing raises ZeroDivisionError"
     ):
-        registry.create_attack("does-nothing", {}, CONTEXT)
+        registry.create_attack(registry.choose("attack", "does-nothing"), CONTEXT)
 
 
 def test_made_with_checked_options(plugin) -> None:  # type: ignore[no-untyped-def]
     plugin(does_nothing=GOOD.format(divisor=1))
-    attack = registry.create_attack("does-nothing", {"size": "7", "mode": "x"}, CONTEXT)
+    attack = registry.create_attack(registry.choose("attack", "does-nothing", size="7", mode="x"), CONTEXT)
     assert (attack.config.size, attack.config.mode) == (7, "x")
     with pytest.raises(UserError, match=r"does-nothing\[size\]: 'x' is not a whole number"):
-        registry.create_attack("does-nothing", {"size": "x"}, CONTEXT)
+        registry.create_attack(registry.choose("attack", "does-nothing", size="x"), CONTEXT)
 
 
 def test_one_class_a_module(plugin) -> None:  # type: ignore[no-untyped-def]
@@ -90,8 +92,8 @@ def test_one_class_a_module(plugin) -> None:  # type: ignore[no-untyped-def]
     )
     plugin(both=inherited + "\nclass Other(Nothing):\n    pass\n", one=inherited)
     with pytest.raises(UserError, match="must define exactly one Attack; it has 2"):
-        registry.create_attack("both", {}, CONTEXT)
-    registry.create_attack("one", {}, CONTEXT)
+        registry.create_attack(registry.choose("attack", "both"), CONTEXT)
+    registry.create_attack(registry.choose("attack", "one"), CONTEXT)
 
 
 def test_needs_are_read_from_the_class() -> None:
@@ -103,10 +105,20 @@ def test_needs_are_read_from_the_class() -> None:
     assert {name for name, c in registry.attacks().items() if any(o.origin == "unmarked" for o in c.options)} == set()
 
 
+def test_what_a_file_names_is_a_choice_whether_or_not_it_is_installed() -> None:
+    for label in ("gone", "gone[size=5,probe=dba[parts=4]]", "badnets[size=5]"):  # 5 is what badnets has by default
+        assert str(stored("attack", label)) == label
+    gone = stored("attack", "gone[size=5]")
+    assert (gone.name, gone.options) == ("gone", {"size": "5"})
+    assert gone == pickle.loads(pickle.dumps(gone))
+    with pytest.raises(UserError, match="is not a name with options"):
+        stored("defense", "gone[size")
+
+
 def test_impossible_option_values_are_user_errors() -> None:
     server = ServerContext(10, (), (0, 0, 0), (1, 1, 1))
     for name, options in (("clip-fed", {"tau": 0.0}), ("clip-fed", {"components": 0}), ("flame", {"noise": -1.0})):
         with pytest.raises(UserError, match=next(iter(options))):
-            registry.create_defense(name, options, server)
+            registry.create_defense(registry.choose("defense", name, **options), server)
     with pytest.raises(UserError, match="leaves the image"):
-        registry.create_attack("badnets", {"size": 6}, CONTEXT)
+        registry.create_attack(registry.choose("attack", "badnets", size=6), CONTEXT)

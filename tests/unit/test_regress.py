@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -44,7 +44,8 @@ def runs():
         payloads = []
         for (attack, defense, seed), figures in cells.items():
             spec = CellSpec(attack=attack, defense=defense, seed=seed, **settings)
-            payload = {"key": spec.key, "created": "", "spec": asdict(spec), "provenance": facts}
+            names = {"attack_name": spec.attack.name, "defense_name": spec.defense.name}
+            payload = {"key": spec.key, "created": "", "spec": spec.as_dict() | names, "provenance": facts}
             if isinstance(figures, str):
                 payload |= {"status": "failed", "error": figures}
             else:

@@ -4,7 +4,6 @@ import io
 import re
 import shutil
 import subprocess
-from dataclasses import asdict
 
 import pandas as pd
 import pytest
@@ -19,7 +18,7 @@ from clipfed_bench.report.tables.table import table
 
 def cell(mta=0.5, asr=0.5, status="done", **settings):
     spec = CellSpec(**settings)
-    row = {"key": spec.key, "status": status, **asdict(spec), "mta": mta, "asr": asr, "tpr": None}
+    row = {"key": spec.key, "status": status, **spec.as_dict(), "mta": mta, "asr": asr, "tpr": None}
     row |= {f"{kind}_name": row[kind].partition("[")[0] for kind in ("attack", "defense")}
     return row if status == "done" else row | {"mta": None, "asr": None}
 

@@ -12,7 +12,7 @@ from held import Held
 from torch import Tensor, nn
 
 from clipfed_bench.api import Aggregate, Attack, AttackContext, ClientUpdates, RoundContext, ServerContext
-from clipfed_bench.components.registry import create_attack, create_defense
+from clipfed_bench.components.registry import choose, create_attack, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.build import build_model
@@ -153,7 +153,7 @@ def _federation(spec: CellSpec, model: str = "cnn") -> Federation:
 
 
 def _badnets(**context: object) -> Attack:
-    return create_attack("badnets", {}, AttackContext(5, 10, (3, 32, 32), **context))  # type: ignore[arg-type]
+    return create_attack(choose("attack", "badnets"), AttackContext(5, 10, (3, 32, 32), **context))  # type: ignore[arg-type]
 
 
 def test_rows_are_the_clients_own_updates() -> None:
@@ -208,7 +208,7 @@ def _updates(deltas: Tensor) -> ClientUpdates:
 
 def test_non_finite_updates_are_dropped_and_counted() -> None:
     deltas = torch.tensor([[1.0, 2.0], [float("nan"), 0.0], [3.0, 4.0], [0.0, float("-inf")]])
-    defense = create_defense("fedavg", {}, ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
+    defense = create_defense(choose("defense", "fedavg"), ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
     result, dropped = aggregate_updates(defense, _updates(deltas), RoundContext(1))
     assert dropped == 2
     assert result.delta.tolist() == [2.0, 3.0]
@@ -218,12 +218,12 @@ def test_non_finite_updates_are_dropped_and_counted() -> None:
 
 def test_finite_rows_whose_sum_overflows_are_kept() -> None:
     deltas = torch.tensor([[3e38, 3e38], [0.0, 0.0]])
-    defense = create_defense("fedavg", {}, ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
+    defense = create_defense(choose("defense", "fedavg"), ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
     assert aggregate_updates(defense, _updates(deltas), RoundContext(1))[1] == 0
 
 
 def test_nothing_finite_leaves_the_model_alone() -> None:
-    defense = create_defense("krum", {}, ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
+    defense = create_defense(choose("defense", "krum"), ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
     result, dropped = aggregate_updates(defense, _updates(torch.full((3, 2), float("nan"))), RoundContext(1))
     assert dropped == 3
     assert result.delta.tolist() == [0.0, 0.0]

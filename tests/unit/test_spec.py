@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipfed_bench.components import registry
+from clipfed_bench.components.registry import choose
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import convert, parse_choice, show, split_list
@@ -24,8 +25,20 @@ def key(**settings: Any) -> str:
 def test_equal_cells_have_equal_keys_however_they_are_written() -> None:
     assert key(attack="badnets") == key(attack="badnets[size=5]") == key(attack="badnets[col=27,size=5]")
     assert key(attack="badnets[size=3,value=0.5]") == key(attack="badnets[value=.5,size=3]")
-    assert CellSpec(attack="badnets[value=1,size=3]").attack == "badnets[size=3]"
+    assert str(CellSpec(attack="badnets[value=1,size=3]").attack) == "badnets[size=3]"
     assert key(alpha=1) == key(alpha=1.0)
+
+
+def test_attack_and_defense_are_parsed_once() -> None:
+    spec = CellSpec(attack="frequency[magnitude=40]", defense="flame[noise=0.5]")
+    again = replace(pickle.loads(pickle.dumps(spec)), seed=0)
+    assert again == spec
+    assert hash(again) == hash(spec)
+    assert CellSpec(attack=spec.attack, defense=choose("defense", "flame", noise=0.5)) == spec
+    assert (spec.attack.name, spec.attack.options["magnitude"]) == ("frequency", 40)
+    assert spec.as_dict()["attack"] == "frequency[magnitude=40]"
+    with pytest.raises(UserError, match="attack: '3' is not text"):
+        CellSpec(attack=3)
 
 
 def test_what_has_no_effect_is_not_in_the_key() -> None:
@@ -74,7 +87,7 @@ def test_rounds_before_the_attack_are_shared_by_cells_that_differ_in_what_comes_
     for later in (
         {"attack": "dba", "target": 1, "poison_ratio": 0.5, "attack_scale": 2.0},
         {"attack_stop": 40, "rounds": 60},
-        {"defense": f"flame[noise={registry.find('defense', 'flame')[1]['noise']}]"},
+        {"defense": f"flame[noise={choose('defense', 'flame').options['noise']}]"},
     ):
         assert CellSpec(**base | later).prefix_key == CellSpec(**base).prefix_key
     for other in ("flame[noise=0.5]", "fedavg"):

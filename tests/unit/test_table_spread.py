@@ -6,7 +6,6 @@ import io
 import re
 import shutil
 import subprocess
-from dataclasses import asdict
 
 import pandas as pd
 import pytest
@@ -21,9 +20,9 @@ from clipfed_bench.report.tables.table import table
 
 def cell(mta, asr, tpr=None, fpr=None, **settings):
     spec = CellSpec(**settings)
-    names = {f"{kind}_name": getattr(spec, kind).partition("[")[0] for kind in ("attack", "defense")}
+    names = {f"{kind}_name": getattr(spec, kind).name for kind in ("attack", "defense")}
     figures = {"mta": mta, "asr": asr, "tpr": tpr, "fpr": fpr}
-    return {"key": spec.key, "status": "done", **asdict(spec), **names, **figures}
+    return {"key": spec.key, "status": "done", **spec.as_dict(), **names, **figures}
 
 
 RUN = pd.DataFrame(

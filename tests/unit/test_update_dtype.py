@@ -87,7 +87,7 @@ def test_no_defense_takes_as_much_memory_as_the_updates(name: str, dtype: torch.
         deltas, torch.zeros(count, 4), torch.ones(count, dtype=torch.float64), tuple(range(count)), params, buffers
     )
     server = ServerContext(10, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3, model=Names)  # type: ignore[arg-type]
-    defense = registry.create_defense(name, {}, server)
+    defense = registry.create_defense(registry.choose("defense", name), server)
     with Held(deltas, params, buffers) as held:
         defense.aggregate(updates, RoundContext(1))
     assert 4 * size <= held.peak < 0.45 * count * size * 4

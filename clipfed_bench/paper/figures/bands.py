@@ -37,8 +37,8 @@ def make(cells: Sequence[CellSpec], env: Environment, store: RunStore) -> tuple[
     units of the orthonormal DCT of pixels in [0, 1], nan in empty bands. Raises UserError without a CLIP-Fed cell.
     """
     server = server_images(cells, env, "figure 5")
-    triggers = {cell.attack: server.attack_of(cell).trigger for cell in reversed(cells)}
-    ordered = sorted(triggers, key=[cell.attack for cell in cells].index)
+    triggers = {str(cell.attack): server.attack_of(cell).trigger for cell in reversed(cells)}
+    ordered = sorted(triggers, key=[str(cell.attack) for cell in cells].index)
     rows = []
     for bands in sorted({PAPER_BANDS, server.options["bands"]}, reverse=True):
         sizes = _sizes(server.pixels, bands)
@@ -93,8 +93,7 @@ def _draw(numbers: pd.DataFrame, server: ServerImages) -> Figure:
 
 def _perturbed(server: ServerImages) -> int:
     """The band that CLIP-Fed finds and perturbs; 1 is the lowest."""
-    probe = server.attack(server.options["probe"])
-    return int(band_mse(server.pixels, probe.trigger, server.options["bands"]).nan_to_num(nan=-1.0).argmax()) + 1
+    return int(band_mse(server.pixels, server.probe.trigger, server.options["bands"]).nan_to_num(nan=-1.0).argmax()) + 1
 
 
 def _shade(axes: Axes, part: pd.DataFrame) -> None:

@@ -25,8 +25,8 @@ _FIELDS = tuple(CellSpec.__dataclass_fields__)
 
 
 def values(cells: Sequence[CellSpec], name: str) -> list[Any]:
-    """The values of a setting in ``cells``, each once, in the order in which they come."""
-    return list(dict.fromkeys(getattr(cell, name) for cell in cells))
+    """The values of a setting in ``cells``, as they are stored, each once, in the order in which they come."""
+    return list(dict.fromkeys(cell.as_dict()[name] for cell in cells))
 
 
 def differences(cells: Sequence[CellSpec], allowed: Collection[str]) -> dict[str, list[Any]]:

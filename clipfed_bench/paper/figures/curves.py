@@ -50,9 +50,7 @@ def column_axis(cells: Sequence[CellSpec]) -> str:
 
 def summary(cells: Sequence[CellSpec], history: pd.DataFrame, axis: str) -> pd.DataFrame:
     """Mean, lowest and highest seed of each metric and round; defenses and columns in their usual order."""
-    facts = pd.DataFrame(
-        {"key": [c.key for c in cells], axis: [getattr(c, axis) for c in cells], "defense": [c.defense for c in cells]}
-    )
+    facts = pd.DataFrame([{"key": cell.key, **cell.as_dict()} for cell in cells])[["key", axis, "defense"]]
     rows = history[["key", "round", *MAIN]].merge(facts, on="key", validate="many_to_one")
     long = rows.melt([axis, "defense", "round"], list(MAIN), "metric", "share").dropna(subset=["share"])
     place = [axis, "defense", "metric", "round"]

@@ -19,7 +19,6 @@ from clipfed_bench.clipfed.frequency_noise import augment
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
-from clipfed_bench.core.values import parse_choice
 from clipfed_bench.paper.figures import text
 from clipfed_bench.paper.figures.cells import require_alike
 from clipfed_bench.paper.figures.server import ServerImages, server_images
@@ -44,9 +43,8 @@ def make(cells: Sequence[CellSpec], env: Environment, store: RunStore) -> tuple[
     options = server.options
     if options["augment"] == "none":
         raise UserError("figure 4 shows CLIP-Fed's frequency augmentation, and clip-fed[augment=none] has none.")
-    probe = server.attack(options["probe"])
     stream = generator(0, "server-augmentation")
-    perturbed, band, _ = augment(server.pixels, probe.trigger, options["bands"], options["noise"], stream)
+    perturbed, band, _ = augment(server.pixels, server.probe.trigger, options["bands"], options["noise"], stream)
     index = first_images(server.labels, CLASSES)
     originals = server.pixels[index]
     versions = {
@@ -96,7 +94,7 @@ def _draw(versions: dict[str, Tensor], names: Sequence[str], server: ServerImage
     perturbed = f"perturbed\n(band {band + 1} of {options['bands']})"
     columns = [
         ("original\n", original),
-        (f"triggered\n({parse_choice(server.spec.attack)[0]})", versions["triggered"]),
+        (f"triggered\n({server.spec.attack.name})", versions["triggered"]),
         (perturbed, versions["perturbed"]),
         *(
             (f"{what}\nalone × {factor}", 0.5 + factor * difference)

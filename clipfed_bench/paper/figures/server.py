@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.components.choice import Choice
+from clipfed_bench.components.registry import choose, create_attack
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
@@ -31,11 +32,15 @@ class ServerImages:
     options: dict[str, Any]
     """CLIP-Fed's options, all of them."""
 
-    def attack(self, text: str, target: int = 0, poison_ratio: float = 1.0, seed: int = 0) -> Attack:
-        """The attack that ``text`` names, for these images."""
-        component, options = find("attack", text)
+    @property
+    def probe(self) -> Attack:
+        """The attack whose trigger CLIP-Fed measures bands with."""
+        return self.attack(choose("attack", self.options["probe"]))
+
+    def attack(self, choice: Choice, target: int = 0, poison_ratio: float = 1.0, seed: int = 0) -> Attack:
+        """The attack that was chosen, for these images."""
         context = AttackContext(target, self.classes, image_shape(self.pixels), poison_ratio, seed)
-        return create_attack(component.name, options, context)
+        return create_attack(choice, context)
 
     def attack_of(self, cell: CellSpec) -> Attack:
         """The attack of ``cell``, for these images."""
@@ -44,7 +49,7 @@ class ServerImages:
 
 def is_clip_fed(cell: CellSpec) -> bool:
     """Whether the cell's defense is CLIP-Fed, with whatever options."""
-    return find("defense", cell.defense)[0].name == "clip-fed"
+    return cell.defense.name == "clip-fed"
 
 
 def server_images(cells: Sequence[CellSpec], env: Environment, figure: str) -> ServerImages:
@@ -62,4 +67,4 @@ def server_images(cells: Sequence[CellSpec], env: Environment, figure: str) -> S
     spec = owners[0]
     data = setup.server_data(spec, env, spec.server_per_class).data
     classes = len(setup.dataset(spec, env)[0].classes)
-    return ServerImages(spec, data.images.float() / 255, data.labels, classes, find("defense", spec.defense)[1])
+    return ServerImages(spec, data.images.float() / 255, data.labels, classes, spec.defense.options)

@@ -53,7 +53,7 @@ def summary(cells: Sequence[CellSpec], results: pd.DataFrame) -> pd.DataFrame:
     for cell in cells:
         row = by_key[cell.key]
         alone = [name for name in TEACHER_ALONE if name in row and pd.notna(row[name])][:1]
-        rows += [(cell.dataset, cell.attack, cell.teacher, name, float(row[name])) for name in (*MAIN, *alone)]
+        rows += [(cell.dataset, str(cell.attack), cell.teacher, name, float(row[name])) for name in (*MAIN, *alone)]
     long = pd.DataFrame(rows, columns=[*_PLACE, "share"]).dropna(subset=["share"])
     grouped = long.groupby(_PLACE, sort=False)["share"]
     numbers = grouped.agg(mean="mean", low="min", high="max", seeds="count").reset_index()

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.components.registry import find
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.values import parse_choice
 from clipfed_bench.data.catalog import info
@@ -154,7 +153,7 @@ def _server(cells: Sequence[CellSpec]) -> str:
     given = [cell for cell in cells if cell.server_data is not None]
     if not given:
         return ""
-    used = [cell for cell in given if find("defense", cell.defense)[0].needs_server_data]
+    used = [cell for cell in given if cell.defense.component.needs_server_data]
     sizes = ["all" if size is None else str(size) for size in values(used, "server_per_class")]
     names = [
         f"{name} (real images, an upper bound)" if name.startswith("holdout:") else name

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.components.registry import create_attack, find
+from clipfed_bench.components.registry import create_attack
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
@@ -94,11 +94,11 @@ def make(cells: Sequence[CellSpec], env: Environment, store: RunStore) -> tuple[
 
 def shown_cells(cells: Sequence[CellSpec]) -> list[CellSpec]:
     """No defense after the most rounds, then the defenses in their usual order, each by rounds."""
-    plain = [cell for cell in cells if cell.defense == NO_DEFENSE]
-    others = [cell for cell in cells if cell.defense != NO_DEFENSE]
+    plain = [cell for cell in cells if str(cell.defense) == NO_DEFENSE]
+    others = [cell for cell in cells if str(cell.defense) != NO_DEFENSE]
     order = sort_key(("defense", "rounds"))
     last = [max(plain, key=lambda cell: cell.rounds)] if plain else []
-    return last + sorted(others, key=lambda cell: order((cell.defense, cell.rounds)))
+    return last + sorted(others, key=lambda cell: order((str(cell.defense), cell.rounds)))
 
 
 def draw_sample(test: Images, classes: int, attack: Attack, seed: int) -> Sample:
@@ -134,7 +134,7 @@ def model_view(cell: CellSpec, env: Environment, data: Dataset, sample: Sample) 
     model = load_model(cell, env)
     normalize = Normalizer(data.mean, data.std, env.device)
     features = torch.cat([model.features(normalize(part)) for part in torch.split(sample.pixels, _BATCH)])
-    name = f"no defense ({cell.defense})" if cell.defense == NO_DEFENSE else cell.defense
+    name = f"no defense ({NO_DEFENSE})" if str(cell.defense) == NO_DEFENSE else str(cell.defense)
     predicted = model.classifier(features).argmax(dim=1)
     return View(f"{name}, {cell.rounds} rounds", features.cpu().numpy(), predicted.cpu().numpy())
 
@@ -149,10 +149,9 @@ def embed(features: Array) -> Array:
 
 
 def _attack(cell: CellSpec, data: Dataset) -> Attack:
-    component, options = find("attack", cell.attack)
     shape = image_shape(data.test.images)
     context = AttackContext(cell.target, len(data.classes), shape, cell.poison_ratio, cell.seed)
-    return create_attack(component.name, options, context)
+    return create_attack(cell.attack, context)
 
 
 def _numbers(view: View, sample: Sample) -> pd.DataFrame:

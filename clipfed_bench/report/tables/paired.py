@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from clipfed_bench.components import registry
+from clipfed_bench.components.registry import choose
 from clipfed_bench.core.errors import UserError, unknown
 from clipfed_bench.core.values import show
 from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record, refuse_duplicates
@@ -34,10 +34,9 @@ def cells_of(records: Sequence[Record], text: str) -> list[Record]:
     name = text
     if text not in names:
         try:
-            component, options = registry.find("defense", text)
+            name = str(choose("defense", text))
         except UserError:
             raise unknown("defense of this run", text, names) from None
-        name = component.label(options)
         if name not in names:
             raise unknown("defense of this run", text, names)
     found = [record for record in records if record["defense"] == name]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clipfed_bench.api import AttackContext, ClientUpdates, RoundContext, ServerContext
-from clipfed_bench.components.registry import create_attack, create_defense
+from clipfed_bench.components.registry import choose, create_attack, create_defense
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.datasets import load_dataset
 from clipfed_bench.data.server_set.load import load_server_data
@@ -20,11 +20,11 @@ SERVER = ServerContext(4, ("disk", "square", "diamond", "cross"), (0.5,) * 3, (0
 
 def test_checkerboard() -> None:
     images = torch.full((2, 3, 32, 32), 0.5)
-    out = create_attack("checkerboard", {"size": 2}, TASK).trigger(images)
+    out = create_attack(choose("attack", "checkerboard", size=2), TASK).trigger(images)
     assert out[1, 2, 30:, 30:].tolist() == [[0, 1], [1, 0]]
     assert (out[..., :30, :] == 0.5).all()
     with pytest.raises(UserError, match="size 33 is out of range; it goes from 1 to 32"):
-        create_attack("checkerboard", {"size": 33}, TASK)
+        create_attack(choose("attack", "checkerboard", size=33), TASK)
 
 
 def updates(deltas: torch.Tensor) -> ClientUpdates:
@@ -41,7 +41,7 @@ def updates(deltas: torch.Tensor) -> ClientUpdates:
 
 def test_geometric_median() -> None:
     """On a line it is the median, however far the outlier; of equal updates it is that update."""
-    defense = create_defense("geometric-median", {"steps": 60}, SERVER)
+    defense = create_defense(choose("defense", "geometric-median", steps=60), SERVER)
     line = torch.tensor([[1.0, 0.0], [2.0, 0.0], [1000.0, 0.0]])
     assert defense.aggregate(updates(line), RoundContext(1)).delta.tolist() == pytest.approx([2.0, 0.0], abs=1e-3)
     same = torch.tensor([[3.0, -1.0]] * 4)
