@@ -18,6 +18,10 @@ class TeacherError(UserError):
     """The teacher cannot be loaded; it is never replaced silently."""
 
 
+class DamagedFileError(ValueError):
+    """A file cannot be read, or cannot be what it is taken for. The message is the reason alone."""
+
+
 def shown(value: object, most: int = 100) -> str:
     """``value`` for a message: at most ``most`` characters, none of which a terminal would obey."""
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.errors import DamagedFileError, UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """No others: some formats that Pillow knows are handed to other programs (PostScript), all are code to be attacked."""
@@ -23,8 +23,8 @@ MOST_PIXELS = 2**25
 def opened(source: bytes | Path) -> Iterator[Image.Image]:
     """The image, whose size is known and which is decoded by what is done with it inside.
 
-    Raises ValueError, also for what goes wrong inside (but for UserError): it is no image of :data:`FORMATS`, larger
-    than :data:`MOST_PIXELS`, or damaged.
+    Raises DamagedFileError, also for what goes wrong inside (but for UserError): it is no image of :data:`FORMATS`,
+    larger than :data:`MOST_PIXELS`, or damaged.
     """
     try:
         if isinstance(source, Path) and not source.is_file():
@@ -37,8 +37,9 @@ def opened(source: bytes | Path) -> Iterator[Image.Image]:
     except UserError:
         raise
     except UnidentifiedImageError:
-        raise ValueError(f"it is none of {', '.join(FORMATS)}, or damaged") from None
+        raise DamagedFileError(f"it is none of {', '.join(FORMATS)}, or damaged") from None
     except Image.DecompressionBombError:
-        raise ValueError(f"it has more than {MOST_PIXELS:,} pixels") from None
+        raise DamagedFileError(f"it has more than {MOST_PIXELS:,} pixels") from None
     except Exception as error:  # damaged images raise nearly anything
-        raise ValueError(f"it is damaged: {error}" if not isinstance(error, ValueError) else str(error)) from error
+        reason = str(error) if isinstance(error, ValueError) else f"it is damaged: {error}"
+        raise DamagedFileError(reason) from error

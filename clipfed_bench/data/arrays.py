@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
-from clipfed_bench.core.errors import DataError
+from clipfed_bench.core.errors import DamagedFileError, DataError
 from clipfed_bench.core.image_files import opened
 from clipfed_bench.core.splits import Bytes, Index, Split
 from clipfed_bench.data.catalog import Known
@@ -37,7 +37,7 @@ def decode(data: bytes | Path, side: int, where: str, resize: bool = False) -> B
             if picture.size != (side, side) and not resize:
                 raise DataError(f"{where}: the image is {picture.width}×{picture.height}; {side}×{side} was expected.")
             image = picture.convert("RGB")
-    except ValueError as error:
+    except DamagedFileError as error:
         raise DataError(f"{where}: the image cannot be decoded, it is truncated or no image ({error}).") from error
     if image.size != (side, side):
         image = ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clipfed_bench.core.errors import DataError, UserError, shown
+from clipfed_bench.core.errors import DamagedFileError, DataError, UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.paths import cache_root
+from clipfed_bench.core.untrusted import reading
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -49,7 +50,7 @@ def cached(key: str, build: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arr
     A cache folder that cannot be written costs time, never a run.
     """
     path = cache_root() / "arrays" / f"{key}.npz"
-    with contextlib.suppress(Exception), np.load(path) as stored:  # damaged files raise nearly anything
+    with contextlib.suppress(DamagedFileError), reading(), np.load(path) as stored:
         return {name: stored[name] for name in stored.files}
     arrays = dict(build())
     buffer = io.BytesIO()

@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.paths import cache_root
+from clipfed_bench.core.untrusted import read_json
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Steps = Literal["auto", "eager", "graph"]
@@ -72,7 +73,7 @@ def _file() -> Path:
 
 def _measured() -> dict[str, object]:
     try:
-        content = json.loads(_file().read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = read_json(_file())
+    except (FileNotFoundError, DamagedFileError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.untrusted import parquet_file, parse_json
 from clipfed_bench.generate.parts import Drawn
 from clipfed_bench.generate.settings import OPEN, Settings, differences
 
@@ -62,8 +63,9 @@ def write_parquet(out: Path, images: Sequence[Drawn], settings: Settings, facts:
 def read_metadata(path: Path) -> dict[str, Any] | None:
     """What :func:`write_parquet` wrote down, or None in a file that it did not write."""
     try:
-        return dict(json.loads(pq.read_schema(path).metadata[KEY]))
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+        with parquet_file(path) as file:
+            return dict(parse_json(file.schema_arrow.metadata[KEY]))
+    except DamagedFileError:
         return None
 
 

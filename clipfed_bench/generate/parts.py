@@ -18,8 +18,9 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.untrusted import read_json
 from clipfed_bench.generate.settings import OPEN, differences
 
 _SCHEMA = pa.schema(
@@ -114,10 +115,10 @@ class Parts:
 
     def _compare(self, settings: Mapping[str, Any], skip: Sequence[str] = ()) -> dict[str, Any]:
         try:
-            there: dict[str, Any] = json.loads(self._settings.read_text(encoding="utf-8"))
+            there: dict[str, Any] = read_json(self._settings)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except DamagedFileError as error:
             raise UserError(f"{self._settings} cannot be read ({error}); delete {self.folder} to start anew.") from None
         different = differences(there, settings, skip)
         if different:

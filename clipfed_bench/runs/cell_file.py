@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from clipfed_bench.components.choice import stored
 from clipfed_bench.components.described import BASES
 from clipfed_bench.config.cell_spec import CellSpec, value_type
 from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.untrusted import read_json
 from clipfed_bench.core.values import convert
 from clipfed_bench.runs.metrics import METRICS
 from clipfed_bench.runs.schema import FORMAT
 
 _FRACTIONS = frozenset(name for name, metric in METRICS.items() if metric.kind == "fraction")
-_LARGEST = 20_000_000
-"""Bytes; a cell's json has some thousand, and a traceback."""
 
 
 def read_cell(path: Path, key: str) -> dict[str, Any]:
@@ -28,7 +26,7 @@ def read_cell(path: Path, key: str) -> dict[str, Any]:
     Raises OSError or ValueError where it does not count: no json of a cell, of another cell or version, or with
     anything in it that no cell can have.
     """
-    payload = _json(path)
+    payload = read_json(path, finite=True)
     if not isinstance(payload, dict) or payload.get("format") != FORMAT or payload.get("key") != key:
         raise ValueError(f"it is not the json of cell {key} in format {FORMAT}")
     spec, provenance = payload.get("spec"), payload.get("provenance")
@@ -47,23 +45,6 @@ def read_cell(path: Path, key: str) -> dict[str, Any]:
         raise ValueError("it has neither a result nor an error")
     found["history"] = _text(payload, "history")  # digest of the parquet file; None in files of older versions
     return found | {"final": {_name(name): _figure(name, value) for name, value in payload["final"].items()}}
-
-
-def _json(path: Path) -> Any:
-    if path.exists() and not path.is_file():
-        raise ValueError("it is no file")
-    with path.open("rb") as file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise ValueError(f"it has more than {_LARGEST:,} bytes")
-    try:
-        return json.loads(content, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
 
 
 def _text(payload: dict[str, Any], name: str) -> str | None:

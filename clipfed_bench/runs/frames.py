@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from clipfed_bench.config.cell_spec import CellSpec, value_type
-from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.errors import DamagedFileError, UserError, shown
+from clipfed_bench.core.untrusted import parquet_file
 from clipfed_bench.runs.metrics import METRICS
 from clipfed_bench.runs.schema import HISTORY_AXES
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_MOST_ROWS = 1_000_000
-"""Of a file that is read: a few bytes can say very many rows."""
 
 _ORDER = ["dataset", "partition", "alpha", "degree", "attack", "defense", "seed", "key"]
 
@@ -44,16 +42,10 @@ def read_results(path: Path) -> pd.DataFrame:
     Known columns have their types, and no text has characters that a terminal would obey. Raises UserError for what is
     no parquet file, or has columns of other types.
     """
-    import pyarrow.parquet as pq
-
     try:
-        if not path.is_file():
-            raise ValueError("it is no file")
-        with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows > _MOST_ROWS:
-                raise ValueError(f"{file.metadata.num_rows:,} rows are not the cells of a run")
-        frame = pd.read_parquet(path)
-    except Exception as error:  # damaged files raise nearly anything
+        with parquet_file(path, "the cells of a run"):
+            frame = pd.read_parquet(path)
+    except DamagedFileError as error:
         raise UserError(f"{shown(path)} is not a readable parquet file: {shown(error, 300)}") from None
     return typed(frame, path)
 
@@ -72,31 +64,23 @@ def typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def read_history(path: Path) -> pa.Table:
-    """The evaluations of a cell: columns of int64 or float64, or of nulls. Raises ValueError."""
+    """The evaluations of a cell: columns of int64 or float64, or of nulls. Raises DamagedFileError."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from pyarrow import types
 
-    try:
-        with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows * file.metadata.num_columns > 10 * _MOST_ROWS:
-                raise ValueError(f"{file.metadata.num_rows:,} rows are not the evaluations of a cell")
-            table = file.read(use_threads=False)
+    with parquet_file(path, "the evaluations of a cell") as file:
+        table = file.read(use_threads=False)
         if len(set(table.column_names)) < table.num_columns:
-            raise ValueError("two columns have one name")
+            raise DamagedFileError("two columns have one name")
         for index, column in enumerate(table.schema):
             if not column.name.isprintable() or len(column.name) > 100:
-                raise ValueError(f"'{shown(column.name)}' cannot name a column")
+                raise DamagedFileError(f"'{shown(column.name)}' cannot name a column")
             kind = pa.int64() if types.is_integer(column.type) else pa.float64()
             if types.is_integer(column.type) or types.is_floating(column.type):
                 table = table.set_column(index, column.name, table.column(index).cast(kind))
             elif not types.is_null(column.type):
-                raise ValueError(f"the history's column {column.name} does not hold numbers")
-    except ValueError:
-        raise
-    except Exception as error:  # damaged files raise nearly anything
-        raise ValueError(str(error)) from error
-    return table
+                raise DamagedFileError(f"the history's column {column.name} does not hold numbers")
+        return table
 
 
 def history_frame(tables: Iterable[tuple[dict[str, Any], pa.Table]]) -> pd.DataFrame:

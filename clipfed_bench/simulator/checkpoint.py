@@ -21,15 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from clipfed_bench.components.registry import Component
-from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.errors import DamagedFileError, UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.core.provenance import source_digest
+from clipfed_bench.core.untrusted import parse_json, reading
+from clipfed_bench.toolbox.tensor_files import read_tensors
 
 INTERVAL = 120.0
 """Seconds of work between checkpoints that come by time."""
@@ -72,17 +73,8 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            if not self.path.is_file():  # a pipe would keep us waiting
-                raise ValueError("it is no file")
-            with safe_open(self.path, framework="pt") as file:
-                header = file.metadata() or {}
-                # Cloned: numbers must not depend on where in the file, and so in memory, a tensor begins.
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            text = header["state"]
-            if header["digest"] != content_digest(text, tensors):
-                raise ValueError("its content is damaged")
-            round_, theirs, facts = _parts(text)
-        except Exception as error:  # damaged files raise nearly anything
+            round_, theirs, facts, tensors = _read(self.path)
+        except DamagedFileError as error:
             self._warn(f"the checkpoint {self.path} cannot be used and is ignored: {shown(error, 300)}")
             return None
         ours = self._identity
@@ -123,16 +115,24 @@ class Checkpoint:
                 self.path.unlink()
 
 
+def _read(path: Path) -> tuple[int, dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+    """Round, identity, facts and tensors. Raises DamagedFileError."""
+    with reading():
+        mapped, header = read_tensors(path)
+        # Cloned: numbers must not depend on where in the file, and so in memory, a tensor begins.
+        tensors = {name: value.clone() for name, value in mapped.items()}
+        if header["digest"] != content_digest(header["state"], tensors):
+            raise DamagedFileError("its content is damaged")
+        return *_parts(header["state"]), tensors
+
+
 def _parts(text: str) -> tuple[int, dict[str, Any], dict[str, Any]]:
-    """Round, identity and facts of a header. Raises ValueError."""
-    try:
-        state = json.loads(text)
-    except RecursionError:
-        raise ValueError("its header is nested too deeply") from None
+    """Round, identity and facts of a header. Raises DamagedFileError."""
+    state = parse_json(text, "its header is")
     whole = state if isinstance(state, dict) else {}
     round_, identity, facts = (whole.get(name) for name in ("round", "identity", "facts"))
     if type(round_) is not int or round_ < 1 or not isinstance(identity, dict) or not isinstance(facts, dict):
-        raise ValueError("its header is not that of a checkpoint")
+        raise DamagedFileError("its header is not that of a checkpoint")
     return round_, identity, facts
 
 

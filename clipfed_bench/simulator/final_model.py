@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from clipfed_bench.config.cell_spec import CellSpec
-from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.errors import DamagedFileError, UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator import shared as setup
+from clipfed_bench.toolbox.tensor_files import read_model
 
 
 def model_path(spec: CellSpec, env: Environment) -> Path:
@@ -47,11 +47,8 @@ def load_model(spec: CellSpec, env: Environment) -> Classifier:
     classes = setup.dataset(spec, env)[0].classes
     flat = FlatModel(build_model(spec.model, len(classes), spec.seed).to(env.device))
     try:
-        stored = load_file(path, device=env.device)
-        params, buffers = stored["params"], stored["buffers"]
-        if not all(t.dtype == torch.float32 and bool(t.isfinite().all()) for t in (params, buffers)):
-            raise ValueError("its numbers are not float32, or not finite")
-    except Exception as error:  # damaged files raise nearly anything
+        params, buffers = read_model(path, env.device)
+    except DamagedFileError as error:
         raise UserError(
             f"{path} is not the final model of a cell, or damaged ({shown(error, 300)}). {again}"
         ) from error

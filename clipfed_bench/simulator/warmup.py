@@ -10,12 +10,13 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from clipfed_bench.api import RoundContext, ServerContext
 from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import DamagedFileError
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment, Progress, Report
 from clipfed_bench.core.work_counts import count
@@ -26,6 +27,7 @@ from clipfed_bench.simulator.aggregation import aggregate_updates
 from clipfed_bench.simulator.checkpoint import Checkpoint
 from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.sampling import sample_clients
+from clipfed_bench.toolbox.tensor_files import read_model
 
 
 def checkpoint(spec: CellSpec, env: Environment) -> Path:
@@ -38,7 +40,7 @@ def is_stored(spec: CellSpec, env: Environment) -> bool:
     """Whether there is a checkpoint, and it can be read; one that cannot is as good as none."""
     try:
         load(spec, env)
-    except Exception:  # damaged files raise nearly anything
+    except DamagedFileError:
         return False
     return True
 
@@ -46,18 +48,13 @@ def is_stored(spec: CellSpec, env: Environment) -> bool:
 def load(spec: CellSpec, env: Environment) -> tuple[Tensor, Tensor]:
     """(P,) parameters and (Q,) running statistics after the warm-up, on the device.
 
-    Raises ValueError for those of another model, and nearly anything for a damaged file.
+    Raises DamagedFileError, also for those of another model.
     """
     path = checkpoint(spec, env)
-    if not path.is_file():  # a pipe would keep us waiting
-        raise FileNotFoundError(f"there is no file {path}")
-    stored = load_file(path, device=env.device)
-    found = stored["params"], stored["buffers"]
+    found = read_model(path, env.device)
     sizes = _sizes(spec.model, len(balanced_counts(spec.dataset)))
-    if any(
-        t.dtype != torch.float32 or t.shape != (n,) or not t.isfinite().all() for t, n in zip(found, sizes, strict=True)
-    ):
-        raise ValueError(f"{path} is no warm-up of {spec.model}")
+    if any(t.shape != (n,) for t, n in zip(found, sizes, strict=True)):
+        raise DamagedFileError(f"{path} is no warm-up of {spec.model}")
     return found
 
 

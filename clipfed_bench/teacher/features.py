@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
-from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.files import write_atomically
+from clipfed_bench.toolbox.tensor_files import read_tensors
 
 
 def digest(*parts: str | bytes | Tensor) -> str:
@@ -87,6 +88,6 @@ class TensorCache:
 
 def _read(path: Path) -> dict[str, Tensor] | None:
     try:
-        return load_file(path)
-    except Exception:  # damaged files raise nearly anything
+        return read_tensors(path)[0]
+    except DamagedFileError:
         return None

@@ -15,12 +15,12 @@ from typing import Any
 
 import open_clip
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from clipfed_bench.core.errors import TeacherError, shown
+from clipfed_bench.core.errors import DamagedFileError, TeacherError, shown
 from clipfed_bench.core.files import read_text
 from clipfed_bench.core.paths import cache_root
+from clipfed_bench.core.untrusted import parse_json, read_json, reading
 from clipfed_bench.teacher.features import TensorCache, digest, file_sha256, locked
 from clipfed_bench.teacher.preprocess import Preprocess
 from clipfed_bench.teacher.prompts import load_templates, prompts
@@ -29,6 +29,7 @@ from clipfed_bench.teacher.spec import TeacherSpec, parse_teacher_spec
 from clipfed_bench.teacher.teacher import Teacher
 from clipfed_bench.teacher.train import Progress, TrainedTeacher, local_key, train_teacher
 from clipfed_bench.toolbox.images import ServerData
+from clipfed_bench.toolbox.tensor_files import all_finite, read_tensors
 
 WAYS_OUT = """Ways out:
   1. give this machine network access once, or copy the weights into its Hugging Face cache (HF_HOME)
@@ -106,15 +107,15 @@ def _stored_teacher(path: Path) -> TrainedTeacher | None:
     if not path.is_file():  # written last, so what lies beside it is complete
         return None
     try:
-        metadata = json.loads(path.with_name(f"{path.stem}.train.json").read_text(encoding="utf-8"))
-        metadata = metadata | {
-            "model": str(metadata["model"]),
-            "held_out_accuracy": float(metadata["held_out_accuracy"]),
-        }
-        json.loads(path.with_name(f"{metadata['model']}.json").read_text(encoding="utf-8"))
-        with safe_open(path, framework="pt") as file:
-            return TrainedTeacher(metadata["model"], path, metadata) if list(file.keys()) else None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError):
+        with reading():
+            metadata = read_json(path.with_name(f"{path.stem}.train.json"))
+            metadata = metadata | {
+                "model": str(metadata["model"]),
+                "held_out_accuracy": float(metadata["held_out_accuracy"]),
+            }
+            read_json(path.with_name(f"{metadata['model']}.json"))
+            return TrainedTeacher(metadata["model"], path, metadata) if read_tensors(path)[0] else None
+    except DamagedFileError:
         return None
 
 
@@ -154,11 +155,13 @@ def _register_beside(model: str, checkpoint: Path) -> None:
 
 def _check_config(path: Path) -> None:
     try:
-        config = json.loads(read_text(path, 1_000_000, shown(path)))
-        sizes = config["vision_cfg"].get("image_size", 224)
-        good = isinstance(config["embed_dim"], int) and isinstance(config["text_cfg"], dict)
-        good &= all(isinstance(size, int) and 1 <= size <= 4096 for size in (sizes if type(sizes) is list else [sizes]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        with reading():
+            config = parse_json(read_text(path, 1_000_000, shown(path)))
+            sizes = config["vision_cfg"].get("image_size", 224)
+            sizes = sizes if type(sizes) is list else [sizes]
+            good = isinstance(config["embed_dim"], int) and isinstance(config["text_cfg"], dict)
+            good &= all(isinstance(size, int) and 1 <= size <= 4096 for size in sizes)
+    except DamagedFileError:
         good = False
     if not good:
         raise TeacherError(
@@ -183,13 +186,13 @@ def _preprocess(config: dict[str, Any], tag_config: dict[str, Any]) -> Preproces
 
 def _load_model(model: str, path: Path, quick_gelu: bool, spec: str) -> nn.Module:
     try:
-        with torch.random.fork_rng(devices=[]):  # open_clip initializes before it loads
+        with reading(), torch.random.fork_rng(devices=[]):  # open_clip initializes before it loads
             loaded: nn.Module = open_clip.create_model(
                 model, pretrained=str(path), force_quick_gelu=quick_gelu, weights_only=True, pretrained_text=False
             )
-        if not all(bool(torch.isfinite(value).all()) for value in loaded.state_dict().values()):
-            raise ValueError("it holds numbers that are not finite")
-    except Exception as error:
+        if not all_finite(loaded.state_dict().values()):
+            raise DamagedFileError("it holds numbers that are not finite")
+    except DamagedFileError as error:
         raise TeacherError(
             f"teacher '{spec}': the checkpoint '{path}' does not load as {model}: {_first_line(error)}.\n"
             f"It must be a state dict of that architecture, as .safetensors or readable with weights_only.\n{WAYS_OUT}"

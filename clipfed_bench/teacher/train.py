@@ -36,6 +36,7 @@ from clipfed_bench.teacher.recipe import Recipe
 from clipfed_bench.teacher.teacher import BATCH, embed_images, text_prototypes
 from clipfed_bench.toolbox.images import Images, ServerData
 from clipfed_bench.toolbox.rng import generator, stream_seed
+from clipfed_bench.toolbox.tensor_files import all_finite
 
 Progress = Callable[[int, int], None]
 """Called with (epochs done, epochs in all) before the first and after each epoch."""
@@ -85,7 +86,7 @@ def train_teacher(
         model = new_model(recipe)
         preprocess = Preprocess.of(open_clip.transform.PreprocessCfg(size=recipe.image_size).__dict__)
         _fit(model, preprocess, server, classes, training, recipe, progress)
-        if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
+        if not all_finite(model.state_dict().values()):
             raise TeacherError(f"training the teacher diverged at lr {recipe.lr:g}; use a smaller one.")
         accuracy = zero_shot_accuracy(model, preprocess, server.data.take(held_out), classes, recipe)
     metadata = {

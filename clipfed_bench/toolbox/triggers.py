@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.image_files import FORMATS, opened
 from clipfed_bench.toolbox.device import to_device
 from clipfed_bench.toolbox.rng import generator
@@ -88,7 +88,7 @@ def read_image(attack: str, path: str, shape: tuple[int, int, int]) -> Tensor:
     try:
         with opened(Path(path)) as file:
             picture = file.convert("L" if channels == 1 else "RGB")
-    except ValueError as error:
+    except DamagedFileError as error:
         raise UserError(
             f"{attack}: image '{path}' cannot be read ({error}); give an image file ({', '.join(FORMATS)}), "
             "or leave the option out for the seeded pattern."

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from clipfed_bench.core.errors import DataError, shown
+from clipfed_bench.core.errors import DamagedFileError, DataError, shown
 from clipfed_bench.core.splits import Split
+from clipfed_bench.core.untrusted import reading
 from clipfed_bench.data.formats.search import Found, Search
 
 
@@ -172,8 +173,9 @@ def unpickle(data: bytes, where: str) -> dict[str, Any]:
         DataError: it is damaged, is no dictionary, or wants anything but arrays and plain values.
     """
     try:
-        batch = _Restricted(io.BytesIO(data), encoding="latin1").load()
-    except Exception as error:  # a damaged pickle raises nearly anything
+        with reading():
+            batch = _Restricted(io.BytesIO(data), encoding="latin1").load()
+    except DamagedFileError as error:
         raise DataError(f"{where}: cannot be unpickled safely ({shown(error)}).") from error
     if not isinstance(batch, dict):
         raise DataError(f"{where}: holds a {type(batch).__name__}, not a dictionary.")

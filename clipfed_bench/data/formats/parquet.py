@@ -7,7 +7,6 @@ themselves) and perhaps ``caption`` or ``text``.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
-from clipfed_bench.core.errors import DataError, shown
+from clipfed_bench.core.errors import DamagedFileError, DataError, shown
 from clipfed_bench.core.splits import Bytes, Index, Split
+from clipfed_bench.core.untrusted import parquet_file, parse_json, reading
 from clipfed_bench.data.arrays import check_captions, check_labels, decode_all
 from clipfed_bench.data.class_names import class_indices, overlap
 from clipfed_bench.data.formats.search import Found, Search
@@ -144,9 +143,9 @@ def inspect(path: Path) -> Shard | None:
         DataError: the file is truncated or no parquet file.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
-    except Exception as error:  # damaged files raise nearly anything
+    except DamagedFileError as error:
         size = path.stat().st_size if path.exists() else 0
         raise DataError(f"{path}: truncated or no parquet file ({size:,} bytes; {shown(error, 300)}).") from error
     twice = [name for name in dict.fromkeys(schema.names) if schema.names.count(name) > 1]
@@ -165,8 +164,9 @@ def inspect(path: Path) -> Shard | None:
 def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:
     """Names of a ClassLabel feature in the schema's ``huggingface`` metadata."""
     try:
-        names: Any = json.loads((metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
-    except (KeyError, ValueError, TypeError, IndexError, RecursionError):
+        with reading():
+            names: Any = parse_json((metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
+    except DamagedFileError:
         return None
     return tuple(map(str, names)) if isinstance(names, list) else None
 
@@ -191,16 +191,14 @@ def _read_shard(shard: Shard, classes: Sequence[str], side: int, resize: bool) -
     images, labels, row = [], [], 0
     captions: list[str] = []
     try:
-        with pq.ParquetFile(shard.path) as file:
+        with parquet_file(shard.path) as file:
             _refuse_bomb(file.metadata, shard)
             for batch in _progress(file.iter_batches(_BATCH, columns=columns, use_threads=False), shard):
                 images.append(_images(batch.column(shard.image), shard, row, side, resize))
                 labels.append(_labels(batch.column(shard.label), shard, row, classes))
                 captions += _captions(batch.column(shard.caption), shard, row) if shard.caption else ()
                 row += len(batch)
-    except DataError:
-        raise
-    except Exception as error:  # damaged files raise nearly anything
+    except DamagedFileError as error:
         raise DataError(f"{shard.path}: truncated or damaged parquet file ({shown(error, 300)}).") from error
     none = np.empty((0, 3, side, side), dtype=np.uint8)
     return Split(

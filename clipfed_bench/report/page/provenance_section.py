@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import DamagedFileError
+from clipfed_bench.core.untrusted import parse_json
 from clipfed_bench.report.tables.axes import Record
 from clipfed_bench.runs.metrics import METRICS
 
@@ -96,8 +97,8 @@ def failures(records: Sequence[Record]) -> list[Failure]:
 def _parsed(text: object) -> dict[str, str]:
     """The provenance's ``defaults``; nothing where it is not what this version writes."""
     try:
-        found = json.loads(str(text))
-    except ValueError:
+        found = parse_json(str(text))
+    except DamagedFileError:
         return {}
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 

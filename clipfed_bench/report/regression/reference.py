@@ -11,15 +11,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.errors import DamagedFileError, UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.provenance import PACKAGES
+from clipfed_bench.core.untrusted import parquet_file, parse_json
 from clipfed_bench.report.tables.axes import SETTINGS, Record
 from clipfed_bench.report.tables.table import plain_records, to_records
 from clipfed_bench.runs.metrics import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 FIGURES = tuple(name for name, metric in METRICS.items() if metric.floor is not None)
 """Final figures that do not depend on the machine's speed."""
@@ -95,41 +97,41 @@ def write_reference(path: Path, results: pd.DataFrame, reason: str) -> None:
 
 def read_reference(path: Path) -> Reference:
     """The reference at ``path``. Raises UserError where there is none, or it is of another format."""
-    import pyarrow.parquet as pq
-
-    from clipfed_bench.runs.frames import typed
-
     if not path.is_file():
         raise UserError(
             f"there is no reference {path}; to make it: clipfed-bench regress --update --reason TEXT --reference {path}"
         )
     try:
-        table = pq.read_table(path)
-        metadata = table.schema.metadata or {}
-        if _META not in metadata:
-            raise ValueError("it does not say why and when it was made")
-        facts = _facts(metadata[_META])
-        records = plain_records(typed(table.to_pandas(), path))
-        absent = [name for name in ("key", "attack", "defense", "seed", "mta", "asr") if name not in table.column_names]
-        if absent or not records:
-            raise ValueError(f"it has no column {', '.join(absent)}" if absent else "it has no cells")
-        return Reference(tuple(records), facts["reason"], facts["created"], facts["git_sha"])
-    except Exception as error:  # damaged files raise nearly anything
+        with parquet_file(path, "the cells of a run") as file:
+            return _reference(file.read(), path)
+    except (DamagedFileError, UserError) as error:
         raise UserError(f"{shown(path)} is not a reference that this version can read: {shown(error, 300)}") from None
 
 
+def _reference(table: pa.Table, path: Path) -> Reference:
+    """The content of the file at ``path``, checked. Raises DamagedFileError, UserError, and what pandas raises."""
+    from clipfed_bench.runs.frames import typed
+
+    metadata = table.schema.metadata or {}
+    if _META not in metadata:
+        raise DamagedFileError("it does not say why and when it was made")
+    facts = _facts(metadata[_META])
+    records = plain_records(typed(table.to_pandas(), path))
+    absent = [name for name in ("key", "attack", "defense", "seed", "mta", "asr") if name not in table.column_names]
+    if absent or not records:
+        raise DamagedFileError(f"it has no column {', '.join(absent)}" if absent else "it has no cells")
+    return Reference(tuple(records), facts["reason"], facts["created"], facts["git_sha"])
+
+
 def _facts(content: bytes) -> dict[str, str]:
-    """The metadata, checked. Raises ValueError."""
-    try:
-        facts = json.loads(content)
-    except RecursionError:
-        raise ValueError("its metadata are nested too deeply") from None
+    """The metadata, checked. Raises DamagedFileError."""
+    facts = parse_json(content, "its metadata are")
     if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
         found = shown(facts.get("format")) if isinstance(facts, dict) else "none"
-        raise ValueError(f"its format is {found}, not {_FORMAT}")
+        raise DamagedFileError(f"its format is {found}, not {_FORMAT}")
     for name in ("reason", "created", "git_sha"):
         if not isinstance(facts.get(name), str):
-            raise ValueError(f"its metadata have no text called {name}")
+            raise DamagedFileError(f"its metadata have no text called {name}")
     return {name: shown(value, 1000) for name, value in facts.items()}
 
 
