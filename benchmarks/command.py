@@ -11,6 +11,8 @@ from benchmarks import text
 from benchmarks.run import Request, measure
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.execution.gpu import keep_cells_at_a_time
+from clipfed_bench.report.formats.markdown import markdown
+from clipfed_bench.report.formats.terminal import screen
 
 
 def bench(request: Request, json_path: Path | None, markdown_path: Path | None) -> None:
@@ -18,10 +20,10 @@ def bench(request: Request, json_path: Path | None, markdown_path: Path | None) 
     log = Console(stderr=True, highlight=False)
     result = measure(request, lambda what: log.print(f"measuring {what}", style="dim"))
     tables = text.sections(result)
-    Console().print(text.screen(tables))
+    Console().print(screen(*tables))
     if result["cells_per_gpu"] is not None:
         keep_cells_at_a_time(result["machine"]["device_name"], result["cells_per_gpu"])
     if json_path is not None:
         write_atomically(json_path, (json.dumps(result, indent=1) + "\n").encode())
     if markdown_path is not None:
-        write_atomically(markdown_path, text.markdown(tables).encode())
+        write_atomically(markdown_path, markdown(*tables).encode())

@@ -1,69 +1,29 @@
-"""The result as tables, for Markdown and for the screen."""
+"""The result as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from clipfed_bench.report.formats.sheet import PART, Sheet, listing
 
 
-@dataclass(frozen=True)
-class Section:
-    """A table with a title and a sentence below it."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-
-def sections(result: dict[str, Any]) -> list[Section]:
+def sections(result: dict[str, Any]) -> list[Sheet]:
     """The tables of a result of :func:`.run.measure`."""
     models = tuple(result["work"])
     return [
-        Section("Targets", ("target", "bound", "measured", "met"), tuple(_targets(result))),
-        Section("Ceilings", ("what", "rate"), tuple(_ceilings(result)), _MACHINE.format(**result["machine"])),
+        _section("Targets", ("target", "bound", "measured", "met"), _targets(result)),
+        _section("Ceilings", ("what", "rate"), _ceilings(result), _MACHINE.format(**result["machine"])),
         *(_steps(result["steps"], model) for model in models),
         *(_rounds(result["rounds"], model) for model in models),
         *(aggregation_table(result["aggregations"], model) for model in models),
         *(memory_table(result["aggregations"], model) for model in models),
-        Section("Processes at once", _SCALING, tuple(_scaling(result)), _SCALING_NOTE),
+        _section("Processes at once", _SCALING, _scaling(result), _SCALING_NOTE),
     ]
 
 
-def markdown(tables: Sequence[Section]) -> str:
-    """Markdown with a heading of the second level for each table."""
-    parts = []
-    for table in tables:
-        lines = [f"## {table.title}", "", _line(table.headings), _line(("---",) * len(table.headings))]
-        lines += [_line(row) for row in table.rows]
-        parts.append("\n".join([*lines, *(["", table.note] if table.note else [])]))
-    return "\n\n".join(parts) + "\n"
-
-
-def screen(tables: Sequence[Section]) -> RenderableType:
-    """Tables for a rich console."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    shown: list[RenderableType] = []
-    for table in tables:
-        grid = Table(title=table.title, title_justify="left", title_style="bold", padding=(0, 1))
-        for i, name in enumerate(table.headings):
-            grid.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
-        for row in table.rows:
-            grid.add_row(*(Text(cell) for cell in row))
-        shown += [grid, *([Padding(Text(table.note, style="dim"), (0, 1))] if table.note else []), Text("")]
-    return Group(*shown)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+def _section(title: str, headings: Sequence[str], rows: Iterable[tuple[str, ...]], note: str = "") -> Sheet:
+    return listing(title, headings, 1, rows, (note,) if note else (), look=PART)
 
 
 _MACHINE = (
@@ -106,7 +66,7 @@ def _ceilings(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         yield f"{name}: {parameters} M parameters", f"{flops} GFLOP a trained image"
 
 
-def _steps(steps: list[dict[str, Any]], model: str) -> Section:
+def _steps(steps: list[dict[str, Any]], model: str) -> Sheet:
     rows = [
         (
             *(f"{s['who']} {s['precision']}", str(s["batch_size"]), number(s["step_ms"]["median"])),
@@ -116,10 +76,10 @@ def _steps(steps: list[dict[str, Any]], model: str) -> Section:
         for s in steps
         if s["model"] == model
     ]
-    return Section(f"Training steps, {model}", _STEPS, tuple(rows), _STEPS_NOTE)
+    return _section(f"Training steps, {model}", _STEPS, rows, _STEPS_NOTE)
 
 
-def _rounds(rounds: list[dict[str, Any]], model: str) -> Section:
+def _rounds(rounds: list[dict[str, Any]], model: str) -> Sheet:
     own = [r for r in rounds if r["model"] == model]
     floor = own[0]["floor"]
     rows = [
@@ -132,27 +92,27 @@ def _rounds(rounds: list[dict[str, Any]], model: str) -> Section:
     ]
     rows.append(("outside", *(f"{100 * r['outside_share']['median']:.2f} %" for r in own), *_NO))
     headings = ("seconds", *(r["defense"] for r in own), "floor", f"{own[0]['defense']} / floor")
-    return Section(f"Whole rounds, {model}", headings, tuple(rows), _ROUNDS_NOTE.format(**own[0]))
+    return _section(f"Whole rounds, {model}", headings, rows, _ROUNDS_NOTE.format(**own[0]))
 
 
-def aggregation_table(entries: list[dict[str, Any]], model: str) -> Section:
+def aggregation_table(entries: list[dict[str, Any]], model: str) -> Sheet:
     own = [a for a in entries if a["model"] == model]
     counts = sorted({a["clients"] for a in own})
     cells = {(a["defense"], a["clients"]): _aggregation(a) for a in own}
     rows = [(name, *(cells[name, count] for count in counts)) for name in dict.fromkeys(a["defense"] for a in own)]
     notes = [_AGGREGATION_NOTE, *(f"{a['defense']}: {a['note']}." for a in own if a["milliseconds"] and a["note"])]
     headings = ("ms", *(f"K = {count}" for count in counts))
-    return Section(f"Aggregation, {model}", headings, tuple(rows), " ".join(dict.fromkeys(notes)))
+    return _section(f"Aggregation, {model}", headings, rows, " ".join(dict.fromkeys(notes)))
 
 
-def memory_table(entries: list[dict[str, Any]], model: str) -> Section:
+def memory_table(entries: list[dict[str, Any]], model: str) -> Sheet:
     own = [a for a in entries if a["model"] == model]
     counts = sorted({a["clients"] for a in own})
     cells = {(a["defense"], a["clients"]): _peak(a) for a in own}
     rows = [("the updates", *(number(own[0]["params"] * 4 * count / 1e6) for count in counts))]
     rows += [(name, *(cells[name, count] for count in counts)) for name in dict.fromkeys(a["defense"] for a in own)]
     headings = ("MB", *(f"K = {count}" for count in counts))
-    return Section(f"Memory of aggregation, {model}", headings, tuple(rows), _MEMORY_NOTE)
+    return _section(f"Memory of aggregation, {model}", headings, rows, _MEMORY_NOTE)
 
 
 def _peak(entry: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ def compare(
 ) -> None:
     """Compare two defenses of a run, paired by seed: differences, intervals and p values in every setting."""
     from clipfed_bench.report.compare import compare_defenses
-    from clipfed_bench.report.formats.listing import render_sheet, sheet_screen
+    from clipfed_bench.report.formats import render
 
     found = read_run(run)
     for warning in found.warnings:
@@ -45,6 +45,8 @@ def compare(
     if format == Format.screen:
         from rich.console import Console
 
-        Console().print(sheet_screen(sheet))
+        from clipfed_bench.report.formats.terminal import screen
+
+        Console().print(screen(sheet))
     else:
-        typer.echo(render_sheet(sheet, format.value), nl=False)
+        typer.echo(render(sheet, format.value), nl=False)

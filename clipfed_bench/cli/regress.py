@@ -119,14 +119,14 @@ def _show(known: Reference, results: pd.DataFrame, report: Path | None) -> bool:
     """Print the comparison, and write it to ``report``; whether it passed."""
     from rich.console import Console
 
-    from clipfed_bench.report.formats.listing import sheet_screen
+    from clipfed_bench.report.formats.terminal import screen
     from clipfed_bench.report.regression.compare import compare_with
     from clipfed_bench.report.regression.verdict import describe
 
     comparison = compare_with(known, results)
     verdict = describe(known, comparison, set(results["git_sha"].dropna()) if "git_sha" in results else ())
     if verdict.moved is not None:
-        Console().print(sheet_screen(verdict.moved))
+        Console().print(screen(verdict.moved))
     typer.echo("\n".join([*verdict.lines, verdict.headline]))
     if report is not None:
         write_atomically(report, verdict.markdown.encode())

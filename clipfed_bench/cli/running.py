@@ -71,9 +71,14 @@ class _Shown:
 
     def _show_tables(self) -> None:
         from clipfed_bench import report
+        from clipfed_bench.report.formats.terminal import screen
 
         folder = self.session.store.folder
         results, _ = self.session.store.export(self.session.keys)
-        paths = [*report.write_tables(folder, results), folder / "results.parquet", folder / "history.parquet"]
-        self.console.print(report.screen(results))
+        paths = [
+            *report.write_tables(folder, report.sheet(results)),
+            folder / "results.parquet",
+            folder / "history.parquet",
+        ]
+        self.console.print(screen(report.sheet(results, decimals=1)))
         typer.echo("\n".join(f"wrote {path}" for path in paths))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipfed_bench.core.values import split_list
 from clipfed_bench.runs.reading import read_run
+
+if TYPE_CHECKING:
+    from clipfed_bench.report.formats.sheet import Sheet
 
 
 class Format(StrEnum):
@@ -67,29 +70,28 @@ def table(
 ) -> None:
     """Show or write the table of a run: means over seeds, best defense of each row in bold."""
     from clipfed_bench import report
+    from clipfed_bench.report.formats import SUFFIXES, render
 
     found = read_run(run)
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
     left = None if rows is None else split_list(rows)
-    shown = (found.results, left, split_list(cols), split_list(metrics))
-    beside = spread.value
+
+    def made(usual: int) -> Sheet:
+        """The table with as many decimals as asked for, or as is ``usual``."""
+        places = usual if decimals is None else decimals
+        return report.sheet(found.results, left, split_list(cols), split_list(metrics), places, spread.value, against)
+
     if format in (Format.screen, Format.all):
         from rich.console import Console
 
-        Console().print(
-            report.screen(*shown, decimals=1 if decimals is None else decimals, spread=beside, against=against)
-        )
-    if format == Format.screen and out is None:
-        return
-    places = 2 if decimals is None else decimals
-    if format in (Format.screen, Format.all):
-        formats = tuple(report.SUFFIXES)
+        from clipfed_bench.report.formats.terminal import screen
+
+        Console().print(screen(made(1)))
     elif out is None:
-        typer.echo(report.render(format.value, *shown, decimals=places, spread=beside, against=against), nl=False)
+        typer.echo(render(made(2), format.value), nl=False)
+    if out is None and format != Format.all:
         return
-    else:
-        formats = (format.value,)
-    folder = out or found.folder
-    for path in report.write_tables(folder, *shown, decimals=places, formats=formats, spread=beside, against=against):
+    formats = tuple(SUFFIXES) if format in (Format.screen, Format.all) else (format.value,)
+    for path in report.write_tables(out or found.folder, made(2), formats):
         typer.echo(f"wrote {path}", err=True)

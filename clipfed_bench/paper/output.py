@@ -35,11 +35,15 @@ class Output:
 
 def table(name: str, cells: Sequence[CellSpec], store: RunStore) -> Output:
     """``table1`` to ``table5`` from the cells that are stored."""
-    from clipfed_bench.paper import render
+    from clipfed_bench.paper.render import in_files, on_screen
     from clipfed_bench.paper.tables import paper_table
+    from clipfed_bench.report.formats.latex import latex
+    from clipfed_bench.report.formats.markdown import markdown
+    from clipfed_bench.report.formats.terminal import screen
 
     made = paper_table(name, cells, store.frames([cell.key for cell in cells])[0])
-    return Output(made.frame(), {"tex": render.latex(made), "md": render.markdown(made)}, screen=render.screen(made))
+    sheet = in_files(made)
+    return Output(made.frame(), {"tex": latex(sheet), "md": markdown(sheet)}, screen=screen(on_screen(made)))
 
 
 def figure(name: str, cells: Sequence[CellSpec], env: Environment, store: RunStore) -> Output:

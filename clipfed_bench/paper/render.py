@@ -1,87 +1,50 @@
-"""A table of the paper as Markdown, LaTeX and for a terminal: ours, the published value and the difference in turn."""
+"""A table of the paper as it is printed: ours, the published value and the difference in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from clipfed_bench.paper.tables import PaperTable, Place, Value
-from clipfed_bench.report.formats.latex import document, escape, tabular
+from clipfed_bench.report.formats.sheet import PAPER, Cell, Entry, Number, Sheet
 from clipfed_bench.report.tables.table import heading, label
-from clipfed_bench.runs.metrics import MAIN
+from clipfed_bench.runs.metrics import MAIN, METRICS
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-_ABSENT = "–"
-_SHORT = {"ours": "ours", "published": "publ.", "difference": "diff."}
+SOURCES = {"ours": "ours", "published": "publ.", "difference": "diff."}
+"""Whose numbers a line has, and what that is called on a terminal."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a table: whose numbers they are, and for each column and metric a text and if it is bold."""
-
-    row: Place
-    source: str
-    cells: tuple[tuple[str, bool], ...]
-
-
-def markdown(table: PaperTable) -> str:
-    """Title, table, notes."""
-    import pandas as pd
-
-    headings = [*map(heading, table.layout.rows), "", *(f"{name} {metric}" for name, metric in _columns(table))]
-    body = [
-        [*_labels(line, first), line.source, *(f"**{text}**" if bold else text for text, bold in line.cells)]
-        for line, first in _lines(table)
+def in_files(table: PaperTable) -> Sheet:
+    """For LaTeX and Markdown: a column for each metric, means with spreads."""
+    corner = (*map(heading, table.layout.rows), "")
+    heads = [(_column(table, col), METRICS[metric].label) for col in table.cols for metric in MAIN]
+    rows: list[tuple[Entry, ...]] = [
+        (*map(label, row), source, *(Cell((number,), _kind(source)) for number in numbers))
+        for row in table.rows
+        for source, numbers in _lines(table, row, 2, spread=True)
     ]
-    text = pd.DataFrame(body).to_markdown(index=False, headers=headings, disable_numparse=True)
-    notes = "\n".join(f"- {note}" for note in table.notes)
-    return f"**{_title(table)}**\n\n{text}\n\n{notes}\n"
+    return Sheet(_title(table), corner, tuple(heads), tuple(rows), table.notes, look=PAPER, joint=" ")
 
 
-def latex(table: PaperTable) -> str:
-    """A document that compiles as it is."""
-    import pandas as pd
-
-    lines = [line for line, _ in _lines(table)]
-    index = [[escape(label(line.row[i])) for line in lines] for i in range(len(table.layout.rows))]
-    columns = pd.MultiIndex.from_tuples([(escape(name), metric) for name, metric in _columns(table)])
-    cells = [[_latex_cell(text, bold, line.source) for text, bold in line.cells] for line in lines]
-    frame = pd.DataFrame(
-        cells, index=pd.MultiIndex.from_arrays([*index, [line.source for line in lines]]), columns=columns
-    )
-    return document(_title(table), tabular(frame, [*map(heading, table.layout.rows), ""]), table.notes)
-
-
-def screen(table: PaperTable) -> RenderableType:
-    """For a rich console: one decimal and no spread, so that four attacks fit."""
-    from rich import box
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    grid = Grid(padding=(0, 0, 0, 1), box=box.SIMPLE_HEAD)
-    widest = max(len(_outer(table, row)) for row in table.rows)
-    grid.add_column(heading(table.layout.rows[-1]), overflow="fold", min_width=widest)
-    grid.add_column("", no_wrap=True, min_width=5)
-    for name, _ in _columns(table)[:: len(MAIN)]:
-        axis, _, value = name.rpartition(" ")
-        grid.add_column(Text(f"{axis}\n{value}\nMTA / ASR".strip()), justify="right", no_wrap=True)
+def on_screen(table: PaperTable) -> Sheet:
+    """For a terminal: one decimal and no spread, so that four attacks fit; outer labels stand above their rows."""
+    metrics = " / ".join(METRICS[metric].label for metric in MAIN)
+    heads = []
+    for col in table.cols:
+        axis, _, value = _column(table, col).rpartition(" ")
+        heads.append((*filter(None, (axis, value)), metrics))
+    rows: list[tuple[Entry, ...]] = []
     before = ""
-    for line, first in _lines(table, decimals=1):
-        if (outer := _outer(table, line.row)) and outer != before:
-            grid.add_row(Text(outer, style="bold italic"))
+    for row in table.rows:
+        if (outer := _outer(table, row)) and outer != before:
+            rows.append((outer,))
         before = outer
-        style = "" if line.source == "ours" else "dim"
-        texts = [Text(text, style="bold green" if bold else style) for text, bold in line.cells]
-        pairs = (Text(" / ").join(texts[i : i + len(MAIN)]) for i in range(0, len(texts), len(MAIN)))
-        grid.add_row(Text(_labels(line, first)[-1]), Text(_SHORT[line.source], style=style), *pairs)
-    return Group(
-        Text(_title(table), style="bold"), grid, *(Padding(Text(note, style="dim"), (0, 1)) for note in table.notes)
-    )
+        for source, numbers in _lines(table, row, 1):
+            name = Cell((Number(SOURCES[source]),), _kind(source))
+            pairs = (numbers[i : i + len(MAIN)] for i in range(0, len(numbers), len(MAIN)))
+            rows.append((label(row[-1]), name, *(Cell(pair, _kind(source)) for pair in pairs)))
+    corner = (heading(table.layout.rows[-1]), " " * max(map(len, SOURCES.values())))
+    return Sheet(_title(table), corner, tuple(heads), tuple(rows), table.notes, look=PAPER)
 
 
 def _title(table: PaperTable) -> str:
@@ -96,45 +59,34 @@ def _outer(table: PaperTable, row: Place) -> str:
     )
 
 
-def _columns(table: PaperTable) -> list[tuple[str, str]]:
+def _column(table: PaperTable, col: Place) -> str:
     axis = table.layout.cols[0]
-    name = "" if axis in ("attack", "dataset", "defense") else f"{heading(axis)} "
-    return [(name + label(col[0]), metric.upper()) for col in table.cols for metric in MAIN]
+    return ("" if axis in ("attack", "dataset", "defense") else f"{heading(axis)} ") + label(col[0])
 
 
-def _lines(table: PaperTable, decimals: int | None = None) -> Iterator[tuple[Line, bool]]:
-    """Each line, and whether it is the first of its row; spreads only with ``decimals`` left out (2)."""
-    places = 2 if decimals is None else decimals
-    for row in table.rows:
-        values = [table.values[*row, *col, metric] for col in table.cols for metric in MAIN]
-        ours = [_share(v.ours, places) + (_spread(v, places) if decimals is None else "") for v in values]
-        yield Line(row, "ours", tuple(zip(ours, (v.best for v in values), strict=True))), True
-        if any(v.published is not None for v in values):
-            known = tuple((_share(v.published, places), v.best_published) for v in values)
-            yield Line(row, "published", known), False
-            yield Line(row, "difference", tuple((_signed(v.difference, places), False) for v in values)), False
+def _kind(source: str) -> Literal["done", "aside"]:
+    return "done" if source == "ours" else "aside"
 
 
-def _labels(line: Line, first: bool) -> list[str]:
-    return [label(value) if first else "" for value in line.row]
+def _lines(
+    table: PaperTable, row: Place, decimals: int, spread: bool = False
+) -> Iterator[tuple[str, tuple[Number, ...]]]:
+    """The lines of ``row``: whose numbers they are, and a number for each column and metric."""
+    values = [table.values[*row, *col, metric] for col in table.cols for metric in MAIN]
+    yield "ours", tuple(_number(v.ours, decimals, v.best, v.std if spread else None) for v in values)
+    if any(v.published is not None for v in values):
+        yield "published", tuple(_number(v.published, decimals, v.best_published) for v in values)
+        yield "difference", tuple(_signed(v, decimals) for v in values)
 
 
-def _share(value: float | None, decimals: int) -> str:
-    return _ABSENT if value is None else f"{100 * value:.{decimals}f}"
+def _number(share: float | None, decimals: int, best: bool, std: float | None = None) -> Number:
+    if share is None:
+        return Number("–", best=best, known=False)
+    return Number(f"{100 * share:.{decimals}f}", "" if std is None else f"{100 * std:.{decimals}f}", best)
 
 
-def _spread(value: Value, decimals: int) -> str:
-    return "" if value.std is None else f" ± {100 * value.std:.{decimals}f}"
-
-
-def _signed(value: float | None, decimals: int) -> str:
-    return _ABSENT if value is None else f"{100 * value:+.{decimals}f}".replace("-", "−")
-
-
-def _latex_cell(text: str, bold: bool, source: str) -> str:
-    mean, _, spread = text.partition(" ± ")
-    shown = escape(mean.replace("−", "-")) if source != "difference" else f"${mean.replace('−', '-')}$"
-    shown = "--" if mean == _ABSENT else shown
-    shown = rf"\textbf{{{shown}}}" if bold else shown
-    shown += rf"\,{{\scriptsize$\pm${spread}}}" if spread else ""
-    return shown if source == "ours" else rf"{{\footnotesize {shown}}}"
+def _signed(value: Value, decimals: int) -> Number:
+    found = value.difference
+    if found is None:
+        return Number("–", known=False)
+    return Number(f"{100 * found:+.{decimals}f}".replace("-", "−"))

@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipfed_bench.report.formats import SUFFIXES
 from clipfed_bench.runs.metrics import MAIN
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import RenderableType
 
-SUFFIXES = {"latex": "tex", "markdown": "md", "csv": "csv"}
-"""Format -> suffix of its file."""
+    from clipfed_bench.report.formats.sheet import Sheet
 
 
-def render(
-    format: str,
+def sheet(
     results: pd.DataFrame,
     rows: Sequence[str] | None = None,
     cols: Sequence[str] = ("defense",),
@@ -25,49 +23,24 @@ def render(
     decimals: int = 2,
     spread: str = "std",
     against: str | None = None,
-) -> str:
-    """A table of ``results`` as ``latex``, ``markdown`` or ``csv``; arguments and errors as for ``tables.table``."""
-    from clipfed_bench.report.formats.latex import render_latex
-    from clipfed_bench.report.formats.markdown import render_csv, render_markdown
+) -> Sheet:
+    """A table of ``results`` to be printed; arguments and errors as for ``tables.table``.
+
+    On a terminal one decimal keeps four defenses within 80 characters.
+    """
+    from clipfed_bench.report.tables.printed import printed
     from clipfed_bench.report.tables.table import table
 
-    renderer = {"latex": render_latex, "markdown": render_markdown, "csv": render_csv}[format]
-    return renderer(table(results, rows, cols, metrics, decimals, spread, against))
+    return printed(table(results, rows, cols, metrics, decimals, spread, against))
 
 
-def screen(
-    results: pd.DataFrame,
-    rows: Sequence[str] | None = None,
-    cols: Sequence[str] = ("defense",),
-    metrics: Sequence[str] = MAIN,
-    decimals: int = 1,
-    spread: str = "std",
-    against: str | None = None,
-) -> RenderableType:
-    """The same for a rich console; one decimal keeps four defenses within 80 characters."""
-    from clipfed_bench.report.formats.terminal import render_screen
-    from clipfed_bench.report.tables.table import table
-
-    return render_screen(table(results, rows, cols, metrics, decimals, spread, against))
-
-
-def write_tables(
-    folder: Path,
-    results: pd.DataFrame,
-    rows: Sequence[str] | None = None,
-    cols: Sequence[str] = ("defense",),
-    metrics: Sequence[str] = MAIN,
-    decimals: int = 2,
-    formats: Sequence[str] = tuple(SUFFIXES),
-    spread: str = "std",
-    against: str | None = None,
-) -> list[Path]:
-    """Write ``table.tex``, ``table.md`` and ``table.csv`` into ``folder``; their paths. Errors as for ``render``."""
+def write_tables(folder: Path, made: Sheet, formats: Sequence[str] = tuple(SUFFIXES)) -> list[Path]:
+    """Write ``table.tex``, ``table.md`` and ``table.csv`` into ``folder``; their paths."""
     from clipfed_bench.core.files import write_atomically
+    from clipfed_bench.report.formats import render
 
-    texts = {format: render(format, results, rows, cols, metrics, decimals, spread, against) for format in formats}
     paths = []
-    for format, text in texts.items():
+    for format, text in [(format, render(made, format)) for format in formats]:
         paths.append(folder / f"table.{SUFFIXES[format]}")
         write_atomically(paths[-1], text.encode())
     return paths

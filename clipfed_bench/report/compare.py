@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.report.formats.listing import Sheet
+from clipfed_bench.report.formats.sheet import Sheet, listing
 from clipfed_bench.report.tables.axes import Record, sort_key
 from clipfed_bench.report.tables.footnotes import meaning, of_cells
 from clipfed_bench.report.tables.paired import ALIKE, Setting, cells_of, setting
@@ -57,11 +57,11 @@ def compare_defenses(results: pd.DataFrame, a: str, b: str, metrics: Sequence[st
             rows.append((*map(label, values.values()), metric.label, *_texts(found, metric, decimals)))
             numbers.append({**values, "metric": metric.name, "a": name, "b": other, **_numbers(found)})
     headings = (*map(heading, axes), "metric", "n", name, other, "diff.", f"{100 * LEVEL:g} % interval")
-    return Sheet(
+    return listing(
         f"{name} minus {other}",
         (*headings, "p (t)", "p (flip)"),
-        tuple(rows),
         len(axes) + 1,
+        rows,
         (
             meaning(shown) + " Shares in per cent, their differences in percentage points.",
             f"Diff.: {name} minus {other}, paired by seed; mean over the n seeds for which both are done, and its "
@@ -72,7 +72,7 @@ def compare_defenses(results: pd.DataFrame, a: str, b: str, metrics: Sequence[st
             *([f"Left out: {alone} setting{'s' * (alone > 1)} that one of the two has no seed for."] if alone else []),
             *of_cells(used, axes),
         ),
-        tuple(numbers),
+        numbers,
     )
 
 

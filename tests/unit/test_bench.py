@@ -32,6 +32,7 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.worker import THREADS
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.report.formats.markdown import markdown
 
 FAST = Ceilings({"float32": 1e11, "bfloat16": 4e11}, 1e10)
 ONE = Spread(1.0, 1.0, 1.0)
@@ -353,11 +354,11 @@ def test_result_has_its_schema(result):
 def test_tables_say_what_was_measured(files, result):
     tables = text.sections(result)
     page = (files / "tables.md").read_text()
-    assert page == text.markdown(tables)
+    assert page == markdown(*tables)
     assert page.startswith("## Targets\n\n| target | bound | measured | met |\n| --- | --- | --- | --- |\n")
     for heading in ("Ceilings", "Training steps, cnn", "Whole rounds, cnn", "Aggregation, cnn", "Processes at once"):
         assert f"\n## {heading}\n" in page
-    assert all(len(row) == len(table.headings) for table in tables for row in table.rows)
+    assert all(len(row) == 1 + len(table.heads) for table in tables for row in table.rows)
     aggregation = next(t for t in tables if t.title.startswith("Aggregation"))
     assert [row[0] for row in aggregation.rows] == list(defenses())
 
@@ -370,7 +371,7 @@ def test_tables_by_hand():
     ]
     table = text.aggregation_table(entries, "m")
     assert table.rows == (("a", "2.00 (4.00 ×)"), ("b", "left out: so"))
-    assert text.markdown([replace(table, note="")]) == (
+    assert markdown(replace(table, notes=())) == (
         "## Aggregation, m\n\n| ms | K = 10 |\n| --- | --- |\n| a | 2.00 (4.00 ×) |\n| b | left out: so |\n"
     )
 
@@ -395,6 +396,6 @@ def test_memory_is_a_table_of_its_own() -> None:
     entry = {"model": "m", "params": 1_000_000, "defense": "krum", "clients": 10, "peak_bytes": 2.5e6}
     other = entry | {"clients": 50, "peak_bytes": None}
     table = text.memory_table([entry, other], "m")
-    assert table.headings == ("MB", "K = 10", "K = 50")
+    assert (table.corner, table.heads) == (("MB",), (("K = 10",), ("K = 50",)))
     assert table.rows == (("the updates", "40.0", "200"), ("krum", "2.50", "–"))
     assert text.memory_table([entry | {"peak_bytes": float("nan")}], "m").rows[1] == ("krum", "–")

@@ -15,7 +15,8 @@ from scipy import stats
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.compare import compare_defenses
-from clipfed_bench.report.formats.listing import render_sheet, sheet_screen
+from clipfed_bench.report.formats import render
+from clipfed_bench.report.formats.terminal import screen
 
 
 def cell(mta, asr=0.5, status="done", tpr=None, **settings):
@@ -64,7 +65,7 @@ def test_rows_as_shown():
     assert sheet.rows[0] == (*badnets, "0.019", "0.250")
     assert sheet.rows[1][3:] == ("3", "10.0", "30.0", "-20.0", "[-20.0, -20.0]", "–", "0.250"), "no variance, no t"
     assert sheet.rows[2] == ("dba", "0.5", "MTA", "1", "40.0", "50.0", "-10.0", "–", "–", "1.000")
-    assert sheet.headings[4:6] == ("flame", "krum")
+    assert sheet.heads[1:3] == (("flame",), ("krum",))
     assert any("with 3 seeds the sign-flip test cannot come below p = 0.25, and 6 are needed" in n for n in sheet.notes)
 
 
@@ -84,7 +85,7 @@ def test_undefined_figures_are_no_zeros():
 def test_a_varying_setting_is_a_column():
     rounds = pd.DataFrame([cell(0.5, defense=d, rounds=r) for d in ("flame", "krum") for r in (10, 20)])
     sheet = compare_defenses(rounds, "flame", "krum")
-    assert sheet.headings[:4] == ("rounds", "attack", "alpha", "metric")
+    assert sheet.corner == ("rounds", "attack", "alpha", "metric")
     assert [row[0] for row in sheet.rows] == ["10", "10", "20", "20"]
 
 
@@ -138,15 +139,15 @@ def test_cells_that_cannot_be_told_apart_are_refused():
 
 def test_formats(tmp_path):
     sheet = compare_defenses(RUN, "flame", "krum")
-    markdown = render_sheet(sheet, "markdown")
+    markdown = render(sheet, "markdown")
     assert re.search(r"\| attack +\| alpha +\| metric +\| +n \| +flame \| +krum \| +diff\. \|", markdown)
     assert re.search(r"\| badnets +\| 0\.5 +\| ASR +\| +3 \| +10\.00 \| +30\.00 \| +-20\.00 \|", markdown)
-    frame = pd.read_csv(io.StringIO(render_sheet(sheet, "csv")))
+    frame = pd.read_csv(io.StringIO(render(sheet, "csv")))
     assert frame.difference.tolist() == pytest.approx([0.31 / 3, -0.2, -0.1, 0.0])
-    latex = render_sheet(sheet, "latex")
+    latex = render(sheet, "latex")
     assert r"& ASR & 3 & 10.00 & 30.00 & $-$20.00 & {[}$-$20.00, $-$20.00{]} & \textendash{} & 0.250 \\" in latex
     out = io.StringIO()
-    Console(file=out, width=80, color_system=None).print(sheet_screen(sheet))
+    Console(file=out, width=80, color_system=None).print(screen(sheet))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert any(re.search(r"badnets +0\.5 +MTA +3 +72\.00 +61\.67 +\+10\.33 +\[", line) for line in lines)

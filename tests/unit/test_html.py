@@ -257,17 +257,18 @@ def test_results_that_are_no_cells_or_cannot_be_told_apart():
 def test_a_wide_table_is_turned():
     results = frame(*(cell(0.5 + i / 100, 0.1, defense=d) for i, d in enumerate(("fedavg", "krum", "flame"))))
     made = grids.of_table(table(results, decimals=1), "c")
-    assert (made.corner, [row.label for row in made.rows]) == ("defense", ["fedavg", "krum", "flame"])
-    assert [head.text for head in made.heads[0]] == ["badnets, alpha 0.5"]
-    assert [cell.text for cell in made.rows[2].cells] == ["52.0", "10.0"]
-    assert [row.cells[0].best for row in made.rows] == [False, False, True]
+    assert (made.corner, [row[0] for row in made.rows]) == (("defense",), ["fedavg", "krum", "flame"])
+    assert made.head_lines()[0] == [("badnets, alpha 0.5", 2)]
+    assert [cell.numbers[0].text for cell in made.rows[2][1:]] == ["52.0", "10.0"]
+    assert [row[1].numbers[0].best for row in made.rows] == [False, False, True]
     tall = grids.of_table(table(grid(defenses=("fedavg",), seeds=(0,))[0]), "c")
-    assert [(row.label, row.opens) for row in tall.rows] == [
-        ("badnets, alpha 0.1", False),
-        ("badnets, alpha 0.5", False),
-        ("dba, alpha 0.1", True),
-        ("dba, alpha 0.5", False),
+    assert [row[:2] for row in tall.rows] == [
+        ("badnets", "alpha 0.1"),
+        ("badnets", "alpha 0.5"),
+        ("dba", "alpha 0.1"),
+        ("dba", "alpha 0.5"),
     ]
+    assert [opens for _, _, opens in tall.steps()] == [False, False, True, False]
 
 
 def test_provenance_that_differs_is_counted():

@@ -13,8 +13,8 @@ from run_frames import cell, frame
 
 from clipfed_bench import report
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.report.formats.latex import render_latex
-from clipfed_bench.report.page.html import render
+from clipfed_bench.report import formats
+from clipfed_bench.report.page import html
 from clipfed_bench.report.tables.table import table
 
 FEDAVG = [0.70, 0.80, 0.60]
@@ -66,11 +66,11 @@ def test_intervals_of_differences_have_signs(spread, bounds):
 
 
 def test_every_format():
-    assert "-3.00 ± 2.00 / -10.00 ± 10.00" in report.render("markdown", RUN, against="fedavg")
-    latex = report.render("latex", RUN, against="fedavg", spread="ci")
+    assert "-3.00 ± 2.00 / -10.00 ± 10.00" in formats.render(report.sheet(RUN, against="fedavg"), "markdown")
+    latex = formats.render(report.sheet(RUN, against="fedavg", spread="ci"), "latex")
     assert r"$-$3.00\,{\scriptsize{[}$-$7.97, +1.97{]}}" in latex
     assert r"\textbf{MTA / ASR minus fedavg's, in percentage points}" in latex
-    read = pd.read_csv(io.StringIO(report.render("csv", RUN, against="fedavg"))).set_index("defense")
+    read = pd.read_csv(io.StringIO(formats.render(report.sheet(RUN, against="fedavg"), "csv"))).set_index("defense")
     assert read.loc["flame", ["against", "mta_n", "asr_n"]].tolist() == ["fedavg", 3, 3]
     assert read.loc["flame", ["mta_difference", "mta_std"]].tolist() == pytest.approx([-0.03, 0.02])
     assert "mta_mean" not in read
@@ -80,7 +80,7 @@ def test_every_format():
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
 def test_latex_compiles(tmp_path):
-    (tmp_path / "t.tex").write_text(render_latex(table(RUN, spread="ci", against="fedavg")))
+    (tmp_path / "t.tex").write_text(formats.render(report.sheet(RUN, spread="ci", against="fedavg"), "latex"))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60)
     assert done.returncode == 0 or "standalone.cls' not found" in done.stdout, done.stdout[-2000:]
@@ -110,7 +110,7 @@ def test_a_defense_that_is_not_there(against, message):
     with pytest.raises(UserError, match=message):
         table(RUN, against=against)
     with pytest.raises(UserError, match=message):
-        render("r", RUN, pd.DataFrame(), against=against)
+        html.render("r", RUN, pd.DataFrame(), against=against)
 
 
 def section(page, id):
@@ -118,18 +118,18 @@ def section(page, id):
 
 
 def test_the_page_compares_with_the_first_defense_or_another():
-    page = section(render("r", RUN, pd.DataFrame()), "paired")
+    page = section(html.render("r", RUN, pd.DataFrame()), "paired")
     assert "Paired differences from fedavg" in page
     assert "-3.0 <small>[-8.0, +2.0]</small>" in page
     assert "3 seeds are too few to say so without that proviso; it takes 6." in page
-    other = section(render("r", RUN, pd.DataFrame(), spread="bootstrap", against="flame"), "paired")
+    other = section(html.render("r", RUN, pd.DataFrame(), spread="bootstrap", against="flame"), "paired")
     assert "Paired differences from flame" in other
     assert "+3.0 <small>[+1.0, +5.0]</small>" in other
 
 
 def test_the_page_shows_the_spread_that_is_asked_for():
-    assert "± 10.0" in section(render("r", RUN, pd.DataFrame()), "results")
-    ranged = section(render("r", RUN, pd.DataFrame(), spread="range"), "results")
+    assert "± 10.0" in section(html.render("r", RUN, pd.DataFrame()), "results")
+    ranged = section(html.render("r", RUN, pd.DataFrame(), spread="range"), "results")
     assert "<small>[60.0, 80.0]</small>" in ranged
     assert "±" not in ranged
 
@@ -142,6 +142,6 @@ def test_the_page_shows_the_spread_that_is_asked_for():
     ],
 )
 def test_the_page_says_why_nothing_is_compared(run, reason):
-    page = render("r", run, pd.DataFrame())
+    page = html.render("r", run, pd.DataFrame())
     assert 'id="paired"' not in page
     assert f"Paired differences: {reason}" in section(page, "left-out")

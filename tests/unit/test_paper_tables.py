@@ -9,10 +9,12 @@ import pytest
 from rich.console import Console
 
 from clipfed_bench.config.grid import expand, load_preset, make_grid
-from clipfed_bench.paper import render
 from clipfed_bench.paper.published import published
+from clipfed_bench.paper.render import in_files, on_screen
 from clipfed_bench.paper.scale import in_words
 from clipfed_bench.paper.tables import LAYOUTS, paper_table
+from clipfed_bench.report.formats import render
+from clipfed_bench.report.formats.terminal import screen
 
 TABLE3 = {"degree": [0.4], "partition": ["degree"], "malicious": [0.2, 0.3]}
 
@@ -89,22 +91,22 @@ def test_nothing_done_is_a_table_of_published_values_alone():
     assert made.values["krum", 0.2, "mta"].published is None
     assert made.values["fedavg", 0.2, "mta"].published is not None
     assert made.frame()["mta"].isna().all()
-    assert "publ" in render.markdown(made)
+    assert "publ" in render(in_files(made), "markdown")
 
 
 def test_markdown_latex_and_screen_say_the_same(table3):
     known = published(3, ("defense", "malicious"))["fedavg", 0.2][0]
-    markdown, latex = render.markdown(table3), render.latex(table3)
+    markdown, latex = render(in_files(table3), "markdown"), render(in_files(table3), "latex")
     assert "**65.00 ± 7.07**" in markdown
     assert f"{65 - 100 * known:+.2f}".replace("-", "−") in markdown
     assert r"\textbf{65.00}\,{\scriptsize$\pm$7.07}" in latex
     assert f"${65 - 100 * known:+.2f}$" in latex
     console = Console(width=80, record=True, file=StringIO())
-    console.print(render.screen(table3))
-    screen = console.export_text()
-    assert "65.0 / 85.0" in screen
-    assert f"{100 * known:.1f}" in screen
-    assert max(map(len, screen.splitlines())) <= 80
+    console.print(screen(on_screen(table3)))
+    shown = console.export_text()
+    assert "65.0 / 85.0" in shown
+    assert f"{100 * known:.1f}" in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_frame_has_a_row_for_each_place_in_fractions(table3):
@@ -126,5 +128,5 @@ def test_scale_in_words_names_what_is_small():
 def test_options_in_brackets_are_no_markup_on_screen():
     cells = make_grid(load_preset("paper-table2").at("cpu")).cells
     console = Console(width=110, record=True, file=StringIO())
-    console.print(render.screen(paper_table("table2", cells, results(cells, {}))))
+    console.print(screen(on_screen(paper_table("table2", cells, results(cells, {})))))
     assert "[rectify=false]" in console.export_text()

@@ -236,7 +236,7 @@ def test_what_moved_is_a_line_for_each_setting_and_figure(runs, reference):
     known = reference(runs(CELLS))
     verdict = describe(known, compare_with(known, runs(run)), ["b" * 40 + "-dirty", "a" * 40])
     assert verdict.headline == "Regression: 2 of 6 cells moved."
-    assert verdict.moved.headings == (
+    assert (*verdict.moved.corner, *(head for (head,) in verdict.moved.heads)) == (
         *("attack", "defense", "figure", "seeds", "reference", "now", "moved", "allowed"),
     )
     assert verdict.moved.rows == (

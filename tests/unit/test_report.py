@@ -12,7 +12,9 @@ from rich.console import Console
 from clipfed_bench import report
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.report.formats.latex import escape, render_latex
+from clipfed_bench.report.formats import render
+from clipfed_bench.report.formats.latex import escape
+from clipfed_bench.report.formats.terminal import screen
 from clipfed_bench.report.tables.table import table
 
 
@@ -54,7 +56,7 @@ def test_one_seed_has_no_spread():
     made = table(frame(cell(0.5, 0.25, seed=4)))
     assert made.texts(entry(made, ("badnets", 0.5), "fedavg")) == [("50.00", None, False), ("25.00", None, False)]
     assert "One seed (4) and so no spread." in made.notes
-    assert "±" not in report.render("markdown", THREE.iloc[:1])
+    assert "±" not in render(report.sheet(THREE.iloc[:1]), "markdown")
 
 
 def test_ties_at_the_shown_precision_are_all_bold():
@@ -111,10 +113,10 @@ def test_fewer_seeds_failed_and_missing_are_told_apart():
     assert entry(made, ("badnets", 0.5), "flame").status == "failed"
     assert entry(made, ("dba", 0.5), "krum").status == "missing"
     assert any("2 of 7 cells failed." in note for note in made.notes)
-    markdown = report.render("markdown", results)
+    markdown = render(report.sheet(results), "markdown")
     assert re.search(r"\| badnets .*\(n=1\) +\| failed", markdown)
     assert re.search(r"\| dba .*\| – +\| – +\|", markdown)
-    latex = report.render("latex", results)
+    latex = render(report.sheet(results), "latex")
     assert "$^{n=1}$" in latex
     assert r"\emph{failed}" in latex
 
@@ -237,7 +239,7 @@ def test_the_precision_is_noted_unless_it_is_float32(precisions, note):
 
 def test_csv_holds_fractions_in_full_precision():
     results = frame(cell(1 / 3, 2 / 3), cell(attack="dba", defense="krum", status="failed"))
-    read = pd.read_csv(io.StringIO(report.render("csv", results))).set_index(["attack", "defense"])
+    read = pd.read_csv(io.StringIO(render(report.sheet(results), "csv"))).set_index(["attack", "defense"])
     assert read.loc[("badnets", "fedavg"), "mta_mean"] == 1 / 3
     assert pd.isna(read.loc[("badnets", "fedavg"), "mta_std"])
     assert read["status"].to_dict() == {
@@ -249,7 +251,7 @@ def test_csv_holds_fractions_in_full_precision():
 
 
 def test_markdown_escapes_and_shows_bold():
-    text = report.render("markdown", frame(*THREE.to_dict("records"), cell(attack="badnets[size=3]")))
+    text = render(report.sheet(frame(*THREE.to_dict("records"), cell(attack="badnets[size=3]"))), "markdown")
     assert "| badnets\\[size=3\\] |" in text
     assert "**72.00** ± 2.00 / 90.00 ± 10.00" in text
     assert text.startswith("**MTA / ASR in per cent**\n")
@@ -280,7 +282,7 @@ def nasty():
 
 
 def test_latex_is_a_booktabs_document_that_compiles(tmp_path):
-    text = render_latex(table(nasty()))
+    text = render(report.sheet(nasty()), "latex")
     tabular = text[text.index(r"\begin{tabular}") : text.index(r"\end{tabular}")]
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert tabular.count(rule) == 1
@@ -306,7 +308,7 @@ def test_latex_is_a_booktabs_document_that_compiles(tmp_path):
 @pytest.mark.parametrize("width", [80, 100])
 def test_screen_fits_four_defenses(width):
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(report.screen(nasty()))
+    console.print(screen(report.sheet(nasty(), decimals=1)))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
     assert text.count("51.1 / 30.0") == 8
@@ -315,7 +317,7 @@ def test_screen_fits_four_defenses(width):
 
 
 def test_write_tables_writes_all_three(tmp_path):
-    paths = report.write_tables(tmp_path / "new", THREE)
+    paths = report.write_tables(tmp_path / "new", report.sheet(THREE))
     assert [path.name for path in paths] == ["table.tex", "table.md", "table.csv"]
     assert all(path.read_text(encoding="utf-8") for path in paths)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)

@@ -14,7 +14,8 @@ from rich.console import Console
 from clipfed_bench import report
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.report.formats.latex import render_latex
+from clipfed_bench.report.formats import render
+from clipfed_bench.report.formats.terminal import screen as on_terminal
 from clipfed_bench.report.tables.table import table
 
 
@@ -39,7 +40,8 @@ RUN = pd.DataFrame(
 
 def screen(width, *arguments, **named):
     out = io.StringIO()
-    Console(file=out, width=width, color_system=None).print(report.screen(RUN, *arguments, **named))
+    made = report.sheet(RUN, *arguments, **{"decimals": 1, **named})
+    Console(file=out, width=width, color_system=None).print(on_terminal(made))
     return out.getvalue()
 
 
@@ -65,21 +67,22 @@ def test_each_spread_says_what_it_is(spread, mta, asr, note):
 
 
 def test_only_a_deviation_has_a_plus_minus():
-    assert "**72.00** ± 2.00 / 100.00 ± 0.00" in report.render("markdown", RUN)
-    assert "**72.00** [70.00, 74.00] / 100.00 [100.00, 100.00]" in report.render("markdown", RUN, spread="range")
-    assert "**72.00** / 100.00" in report.render("markdown", RUN, spread="none")
+    assert "**72.00** ± 2.00 / 100.00 ± 0.00" in render(report.sheet(RUN), "markdown")
+    assert "**72.00** [70.00, 74.00] / 100.00 [100.00, 100.00]" in render(report.sheet(RUN, spread="range"), "markdown")
+    assert "**72.00** / 100.00" in render(report.sheet(RUN, spread="none"), "markdown")
     for format in ("markdown", "latex", "csv"):
         for spread in ("ci", "range", "none"):
-            text = report.render(format, RUN, spread=spread)
+            text = render(report.sheet(RUN, spread=spread), format)
             assert "±" not in text
             assert r"$\pm$" not in text
-    assert r"{\scriptsize{[}$-$45.72, 85.72{]}}" in report.render("latex", RUN, spread="ci")
+    assert r"{\scriptsize{[}$-$45.72, 85.72{]}}" in render(report.sheet(RUN, spread="ci"), "latex")
     assert re.search(r"72\.0 / 100\.0 .*\n.*\[70\.0, 74\.0\] +[│|].*\n.*\[100\.0, 100\.0\]", screen(60, spread="range"))
 
 
 def test_csv_has_the_bounds():
     def read(spread):
-        return pd.read_csv(io.StringIO(report.render("csv", RUN, spread=spread))).set_index(["attack", "defense"])
+        text = render(report.sheet(RUN, spread=spread), "csv")
+        return pd.read_csv(io.StringIO(text)).set_index(["attack", "defense"])
 
     assert [c for c in read("std") if "mta" in c] == ["mta_mean", "mta_std", "mta_n"]
     assert [c for c in read("none") if "mta" in c] == ["mta_mean", "mta_n"]
@@ -98,7 +101,7 @@ FOUR = ("mta", "asr", "tpr", "fpr")
 
 
 def test_more_than_two_metrics_stand_below_one_another():
-    markdown = report.render("markdown", RUN, metrics=FOUR)
+    markdown = render(report.sheet(RUN, metrics=FOUR), "markdown")
     rows = [[part.strip() for part in line.split("|")[1:-1]] for line in markdown.splitlines() if line.startswith("|")]
     assert rows[0] == ["attack", "alpha", "metric", "fedavg", "krum"]
     assert rows[2:] == [
@@ -110,7 +113,7 @@ def test_more_than_two_metrics_stand_below_one_another():
     ]
     shown = screen(60, metrics=FOUR)
     assert re.search(r"badnets +│ 0\.5 +│ MTA +│ 72\.0 ±2\.0 +│ +60\.0 ±0\.0 +│\n│ +│ +│ ASR ", shown)
-    assert "metric" not in report.render("markdown", RUN, metrics=FOUR[:2])
+    assert "metric" not in render(report.sheet(RUN, metrics=FOUR[:2]), "markdown")
 
 
 def test_a_metric_that_some_seeds_lack_is_marked_in_its_own_line():
@@ -124,7 +127,7 @@ def test_a_metric_that_some_seeds_lack_is_marked_in_its_own_line():
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")
 @pytest.mark.parametrize("spread", ["std", "ci"])
 def test_latex_of_four_metrics_compiles(tmp_path, spread):
-    (tmp_path / "t.tex").write_text(render_latex(table(RUN, metrics=FOUR, spread=spread)))
+    (tmp_path / "t.tex").write_text(render(report.sheet(RUN, metrics=FOUR, spread=spread), "latex"))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60)
     assert done.returncode == 0 or "standalone.cls' not found" in done.stdout, done.stdout[-2000:]

@@ -1,15 +1,11 @@
-"""A table as a LaTeX document that compiles as it is; its tabular needs booktabs and multirow where it is copied to."""
+"""A sheet as a LaTeX document that compiles as it is; its tabular needs booktabs and multirow where it is copied to."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
 
-from clipfed_bench.report.tables.table import Entry, Table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from clipfed_bench.report.formats.sheet import Cell, Entry, Number, Sheet
 
 _ESCAPES = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -49,66 +45,80 @@ def escape(text: str) -> str:
     return re.sub("-(?=-)", "-{}", plain)  # two hyphens are not a dash
 
 
-def render_latex(table: Table) -> str:
-    """The document: title, tabular (booktabs, multirow), notes."""
-    return document(table.title, tabular(_frame(table), table.headings), table.notes)
-
-
-def document(title: str, tabular: str, notes: Iterable[str]) -> str:
-    """A document of ``tabular`` (LaTeX) with a title above and notes below it (texts, which are escaped)."""
+def latex(sheet: Sheet) -> str:
+    """The document: title, tabular (booktabs), notes."""
     parts = {
-        "TABULAR": tabular,
-        "TITLE": escape(title),
-        "NOTES": "\\par\n".join(escape(note) for note in notes),
+        "TABULAR": "\n".join(_tabular(sheet)) + "\n",
+        "TITLE": escape(sheet.title),
+        "NOTES": "\\par\n".join(escape(note) for note in sheet.notes),
     }
     return re.sub("TABULAR|TITLE|NOTES", lambda found: parts[found[0]], _DOCUMENT.replace("%%", "%"))
 
 
-def tabular(frame: pd.DataFrame, headings: Sequence[str]) -> str:
-    """``frame``, whose labels and cells are LaTeX, as a booktabs tabular; ``headings`` (texts) name its index."""
-    depth = frame.index.nlevels
-    text: str = frame.style.to_latex(
-        hrules=True,
-        clines="skip-last;data" if depth > 1 else None,
-        multirow_align="t",
-        multicol_align="c",
-        column_format="l" * depth + "c" * len(frame.columns),
-    )
-    # Styler leaves the cells above the index blank; they are the place for its names.
-    lines = text.splitlines()
-    last = lines.index(r"\midrule") - 1
-    lines[last] = " & ".join([*map(escape, headings), *lines[last].split(" & ")[depth:]])
-    body, end = lines[: lines.index(r"\bottomrule")], lines[lines.index(r"\bottomrule") :]
-    while body[-1].startswith(r"\cline"):
-        body.pop()
-    return "\n".join([*body, *end]).replace(r"\cline", r"\cmidrule") + "\n"
+def _tabular(sheet: Sheet) -> Iterator[str]:
+    depth, merged = len(sheet.corner), sheet.look.merged
+    align = "c" if merged else sheet.look.align[0]
+    yield rf"\begin{{tabular}}{{{'l' * depth + align * len(sheet.heads)}}}"
+    yield r"\toprule"
+    *upper, last = sheet.head_lines()
+    for line in upper:
+        yield _line([*[""] * depth, *(_spanning(escape(text), span) for text, span in line)])
+    yield _line([*map(_entry, sheet.corner), *(_entry(text) for text, _ in last)])
+    yield r"\midrule"
+    for i, (row, same, opens) in enumerate(sheet.steps()):
+        if opens and merged:
+            yield " ".join(rf"\cmidrule{{{k + 1}-{depth + len(sheet.heads)}}}" for k in range(same, depth - 1))
+        elif opens:
+            yield r"\addlinespace"
+        labels = [_entry(text) for text in row[same:depth]]
+        if merged:
+            labels = [_merged(text, _reach(sheet, i, same + k)) for k, text in enumerate(labels)]
+        yield _line([*[""] * same, *labels, *map(_entry, row[depth:])])
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
 
 
-def _frame(table: Table) -> pd.DataFrame:
-    import pandas as pd
-
-    def index(places: Iterable[tuple[str, ...]]) -> pd.Index[Any]:
-        levels = list(zip(*(tuple(map(escape, place)) for place in places), strict=True))
-        return pd.Index(levels[0]) if len(levels) == 1 else pd.MultiIndex.from_arrays(levels)
-
-    lines = list(table.lines())
-    cells = [[_cell(table.entry(row, col), table, part) for col in table.cols] for _, row, part in lines]
-    return pd.DataFrame(cells, index=index(labels for labels, _, _ in lines), columns=index(table.col_labels))
+def _line(texts: Sequence[str]) -> str:
+    return " & ".join(texts) + r" \\"
 
 
-def _cell(entry: Entry, table: Table, part: slice) -> str:
-    if not entry.numbers:
-        return {"failed": r"\emph{failed}", "missing": "--"}[entry.status]
-    shown = []
-    sign = r"$\pm$" if table.spread == "std" else ""
-    for mean, spread, best in table.texts(entry, part):
-        number = _minus(escape(mean))
-        text = rf"\textbf{{{number}}}" if best else number
-        shown.append(text + (rf"\,{{\scriptsize{sign}{_minus(escape(spread))}}}" if spread else ""))
-    fewer = table.fewer(entry, part)
-    return " / ".join(shown) + (f"$^{{n={fewer}}}$" if fewer else "")
+def _spanning(text: str, columns: int) -> str:
+    return rf"\multicolumn{{{columns}}}{{c}}{{{text}}}" if columns > 1 else text
+
+
+def _merged(text: str, rows: int) -> str:
+    return rf"\multirow[t]{{{rows}}}{{*}}{{{text}}}" if rows > 1 else text
+
+
+def _reach(sheet: Sheet, first: int, level: int) -> int:
+    """Rows from the ``first`` that its label at ``level`` holds for; the innermost label is of one row."""
+    if level == len(sheet.corner) - 1:
+        return 1
+    label = sheet.rows[first][: level + 1]
+    return next((i for i, row in enumerate(sheet.rows[first:]) if row[: level + 1] != label), len(sheet.rows) - first)
+
+
+def _entry(entry: Entry) -> str:
+    if isinstance(entry, str):
+        return _minus(escape(entry))
+    if entry.kind in ("failed", "missing"):
+        return {"failed": r"\emph{failed}", "missing": "--"}[entry.kind]
+    text = " / ".join(_number(number, entry) for number in entry.numbers)
+    text = rf"{{\footnotesize {text}}}" if entry.kind == "aside" else text
+    return text + (f"$^{{n={entry.fewer}}}$" if entry.fewer else "")
+
+
+def _number(number: Number, cell: Cell) -> str:
+    if not number.known:
+        return "--"
+    text = _minus(escape(number.text))
+    if cell.kind == "aside" and number.text[0] in "+−":
+        text = f"${number.text.replace('−', '-')}$"
+    text = rf"\textbf{{{text}}}" if number.best else text
+    spread = escape(number.sign) + _minus(escape(number.spread))
+    return text + (rf"\,{{\scriptsize{spread}}}" if spread else "")
 
 
 def _minus(text: str) -> str:
-    """``text`` with minus signs for hyphens."""
-    return text.replace("-", "$-$")
+    """``text`` with minus signs for hyphens before numbers."""
+    return re.sub(r"(?<![^\s}])-(?=\d)", "$-$", text)

@@ -1,77 +1,83 @@
-"""A table as Markdown to read, and as CSV to compute with."""
+"""A sheet as Markdown to read, and as CSV to compute with."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
 
-from clipfed_bench.report.tables.table import Entry, Table
+from clipfed_bench.report.formats.sheet import Entry, Number, Sheet
 
-if TYPE_CHECKING:
+
+def markdown(*sheets: Sheet) -> str:
+    """Titles, tables whose columns are aligned in plain text too, notes."""
+    return "\n\n".join(part for sheet in sheets for part in parts(sheet)) + "\n"
+
+
+def parts(sheet: Sheet) -> Iterator[str]:
+    """Title, table, and notes where there are any."""
+    if sheet.look.part:
+        yield f"## {sheet.title}"
+        yield _narrow(sheet)
+        yield from sheet.notes
+        return
+    yield f"**{sheet.title if sheet.look.merged else plain(sheet.title)}**"
+    yield _aligned(sheet)
+    if sheet.notes:
+        yield bullets(sheet.notes) if not sheet.look.raw else "\n".join(f"- {note}" for note in sheet.notes)
+
+
+def csv(sheet: Sheet) -> str:
+    """The records in full precision; fractions, not per cent."""
     import pandas as pd
 
-
-def render_markdown(table: Table) -> str:
-    """Title, a table whose columns are aligned in plain text too, notes."""
-    import pandas as pd
-
-    headings = [*map(plain, table.headings), *(plain(" · ".join(labels)) for labels in table.col_labels)]
-    rows = [
-        [*map(plain, labels), *(_cell(table.entry(row, col), table, part) for col in table.cols)]
-        for labels, row, part in table.lines()
-    ]
-    body = pd.DataFrame(rows).to_markdown(index=False, headers=headings, disable_numparse=True)
-    notes = "\n".join(f"- {plain(note)}" for note in table.notes)
-    return f"**{table.title}**\n\n{body}\n\n{notes}\n"
-
-
-def numbers(table: Table) -> pd.DataFrame:
-    """A row for each place: axes, status, seeds done and failed, and mean, std and n of each metric, as stored.
-
-    With an interval for spread its bounds as well, with none no std. Means of differences are called so, and what was
-    subtracted is a column ``against``.
-    """
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    for row in table.rows:
-        for col in table.cols:
-            entry = table.entry(row, col)
-            found: dict[str, Any] = dict(zip((*table.row_axes, *table.col_axes), (*row, *col), strict=True))
-            found |= {} if table.against is None else {"against": table.against}
-            found |= {"status": entry.status, "done": len(entry.seeds), "failed": entry.failed}
-            for i, metric in enumerate(table.metrics):
-                number = entry.numbers[i] if entry.numbers else None
-                mean = "mean" if table.against is None else "difference"
-                found[f"{metric.name}_{mean}"] = number.mean if number else None
-                if table.spread != "none":
-                    found[f"{metric.name}_std"] = number.std if number else None
-                if table.spread in ("ci", "bootstrap", "range"):
-                    bounds = number.interval if number and number.interval else (None, None)
-                    found[f"{metric.name}_low"], found[f"{metric.name}_high"] = bounds
-                found[f"{metric.name}_n"] = number.n if number else 0
-            rows.append(found)
-    return pd.DataFrame(rows)
-
-
-def render_csv(table: Table) -> str:
-    """:func:`numbers` in full precision; fractions, not per cent."""
-    text: str = numbers(table).to_csv(index=False, lineterminator="\n")
+    text: str = pd.DataFrame(list(sheet.records)).to_csv(index=False, lineterminator="\n")
     return text
 
 
-def _cell(entry: Entry, table: Table, part: slice) -> str:
-    if not entry.numbers:
-        return {"failed": "failed", "missing": "–"}[entry.status]
-    sign = "± " if table.spread == "std" else ""
-    shown = [
-        (f"**{mean}**" if best else mean) + (f" {sign}{spread}" if spread else "")
-        for mean, spread, best in table.texts(entry, part)
-    ]
-    fewer = table.fewer(entry, part)
-    return " / ".join(shown) + (f" (n={fewer})" if fewer else "")
+def bullets(texts: Iterable[str]) -> str:
+    """A list of ``texts``."""
+    return "\n".join(f"- {plain(text)}" for text in texts)
 
 
 def plain(text: str) -> str:
     """``text`` without meaning to Markdown, on one line."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def _aligned(sheet: Sheet) -> str:
+    import pandas as pd
+
+    depth, merged = len(sheet.corner), sheet.look.merged
+    headings = [*sheet.corner, *(sheet.joint.join(levels) for levels in sheet.heads)]
+    rows = []
+    for i, (row, same, _) in enumerate(sheet.steps()):
+        above = same if sheet.look.raw and i > 0 and same == depth - 1 else 0
+        rows.append([*[""] * above, *(_entry(entry, sheet) for entry in row[above:])])
+    text: str = pd.DataFrame(rows).to_markdown(
+        index=False,
+        headers=[_entry(text, sheet) for text in headings],
+        disable_numparse=True,
+        colalign=["left"] * depth + ["left" if merged else "right"] * len(sheet.heads),
+    )
+    return text
+
+
+def _narrow(sheet: Sheet) -> str:
+    """A table that is not aligned in plain text."""
+    headings = (*sheet.corner, *(head for (head,) in sheet.heads))
+    lines = [headings, ("---",) * len(headings), *sheet.rows]
+    return "\n".join(f"| {' | '.join(_entry(entry, sheet).replace('|', '/') for entry in line)} |" for line in lines)
+
+
+def _entry(entry: Entry, sheet: Sheet) -> str:
+    if isinstance(entry, str):
+        return entry if sheet.look.raw else plain(entry)
+    text = " / ".join(_number(number, sheet) for number in entry.numbers)
+    return text + (f" (n={entry.fewer})" if entry.fewer else "")
+
+
+def _number(number: Number, sheet: Sheet) -> str:
+    spread = f" {number.sign} {number.spread}" if number.sign else f" {number.spread}" if number.spread else ""
+    if not number.best:
+        return number.text + spread
+    return f"**{number.text}{spread}**" if sheet.look.raw else f"**{number.text}**{spread}"

@@ -1,49 +1,70 @@
-"""A table for a terminal."""
+"""Sheets for a terminal."""
 
 from __future__ import annotations
 
-from rich.console import Group
+from typing import Any
+
+from rich import box
+from rich.console import Group, OverflowMethod, RenderableType
 from rich.padding import Padding
-from rich.table import Table as Grid
+from rich.table import Table
 from rich.text import Text
 
-from clipfed_bench.report.tables.table import Entry, Table
+from clipfed_bench.report.formats.sheet import Entry, Sheet
 
 
-def render_screen(table: Table) -> Group:
-    """Title, a grid with spreads below the means, and notes, to be printed by a rich console."""
-    grid = Grid(title=table.title, title_justify="left", title_style="bold", show_lines=False, padding=(0, 1))
-    for name in table.headings:
-        grid.add_column(name, overflow="fold")
-    for labels in table.col_labels:
-        grid.add_column(Text("\n".join(labels)), justify="center", overflow="fold")
-    before: tuple[str, ...] | None = None
-    for labels, row, part in table.lines():
-        if before is not None and labels[:-1] != before[:-1]:
+def screen(*sheets: Sheet) -> Group:
+    """Titles, tables and notes, to be printed by a rich console."""
+    shown: list[RenderableType] = []
+    for sheet in sheets:
+        shown += [Text(sheet.title, style="bold")] if _grouped(sheet) else []
+        shown.append(_table(sheet))
+        shown += [Padding(Text(note, style="dim"), (0, 1)) for note in sheet.notes]
+        shown += [Text("")] if sheet.look.part else []
+    return Group(*shown)
+
+
+def _grouped(sheet: Sheet) -> bool:
+    """The lines of a row belong together, and rows have headings among them."""
+    return sheet.look.merged and not sheet.look.boxed
+
+
+def _table(sheet: Sheet) -> Table:
+    grid = Table(title_justify="left", title_style="bold", **_frame(sheet))
+    grouped, whole = _grouped(sheet), not sheet.look.boxed
+    widest = max((len(str(row[0])) for row in sheet.rows if len(row) == 1), default=0)
+    for i, name in enumerate(sheet.corner):
+        least = len(name) if grouped and i else widest
+        grid.add_column(Text(name), overflow="fold", no_wrap=grouped and i > 0, min_width=least)
+    for levels in sheet.heads:
+        overflow: OverflowMethod = "ellipsis" if grouped else "fold"
+        grid.add_column(Text("\n".join(levels)), justify=sheet.look.align, overflow=overflow, no_wrap=whole)
+    for row, same, opens in sheet.steps():
+        if len(row) == 1:
+            grid.add_row(Text(str(row[0]), style="bold italic"))
+            continue
+        if opens and not grouped:
             grid.add_section()
-        same = _shared(before, labels)
-        grid.add_row(
-            *(Text("" if i < same else text) for i, text in enumerate(labels)),
-            *(_cell(table.entry(row, col), table, part) for col in table.cols),
-        )
-        before = labels
-    return Group(grid, *(Padding(Text(note, style="dim"), (0, 1)) for note in table.notes))
+        grid.add_row(*[Text("")] * same, *(_entry(entry, sheet) for entry in row[same:]))
+    return grid
 
 
-def _shared(before: tuple[str, ...] | None, labels: tuple[str, ...]) -> int:
-    """Leading labels that stand above already."""
-    if before is None:
-        return 0
-    return next((i for i, (a, b) in enumerate(zip(before, labels, strict=True)) if a != b), len(labels))
+def _frame(sheet: Sheet) -> dict[str, Any]:
+    if sheet.look.boxed:
+        return {"title": sheet.title, "padding": (0, 1)}
+    if _grouped(sheet):
+        return {"padding": (0, 0, 0, 1), "box": box.SIMPLE_HEAD}
+    return {"title": sheet.title, "padding": 0, "box": box.SIMPLE_HEAD}
 
 
-def _cell(entry: Entry, table: Table, part: slice) -> Text:
-    if not entry.numbers:
-        return Text("failed", style="red") if entry.status == "failed" else Text("–", style="dim")
-    texts = table.texts(entry, part)
-    cell = Text(" / ").join(Text(mean, style="bold green" if best else "") for mean, _, best in texts)
-    if any(spread for _, spread, _ in texts):
-        sign, gap = "±" if table.spread == "std" else "", " " if table.tall else "\n"
-        cell.append(gap + " ".join(f"{sign}{spread}" if spread else "–" for _, spread, _ in texts), style="dim")
-    fewer = table.fewer(entry, part)
-    return cell.append(f"\nn={fewer}", style="yellow") if fewer else cell
+def _entry(entry: Entry, sheet: Sheet) -> Text:
+    if isinstance(entry, str):
+        return Text(entry)
+    style = {"failed": "red", "missing": "dim", "aside": "dim", "done": ""}[entry.kind]
+    if len(entry.numbers) == 1 and style:
+        return Text(entry.numbers[0].text, style=style)
+    text = Text(" / ").join(Text(n.text, style="bold green" if n.best else style) for n in entry.numbers)
+    if any(number.spread for number in entry.numbers):
+        spreads = " ".join(f"{n.sign}{n.spread}" if n.spread else "–" for n in entry.numbers)
+        text.append((" " if sheet.beside else "\n") + spreads, style="dim")
+    return text.append(f"\nn={entry.fewer}", style="yellow") if entry.fewer else text

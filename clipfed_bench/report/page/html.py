@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from clipfed_bench import __version__
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report import plots
+from clipfed_bench.report.formats.sheet import Sheet
 from clipfed_bench.report.page import html_tables as grids
 from clipfed_bench.report.page import provenance_section as facts
 from clipfed_bench.report.page import summary
-from clipfed_bench.report.page.html_tables import Grid
 from clipfed_bench.report.tables.axes import Record, sort_key
 from clipfed_bench.report.tables.statistics import enough
 from clipfed_bench.report.tables.table import Table, table
@@ -47,7 +47,7 @@ class Section:
     title: str
     text: str
     drawings: Sequence[Drawing] = ()
-    grids: Sequence[Grid] = ()
+    grids: Sequence[Sheet] = ()
     notes: Sequence[str] = ()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clipfed_bench.report.formats.listing import Sheet
+from clipfed_bench.report.formats.sheet import Sheet, listing
 from clipfed_bench.report.regression.compare import FACTOR, Comparison, Move
 from clipfed_bench.report.regression.reference import MIN_SEEDS, Reference, seeds_by_setting, short_sha
 from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record, sort_key
@@ -26,11 +26,10 @@ class Verdict:
     @property
     def markdown(self) -> str:
         """As a file."""
-        from clipfed_bench.report.formats.listing import render_sheet
-        from clipfed_bench.report.formats.markdown import plain
+        from clipfed_bench.report.formats.markdown import bullets, parts, plain
 
-        table = [render_sheet(self.moved, "markdown").rstrip()] if self.moved else []
-        return "\n\n".join([f"# {plain(self.headline)}", *table, "\n".join(f"- {plain(x)}" for x in self.lines)]) + "\n"
+        table = parts(self.moved) if self.moved else ()
+        return "\n\n".join([f"# {plain(self.headline)}", *table, bullets(self.lines)]) + "\n"
 
 
 def describe(reference: Reference, comparison: Comparison, sources: Iterable[str]) -> Verdict:
@@ -78,13 +77,12 @@ def _sheet(moves: Sequence[Move]) -> Sheet | None:
             signed = f"{metric.scale * (most.after - most.before):+.2f}"
         limit = metric.text(most.tolerance, 2) if most.tolerance else "exact"
         rows.append((*map(label, place), metric.label, seeds, before, after, signed, limit))
-    return Sheet(
+    return listing(
         "Moved too far, shares in per cent; of several seeds the one that moved most",
         (*map(heading, axes), "figure", "seeds", "reference", "now", "moved", "allowed"),
-        tuple(rows),
         len(axes) + 2,
-        (),
-        tuple({**{axis: move.cell[axis] for axis in (*axes, "seed")}, "figure": move.figure} for move in moves),
+        rows,
+        records=[{**{axis: move.cell[axis] for axis in (*axes, "seed")}, "figure": move.figure} for move in moves],
     )
 
 
