@@ -9,12 +9,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from makers.specs import resumed_cell
 from miniature import fingerprint, miniature, numbers
 
 from clipfed_bench.api import Defense
 from clipfed_bench.components import registry
 from clipfed_bench.components.registry import choose, create_defense
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.cell_state import Training
@@ -40,11 +40,7 @@ def few_images_and_fingerprints():
 
 
 def spec(attack="badnets", defense="fedavg", **settings):
-    base = {"dataset": "digits", "model": "cnn", "clients": 6, "clients_per_round": 4, "malicious": 0.34}
-    base |= {"rounds": STOP + 1, "local_epochs": 1, "batch_size": 32, "lr": 0.05, "eval_every": 2}
-    base |= {"teacher": "local[epochs=1,width=2,depth=1]", "server_per_class": 2}
-    base |= {"server_data": "holdout:4"} if defense in ("clip-fed", "fltrust") else {}
-    return CellSpec(attack=attack, defense=OPTIONS.get(defense, defense), **base | settings)
+    return resumed_cell(attack, OPTIONS.get(defense, defense), **{"rounds": STOP + 1} | settings)
 
 
 def keeping(cell, env, folder):

@@ -5,15 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from makers.frames import grid
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-
-from run_frames import grid
 
 from clipfed_bench.report.page.html import render
 

@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))  # data_files.py
-
 # The same examples every time, so that a change of theirs is a change of ours.
 settings.register_profile(
     "bounded",

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_files import arrays, batches, class_folders, parquet_folder, write_archive
+from makers.data_files import arrays, batches, class_folders, parquet_folder, write_archive
 
 from clipfed_bench.data.formats import official
 

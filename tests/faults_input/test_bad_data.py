@@ -34,7 +34,7 @@ from damage import (
     replaced,
     rewrite,
 )
-from data_files import arrays, batches, parquet_folder, png
+from makers.data_files import arrays, batches, parquet_folder, png
 
 from clipfed_bench.data.formats import official
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bad import refused
 from damage import DATA, POSTSCRIPT, picture
-from data_files import CLASSES, arrays, class_folders, parquet_folder, write_parquet
+from makers.data_files import CLASSES, arrays, class_folders, parquet_folder, write_parquet
 
 pytestmark = pytest.mark.usefixtures("small_cifar")
 

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 from bad import run
 from damage import DATA, Evil
-from data_files import CLASSES, batches, png, write_parquet
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from makers.data_files import CLASSES, batches, png, write_parquet
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.grid import Axes, make_grid, parse_toml

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.fft
 import torch
-from made_updates import CLASSES, FEATURES, LAYERS, ROUND, SERVER, SHAPES, SIZE, numpy, random_deltas, updates_of
+from makers.updates import CLASSES, FEATURES, LAYERS, ROUND, SERVER, SHAPES, SIZE, numpy, random_deltas, updates_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from baselines import flame, foolsgold, freqfed, rlr

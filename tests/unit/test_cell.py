@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from makers.specs import environment, small_cell
 from miniature import numbers
 from safetensors.torch import load_file, save
 
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment, Progress
 from clipfed_bench.simulator import shared as setup
@@ -21,40 +21,24 @@ from clipfed_bench.simulator.warmup import checkpoint, is_stored
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    folder = tmp_path_factory.mktemp("cell")
-    return Environment(cache_dir=folder / "cache", warmup_dir=folder / "warmups")
-
-
-def spec(**settings: Any) -> CellSpec:
-    base: dict[str, Any] = {
-        "dataset": "digits",
-        "model": "cnn",
-        "clients": 10,
-        "clients_per_round": 5,
-        "rounds": 2,
-        "local_epochs": 1,
-        "batch_size": 16,
-        "lr": 0.05,
-        "eval_every": 1,
-    }
-    return CellSpec(**base | settings)
+    return environment(tmp_path_factory.mktemp("cell"), "cache", "warmup")
 
 
 @pytest.mark.parametrize("defense", ["fedavg", "flame", "krum"])
 def test_a_cell_is_bit_identical_when_repeated(env: Environment, defense: str) -> None:
-    cell = spec(defense=defense, attack="blend")
+    cell = small_cell(defense=defense, attack="blend")
     assert numbers(run_cell(cell, env)) == numbers(run_cell(cell, env))
 
 
 def test_a_seed_changes_the_numbers(env: Environment) -> None:
-    assert numbers(run_cell(spec(rounds=1), env)) != numbers(run_cell(spec(rounds=1, seed=1), env))
+    assert numbers(run_cell(small_cell(rounds=1), env)) != numbers(run_cell(small_cell(rounds=1, seed=1), env))
 
 
 def test_warmup_is_computed_once_and_shared(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     reports: list[Progress] = []
-    one = spec(warmup_rounds=3, rounds=1)
-    other = spec(warmup_rounds=3, rounds=1, attack="dba", defense="flame", target=3)
-    assert one.warmup_key == other.warmup_key != spec(warmup_rounds=3, seed=1).warmup_key
+    one = small_cell(warmup_rounds=3, rounds=1)
+    other = small_cell(warmup_rounds=3, rounds=1, attack="dba", defense="flame", target=3)
+    assert one.warmup_key == other.warmup_key != small_cell(warmup_rounds=3, seed=1).warmup_key
     first = run_cell(one, env, reports.append)
     assert sum(r.stage == "warmup" for r in reports) == 3
     stamp = checkpoint(one, env).stat().st_mtime_ns
@@ -68,13 +52,13 @@ def test_warmup_is_computed_once_and_shared(env: Environment, monkeypatch: pytes
 
 
 def test_a_warmup_found_gives_the_numbers_of_a_warmup_computed(tmp_path: Path, env: Environment) -> None:
-    cell = spec(warmup_rounds=2, rounds=1)
+    cell = small_cell(warmup_rounds=2, rounds=1)
     fresh = Environment(cache_dir=env.cache_dir, warmup_dir=tmp_path)
     assert numbers(run_cell(cell, fresh)) == numbers(run_cell(cell, fresh))
 
 
 def test_a_damaged_warmup_is_computed_again(tmp_path: Path, env: Environment) -> None:
-    cell, fresh = spec(warmup_rounds=1), Environment(cache_dir=env.cache_dir, warmup_dir=tmp_path)
+    cell, fresh = small_cell(warmup_rounds=1), Environment(cache_dir=env.cache_dir, warmup_dir=tmp_path)
     run_warmup(cell, fresh)
     path = checkpoint(cell, fresh)
     whole = path.read_bytes()
@@ -91,11 +75,11 @@ def test_a_damaged_warmup_is_computed_again(tmp_path: Path, env: Environment) ->
 
 
 def test_before_its_start_and_after_its_stop_an_attack_does_nothing(env: Environment) -> None:
-    clean = run_cell(spec(attack="none"), env)
-    late = run_cell(spec(attack="badnets", attack_start=3), env)
+    clean = run_cell(small_cell(attack="none"), env)
+    late = run_cell(small_cell(attack="badnets", attack_start=3), env)
     assert [r["mta"] for r in late.history] == [r["mta"] for r in clean.history]
-    stopped = run_cell(spec(attack="badnets", attack_stop=1, rounds=2), env)
-    whole = run_cell(spec(attack="badnets", rounds=2), env)
+    stopped = run_cell(small_cell(attack="badnets", attack_stop=1, rounds=2), env)
+    whole = run_cell(small_cell(attack="badnets", rounds=2), env)
     assert numbers(stopped)[:2] == numbers(whole)[:2]
     assert numbers(stopped)[2] != numbers(whole)[2]
 
@@ -109,9 +93,9 @@ def test_badnets_breaks_fedavg_and_flame_stops_it(env: Environment) -> None:
         "eval_every": 6,
     }
     settings |= {"local_epochs": 2}
-    clean = run_cell(spec(attack="none", **settings), env).final
-    attacked = run_cell(spec(attack="badnets", **settings), env).final
-    defended = run_cell(spec(attack="badnets", defense="flame", **settings), env).final
+    clean = run_cell(small_cell(attack="none", **settings), env).final
+    attacked = run_cell(small_cell(attack="badnets", **settings), env).final
+    defended = run_cell(small_cell(attack="badnets", defense="flame", **settings), env).final
     assert clean["asr"] < 0.1
     assert attacked["asr"] > 0.8
     assert attacked["mta"] > 0.85
@@ -120,19 +104,19 @@ def test_badnets_breaks_fedavg_and_flame_stops_it(env: Environment) -> None:
 
 
 def test_a_diverged_client_is_dropped_and_counted(env: Environment) -> None:
-    result = run_cell(spec(lr=1e30, rounds=1, defense="median"), env)
+    result = run_cell(small_cell(lr=1e30, rounds=1, defense="median"), env)
     assert result.final["dropped"] > 0
     assert 0 <= result.final["mta"] <= 1
 
 
 def test_provenance_names_what_was_used(env: Environment) -> None:
-    facts = run_cell(spec(rounds=1), env).provenance
+    facts = run_cell(small_cell(rounds=1), env).provenance
     assert {"device", "git_sha", "data_source", "defaults", "version_torch"} <= set(facts)
     assert '"malicious": "paper"' in facts["defaults"]
 
 
 def test_a_kept_model_is_the_one_that_was_measured_last(tmp_path: Path) -> None:
-    cell, other = spec(), spec(seed=1)
+    cell, other = small_cell(), small_cell(seed=1)
     env = Environment(warmup_dir=tmp_path, model_dir=tmp_path / "models", keep_models=frozenset({cell.key}))
     result = run_cell(cell, env)
     data, clean = setup.dataset(cell, env)

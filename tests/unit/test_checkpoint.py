@@ -7,13 +7,14 @@ import json
 import math
 import os
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from makers.specs import small_cell
 from safetensors.torch import load_file, save_file
 
 from clipfed_bench.components.registry import attacks
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.core.provenance import source_digest
 from clipfed_bench.simulator import checkpoint as module
@@ -195,9 +196,7 @@ def test_a_log_goes_on_where_it_was_and_adds_up_seconds(monkeypatch):
     assert rest.final(6)["seconds_local"] == sum((2 * k + 1) ** 2 - (2 * k) ** 2 for k in range(6))
 
 
-def small(**settings):
-    base = {"dataset": "digits", "model": "cnn", "clients": 90, "clients_per_round": 2, "batch_size": 16}
-    return CellSpec(**base | {"local_epochs": 1, "rounds": 3, "eval_every": 3, "lr": 0.05, **settings})
+small = partial(small_cell, clients=90, clients_per_round=2, rounds=3, eval_every=3)
 
 
 def test_a_warm_up_goes_on_where_it_stopped(env, tmp_path):

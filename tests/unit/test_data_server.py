@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from data_files import CLASSES, arrays, class_folders, parquet_folder, write_parquet
+from makers.data_files import CLASSES, arrays, class_folders, parquet_folder, write_parquet
 from PIL import Image
 from sklearn.datasets import load_digits as sklearn_digits
 

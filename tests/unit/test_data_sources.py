@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from data_files import CLASSES, arrays, batches, class_folders, parquet_folder, png, write_archive, write_parquet
+from makers.data_files import CLASSES, arrays, batches, class_folders, parquet_folder, png, write_archive, write_parquet
 
 from clipfed_bench.core.errors import DataError
 from clipfed_bench.data import catalog

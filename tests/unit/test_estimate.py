@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from makers.specs import cell
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.execution import machine
@@ -10,10 +11,6 @@ from clipfed_bench.execution.estimate import counted, make_estimate
 from clipfed_bench.execution.jobs import plan
 
 CPU = ("cpu", "float32")
-
-
-def cell(seed=0, **values):
-    return CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **values})
 
 
 def test_cores_respect_a_containers_quota(tmp_path):

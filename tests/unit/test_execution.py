@@ -16,18 +16,14 @@ from pathlib import Path
 
 import fake_simulator as fake
 import pytest
+from makers.specs import cell
 
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution.jobs import Failure, Schedule, plan
 from clipfed_bench.execution.local import execute
 from clipfed_bench.execution.memory import ran_out_of_memory
 from clipfed_bench.execution.worker import Settings
-
-
-def cell(seed=0, **values):
-    return CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **values})
 
 
 def settings(tmp_path: Path) -> Settings:
@@ -345,7 +341,7 @@ def test_what_counts_as_memory_that_ran_out():
 def test_workers_end_at_once_when_their_parent_is_killed(tmp_path):
     code = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
 import fake_simulator as fake
 from test_execution import cell, run
 from pathlib import Path

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import fake_simulator as fake
 import pytest
+from makers.specs import cell
 
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution import local, ray
 from clipfed_bench.execution.jobs import Event, plan
@@ -20,10 +20,6 @@ from clipfed_bench.execution.ray_cluster import Cluster
 from clipfed_bench.execution.worker import Settings
 
 RAY = (pytest.mark.ray, pytest.mark.xdist_group("ray"))
-
-
-def cell(seed=0, **values):
-    return CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **values})
 
 
 CELLS = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from made_updates import LAYERS, ROUND, SERVER, SHAPES, SIZE, numpy, random_deltas, updates_of
+from makers.updates import LAYERS, ROUND, SERVER, SHAPES, SIZE, numpy, random_deltas, updates_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from baselines import fedcpa

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from run_frames import SECONDS, cell, frame, grid, history
+from makers.frames import SECONDS, cell, frame, grid, history
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.page import html_tables as grids

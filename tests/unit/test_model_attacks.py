@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from makers.specs import environment, small_cell
 from torch import Tensor
 
 from attacks import model_replacement, neurotoxin
@@ -203,14 +205,10 @@ def test_constraint_keeps_the_model_near() -> None:
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    folder = tmp_path_factory.mktemp("cell")
-    return Environment(cache_dir=folder / "cache", warmup_dir=folder / "warmups")
+    return environment(tmp_path_factory.mktemp("cell"), "cache", "warmup")
 
 
-def cell(attack: str, **settings: Any) -> CellSpec:
-    base: dict[str, Any] = {"dataset": "digits", "model": "cnn", "clients": 10, "clients_per_round": 5, "rounds": 2}
-    base |= {"local_epochs": 2, "batch_size": 16, "lr": 0.05, "eval_every": 1, "warmup_rounds": 4}
-    return CellSpec(**base | settings, attack=attack)
+cell = partial(small_cell, local_epochs=2, warmup_rounds=4)
 
 
 def numbers(result: CellResult) -> list[dict[str, str]]:
@@ -219,8 +217,10 @@ def numbers(result: CellResult) -> list[dict[str, str]]:
 
 
 def test_cells_run_and_differ_from_badnets(env: Environment) -> None:
-    plain = run_cell(cell("badnets"), env)
-    results = {attack: run_cell(cell(attack), env) for attack in ("afa", "layer", "model-replacement", "neurotoxin")}
+    plain = run_cell(cell(attack="badnets"), env)
+    results = {
+        attack: run_cell(cell(attack=attack), env) for attack in ("afa", "layer", "model-replacement", "neurotoxin")
+    }
     for attack, result in results.items():
         assert numbers(result)[0] == numbers(plain)[0], attack  # nothing has happened yet
         assert numbers(result) != numbers(plain), attack
@@ -231,7 +231,7 @@ def test_cells_run_and_differ_from_badnets(env: Environment) -> None:
 
 @pytest.mark.parametrize("attack", ["layer[check=flame]", "neurotoxin[trigger=dba]"])
 def test_a_cell_is_bit_identical_when_repeated(env: Environment, attack: str) -> None:
-    one = cell(attack, local_epochs=1, warmup_rounds=0)
+    one = cell(attack=attack, local_epochs=1, warmup_rounds=0)
     assert numbers(run_cell(one, env)) == numbers(run_cell(one, env))
 
 
@@ -242,12 +242,12 @@ def test_attackers_see_how_far_the_global_model_moved(env: Environment, monkeypa
         seen.append(replace(context, global_params=context.global_params.clone()))
 
     monkeypatch.setattr(neurotoxin.Neurotoxin, "gradient_rule", spy)
-    run_cell(cell("neurotoxin", rounds=4, attack_start=2, warmup_rounds=0, local_epochs=1), env)
+    run_cell(cell(attack="neurotoxin", rounds=4, attack_start=2, warmup_rounds=0, local_epochs=1), env)
     assert [c.round for c in seen] == [2, 3, 4]
     assert seen[0].previous_update is not None  # it was an ordinary client before
     for before, after in pairwise(seen):
         assert after.previous_update is not None
         assert torch.equal(after.previous_update, after.global_params - before.global_params)
     seen.clear()
-    run_cell(cell("neurotoxin", rounds=1, warmup_rounds=0), env)
+    run_cell(cell(attack="neurotoxin", rounds=1, warmup_rounds=0), env)
     assert [c.previous_update for c in seen] == [None]

@@ -9,7 +9,7 @@ import subprocess
 
 import pandas as pd
 import pytest
-from run_frames import cell, frame
+from makers.frames import cell, frame
 
 from clipfed_bench import report
 from clipfed_bench.core.errors import UserError

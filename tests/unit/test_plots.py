@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
+from makers.frames import cell, frame, grid, history
 from matplotlib.container import BarContainer, ErrorbarContainer
-from run_frames import cell, frame, grid, history
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report import plots

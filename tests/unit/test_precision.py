@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
+from makers.specs import environment, small_cell
 from miniature import numbers
 
 from clipfed_bench.config.cell_spec import CellSpec
@@ -15,29 +16,12 @@ from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell, run_prefix
 from clipfed_bench.simulator.warmup import checkpoint
 
-
-def spec(**settings: Any) -> CellSpec:
-    base: dict[str, Any] = {
-        "dataset": "digits",
-        "model": "cnn",
-        "clients": 6,
-        "clients_per_round": 3,
-        "rounds": 2,
-        "local_epochs": 1,
-        "batch_size": 16,
-        "lr": 0.05,
-    }
-    return CellSpec(**base | settings)
+spec = partial(small_cell, clients=6, clients_per_round=3, eval_every=CellSpec.eval_every)
 
 
 @pytest.fixture
 def exact(tmp_path: Path) -> Environment:
-    return Environment(
-        cache_dir=tmp_path / "cache",
-        warmup_dir=tmp_path / "warmups",
-        checkpoint_dir=tmp_path / "unfinished",
-        prefix_dir=tmp_path / "prefixes",
-    )
+    return environment(tmp_path, "cache", "warmup", "checkpoint", "prefix")
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from makers.specs import environment, resumed_cell
 from miniature import fingerprint, miniature, numbers
 
-from clipfed_bench.config.cell_spec import CellSpec
-from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell, run_prefix, run_warmup
 from clipfed_bench.simulator.cell_state import Training
 
@@ -28,7 +27,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture
 def env(cache, tmp_path):
-    return Environment(cache_dir=cache, warmup_dir=tmp_path / "warmups", prefix_dir=tmp_path / "prefixes")
+    return environment(tmp_path, "warmup", "prefix", cache_dir=cache)
 
 
 @pytest.fixture(autouse=True)
@@ -57,11 +56,7 @@ def played(monkeypatch):
 
 
 def spec(attack="badnets", defense="fedavg", **settings):
-    base = {"dataset": "digits", "model": "cnn", "clients": 6, "clients_per_round": 4, "malicious": 0.34}
-    base |= {"rounds": 5, "attack_start": 4, "local_epochs": 1, "batch_size": 32, "lr": 0.05, "eval_every": 2}
-    base |= {"teacher": "local[epochs=1,width=2,depth=1]", "server_per_class": 2}
-    base |= {"server_data": "holdout:4"} if defense == "clip-fed" else {}
-    return CellSpec(attack=attack, defense=DEFENSES.get(defense, defense), **base | settings)
+    return resumed_cell(attack, DEFENSES.get(defense, defense), **{"rounds": 5, "attack_start": 4} | settings)
 
 
 def alone(cell, env):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
+import makers.specs
 import pytest
 from rich.console import Console
 
 from clipfed_bench.cli.progress import LiveDisplay, PlainDisplay, clock, render, summary
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import CellResult, Progress
 from clipfed_bench.execution.board import Board, label, telling
 from clipfed_bench.execution.jobs import Event, Failure, Job, plan
 
-
-def cell(**values):
-    return CellSpec(**{"dataset": "digits", "model": "cnn", "rounds": 30, **values})
+cell = partial(makers.specs.cell, rounds=30)
 
 
 class Clock:

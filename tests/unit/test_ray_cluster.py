@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from makers.specs import cell
 
 from clipfed_bench.cli.options import choose_cluster
 from clipfed_bench.config.cell_spec import CellSpec
@@ -127,10 +128,6 @@ def places_of(tmp_path, cells, **environment):
     assert not any(place.proof.exists() for place in places if place.proof != place.path)
     assert not (tmp_path / "run" / "logs").exists()
     return found
-
-
-def cell(**values):
-    return CellSpec(dataset="digits", model="cnn", **values)
 
 
 def test_folders_that_have_to_be_shared_are_those_that_are_used(tmp_path, monkeypatch):

@@ -6,9 +6,9 @@ from contextlib import closing, nullcontext
 
 import pytest
 from fake_ray import ActorDiedError, FakeRay, RayTaskError, done
+from makers.specs import cell
 
 from clipfed_bench import __version__
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment, Progress
 from clipfed_bench.execution import ray
@@ -16,10 +16,6 @@ from clipfed_bench.execution.jobs import Failure, plan
 from clipfed_bench.execution.ray_cluster import Cluster
 from clipfed_bench.execution.ray_worker import Greeting, Place
 from clipfed_bench.execution.worker import Settings
-
-
-def cell(seed=0, **values):
-    return CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **values})
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from made_updates import ROUND, SERVER, updates_of
+from makers.updates import ROUND, SERVER, updates_of
 from torch import Tensor
 
 from clipfed_bench.api import Aggregate, Attack, AttackContext, ClientUpdates, Defense, RoundContext
