@@ -264,7 +264,7 @@ def test_damaged_parquet(place: Path, shard: bytes, data: st.DataObject) -> None
 
 # --- CIFAR ----------------------------------------------------------------------------------------------------------
 
-ENTRY = official.OFFICIAL["cifar10"]
+ENTRY = official.published("cifar10")
 ONE = replace(ENTRY, batches={"test": {"test_batch": ""}})
 BATCH = batches(DATA)["test_batch"]
 

@@ -29,7 +29,7 @@ def find(known: Known, root: Path) -> Found:
 def _download(search: Search) -> Found:
     from torchvision.datasets.utils import download_url
 
-    known, files = search.known, official.OFFICIAL[search.known.name]
+    known, files = search.known, official.published(search.known.name)
     try:
         download_url(files.url, search.root, filename=files.archive, md5=files.md5)  # shows a progress bar
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong MD5 is a RuntimeError
@@ -41,7 +41,7 @@ def _download(search: Search) -> Found:
 
 def _nothing(search: Search, reason: str) -> str:
     known = search.known
-    files = official.OFFICIAL[known.name]
+    files = official.published(known.name)
     state = "" if search.root.is_dir() else " (no such folder)"
     return (
         f"{known.name} was not found under {search.root}{state}. Looked for:\n"
