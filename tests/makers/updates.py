@@ -33,16 +33,18 @@ SERVER = ServerContext(CLASSES, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3, mo
 ROUND = RoundContext(round=1, seed=0)
 
 
-def updates_of(deltas, clients=None, params=None, samples=None):
+def updates_of(deltas, clients=None, params=None, samples=None, buffers=None, global_buffers=None):
+    """Of clients 0, 1, ... with a hundred images each, to a model of zeros, unless said otherwise."""
     deltas = torch.as_tensor(np.asarray(deltas), dtype=torch.float32)
     count, size = deltas.shape
+    buffers = torch.as_tensor(np.arange(count * 2.0).reshape(count, 2) if buffers is None else buffers).float()
     return ClientUpdates(
         deltas,
-        torch.arange(count * 2.0).reshape(count, 2),
+        buffers,
         torch.as_tensor([100.0] * count if samples is None else samples, dtype=torch.float64),
         tuple(range(count) if clients is None else clients),
         torch.zeros(size) if params is None else torch.as_tensor(params, dtype=torch.float32),
-        torch.zeros(2),
+        torch.zeros(buffers.shape[1]) if global_buffers is None else torch.as_tensor(global_buffers),
     )
 
 

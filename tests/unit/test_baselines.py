@@ -5,35 +5,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from makers.updates import SERVER, numpy, updates_of
 
 from baselines import fedavg, flame, krum, median, multi_krum, trimmed_mean
-from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext
+from clipfed_bench.api import RoundContext, ServerContext
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.toolbox.rng import generator
 
-SERVER = ServerContext(num_classes=10, classes=tuple("0123456789"), mean=(0.5,) * 3, std=(0.25,) * 3)
 ROUND = RoundContext(round=3, seed=11)
-
-
-def updates_of(deltas, buffers=None, samples=None, clients=None):
-    deltas = torch.as_tensor(deltas, dtype=torch.float32)
-    count, size = deltas.shape
-    buffers = torch.arange(count * 2.0).reshape(count, 2) if buffers is None else buffers
-    return ClientUpdates(
-        deltas,
-        buffers,
-        torch.as_tensor(samples if samples is not None else [100.0] * count, dtype=torch.float64),
-        tuple(clients or range(count)),
-        torch.zeros(size),
-        torch.zeros(buffers.shape[1]),
-    )
 
 
 def random_updates(seed, count=10, size=40):
     draw = np.random.default_rng(seed)
     deltas = draw.normal(size=(count, size)) + draw.normal(size=size)
-    buffers = torch.from_numpy(draw.normal(size=(count, 3))).float()
-    return updates_of(deltas, buffers, draw.integers(1, 500, count), draw.permutation(100)[:count].tolist())
+    buffers, samples = draw.normal(size=(count, 3)), draw.integers(1, 500, count)
+    return updates_of(deltas, draw.permutation(100)[:count].tolist(), samples=samples, buffers=buffers)
 
 
 def attacked_updates(seed=5, scale=10.0):
@@ -42,10 +28,6 @@ def attacked_updates(seed=5, scale=10.0):
     direction = draw.normal(size=200)
     benign = direction + 0.5 * draw.normal(size=(8, 200))
     return updates_of(np.concatenate([benign[:3], -scale * benign[:2], benign[3:]])), benign.mean(axis=0)
-
-
-def numpy(tensor):
-    return tensor.double().numpy()
 
 
 # --- Krum and Multi-Krum ---------------------------------------------------------------------------------------------

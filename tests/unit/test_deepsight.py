@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from makers.updates import updates_of
 
 from baselines import deepsight
-from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext, ServerModel
+from clipfed_bench.api import RoundContext, ServerContext, ServerModel
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.toolbox import clustering
 from clipfed_bench.toolbox.rng import generator
@@ -35,17 +36,10 @@ class Linear(ServerModel):
 SERVER = ServerContext(CLASSES, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3, model=Linear)
 
 
-def updates_of(deltas, seed=0):
-    draw = np.random.default_rng(seed)
-    deltas = torch.as_tensor(np.asarray(deltas), dtype=torch.float32)
-    return ClientUpdates(
-        deltas,
-        torch.arange(len(deltas) * 2.0).reshape(-1, 2),
-        torch.ones(len(deltas), dtype=torch.float64),
-        tuple(range(len(deltas))),
-        torch.from_numpy(0.3 * draw.normal(size=SIZE)).float(),
-        torch.zeros(2),
-    )
+def to_random_model(deltas, seed=0):
+    """Updates of clients with an image each."""
+    params = 0.3 * np.random.default_rng(seed).normal(size=SIZE)
+    return updates_of(deltas, params=params, samples=[1.0] * len(deltas))
 
 
 def backdoored(benign=8, poisoned=2, seed=1):
@@ -83,7 +77,7 @@ def test_suspicious_are_models_with_few_threshold_exceedings(outputs):
 
 
 def test_ddifs_are_mean_ratios_of_output_probabilities():
-    updates = updates_of(0.2 * np.random.default_rng(0).normal(size=(3, SIZE)))
+    updates = to_random_model(0.2 * np.random.default_rng(0).normal(size=(3, SIZE)))
     defense = deepsight.DeepSight(deepsight.Config(samples=6, seeds=2), SERVER)
     found = defense._ddifs(Linear(), updates, ROUND)
     stream = generator(ROUND.seed, "deepsight-inputs", ROUND.round)
@@ -157,7 +151,7 @@ def test_deepsight_excludes_models_trained_on_one_class_and_clips_to_the_median_
     for seed in range(5):
         deltas = backdoored(seed=seed)
         deltas[0] *= 3
-        updates = updates_of(deltas)
+        updates = to_random_model(deltas)
         result = deepsight.DeepSight(deepsight.Config(), SERVER).aggregate(updates, ROUND)
         assert result.kept.tolist() == [True] * 8 + [False] * 2
         norms = [math.sqrt((d**2).sum()) for d in deltas]

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from makers.images import random_images, server_data
+from makers.updates import updates_of
 
 from baselines import fltrust
-from clipfed_bench.api import ClientUpdates, RoundContext, ServerContext, ServerModel
+from clipfed_bench.api import RoundContext, ServerContext, ServerModel
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
@@ -18,7 +20,7 @@ from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Task, batches
 from clipfed_bench.simulator.server_model import CellServerModel
 from clipfed_bench.toolbox.distances import cosines
-from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData
+from clipfed_bench.toolbox.images import Dataset, Images, Normalizer
 
 ROUND = RoundContext(round=3, seed=11)
 
@@ -37,28 +39,25 @@ class Recorder(ServerModel):
         raise NotImplementedError
 
 
-def server_data(labels):
-    labels = torch.as_tensor(labels)
-    images = torch.arange(len(labels)).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)
-    return ServerData(Images(images, labels), ("",) * len(labels), "made for tests", "0")
+def root_data(labels):
+    pixels = torch.arange(len(labels)).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)
+    return server_data(Images(pixels, torch.as_tensor(labels)))
 
 
 def make(update, config=None, labels=range(10), seed=0):
     model = Recorder(update)
     server = ServerContext(
         *(10, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3, seed),
-        server_data=lambda: server_data(list(labels)),
+        server_data=lambda: root_data(list(labels)),
         model=lambda: model,
     )
     return fltrust.FLTrust(config or fltrust.Config(), server), model
 
 
-def updates_of(deltas):
-    deltas = torch.as_tensor(np.asarray(deltas), dtype=torch.float32)
-    buffers = torch.arange(len(deltas) * 2.0).reshape(-1, 2)
-    samples = torch.arange(1.0, len(deltas) + 1, dtype=torch.float64)
-    size = deltas.shape[1]
-    return ClientUpdates(deltas, buffers, samples, tuple(range(len(deltas))), torch.ones(size), torch.tensor([7.0, 8]))
+def weighted(deltas):
+    """Of clients with 1, 2, ... images, to a model of ones."""
+    ones = [1.0] * len(deltas[0])
+    return updates_of(deltas, params=ones, samples=range(1, len(deltas) + 1), global_buffers=[7.0, 8.0])
 
 
 @pytest.mark.parametrize("count", [1, 4, 10])
@@ -66,7 +65,7 @@ def test_fltrust_equals_equations_2_to_4(count):
     draw = np.random.default_rng(count)
     for _ in range(5):
         reference = draw.normal(size=50)
-        updates = updates_of(reference + 3 * draw.normal(size=(count, 50)) * draw.uniform(0.1, 9, (count, 1)))
+        updates = weighted(reference + 3 * draw.normal(size=(count, 50)) * draw.uniform(0.1, 9, (count, 1)))
         defense, _ = make(reference)
         result = defense.aggregate(updates, ROUND)
         g0, points = defense.model.update.double().numpy(), updates.deltas.double().numpy()
@@ -90,14 +89,14 @@ def test_fltrust_excludes_opposite_updates_and_shrinks_large_ones():
     direction = draw.normal(size=200)
     benign = direction + 0.5 * draw.normal(size=(6, 200))
     deltas = np.concatenate([benign, -10 * benign[:2], 1000 * benign[:1]])
-    result = make(direction)[0].aggregate(updates_of(deltas), ROUND)
+    result = make(direction)[0].aggregate(weighted(deltas), ROUND)
     assert result.kept.tolist() == [True] * 6 + [False] * 2 + [True]
     assert np.linalg.norm(result.delta.numpy() - direction) < 0.3 * np.linalg.norm(direction)
 
 
 @pytest.mark.parametrize("reference", [[1.0, 1.0], [0.0, 0.0]])
 def test_without_trust_the_global_model_stays(reference):
-    updates = updates_of([[-1.0, 0.0], [0.0, -5.0], [0.0, 0.0]])
+    updates = weighted([[-1.0, 0.0], [0.0, -5.0], [0.0, 0.0]])
     result = make(reference)[0].aggregate(updates, ROUND)
     assert result.delta.tolist() == [0, 0]
     assert result.buffers.tolist() == [7, 8]
@@ -105,7 +104,7 @@ def test_without_trust_the_global_model_stays(reference):
 
 
 def test_the_server_trains_on_the_root_data_from_the_global_model():
-    updates = updates_of([[1.0, 2.0]])
+    updates = weighted([[1.0, 2.0]])
     defense, model = make([1.0, 1.0], fltrust.Config(4))
     defense.prepare()
     defense.aggregate(updates, ROUND)
@@ -119,7 +118,7 @@ def test_the_server_trains_on_the_root_data_from_the_global_model():
 
 
 def test_the_server_trains_as_long_as_the_median_client_or_for_as_many_epochs():
-    updates = updates_of([[1.0, 2.0]] * 4)  # 1, 2, 3 and 4 images
+    updates = weighted([[1.0, 2.0]] * 4)  # 1, 2, 3 and 4 images
     for steps, expected in (("clients", 2.5), ("epochs", None)):
         defense, model = make([1.0, 1.0], fltrust.Config(4, steps))
         defense.aggregate(updates, ROUND)
@@ -137,10 +136,10 @@ def test_server_training_takes_as_many_steps_as_a_client_with_that_many_images(a
         def train(self, tasks, *rest):
             taken.extend(tasks[0].order)
 
-    data = Dataset("made", tuple("0123456789"), images(4), images(4), (0.5,) * 3, (0.25,) * 3, "")
+    data = Dataset("made", tuple("0123456789"), random_images(4, 4), random_images(4, 4), (0.5,) * 3, (0.25,) * 3, "")
     model = CellServerModel("cnn", 0, data, HYPER, Recorder())
     flat = FlatModel(build_model("cnn", 10, 5))
-    model.train(images(20), flat.params, flat.buffers, ROUND, as_many)
+    model.train(random_images(20, 20), flat.params, flat.buffers, ROUND, as_many)
     assert len(taken) == steps
     plain = [len(index) for index in batches(20, HYPER, ROUND.seed, ROUND.round, 0, purpose="server")]
     assert [len(index) for index in taken] == (plain * 3)[:steps]
@@ -175,18 +174,12 @@ def test_cosines():
 HYPER = Hyper(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.0)
 
 
-def images(count):
-    stream = torch.Generator().manual_seed(count)
-    pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=stream, dtype=torch.uint8)
-    return Images(pixels, torch.randint(0, 10, (count,), generator=stream))
-
-
 @pytest.mark.parametrize("name", ["cnn", "resnet18"])
 def test_server_training_is_a_clients_training_with_a_stream_of_its_own(name):
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-    data = Dataset("made", tuple("0123456789"), images(4), images(4), mean, std, "")
+    data = Dataset("made", tuple("0123456789"), random_images(4, 4), random_images(4, 4), mean, std, "")
     executor = Executor(build_model(name, 10, 0), Normalizer(mean, std), HYPER)
-    model, root = CellServerModel(name, 0, data, HYPER, executor), images(20 if name == "cnn" else 9)
+    model, root = CellServerModel(name, 0, data, HYPER, executor), random_images(*(20, 20) if name == "cnn" else (9, 9))
     flat = FlatModel(build_model(name, 10, 5))  # the cell's model: another one
     params, buffers = flat.params.clone(), flat.buffers.clone()
     delta, statistics = model.train(root, flat.params, flat.buffers, ROUND)
