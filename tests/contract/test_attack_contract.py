@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from makers.images import noise
 
 from clipfed_bench.api import AttackContext, CraftContext, LocalContext, LocalModel
 from clipfed_bench.components import registry
@@ -22,10 +23,6 @@ def make(name, options, ratio=1.0):
     return registry.create_attack(registry.choose("attack", name, **options), context)
 
 
-def noise(count, seed=0):
-    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
-
-
 def triggers(attack):
     """The test-time trigger and those of five attackers."""
     return [attack.trigger, *(lambda images, i=i: attack.client_trigger(images, i) for i in range(5))]
@@ -44,7 +41,7 @@ def test_is_documented(name, options):
 
 
 def test_triggered_images_are_images(name, options):
-    images = noise(6)
+    images = noise(6, 3, 32, 32)
     for trigger in triggers(make(name, options)):
         out = trigger(images)
         assert out.shape == images.shape
@@ -65,7 +62,7 @@ def test_flat_images_stay_in_range(name, options, value):
 
 
 def test_every_image_is_changed(name, options):
-    images = noise(6)
+    images = noise(6, 3, 32, 32)
     for trigger in triggers(make(name, options)):
         assert (trigger(images) != images).flatten(1).any(1).all()
 
@@ -73,14 +70,14 @@ def test_every_image_is_changed(name, options):
 def test_arguments_are_left_alone(name, options):
     for ratio in (0.5, 1.0):
         attack = make(name, options, ratio)
-        images, labels = noise(5), torch.arange(5)
+        images, labels = noise(5, 3, 32, 32), torch.arange(5)
         for trigger in triggers(attack):
             trigger(images)
         attack.poison(images, labels, 2)
-        assert torch.equal(images, noise(5))
+        assert torch.equal(images, noise(5, 3, 32, 32))
         assert torch.equal(labels, torch.arange(5))
         attack.trigger(images).zero_()
-        assert torch.equal(images, noise(5)), "the result shares memory with the argument"
+        assert torch.equal(images, noise(5, 3, 32, 32)), "the result shares memory with the argument"
 
 
 def test_is_deterministic(name, options):
@@ -88,21 +85,21 @@ def test_is_deterministic(name, options):
     torch.manual_seed(1)
     state = torch.get_rng_state()
     for one, two in zip(triggers(first), triggers(second), strict=True):
-        out = one(noise(4))
-        assert torch.equal(out, one(noise(4)))
-        assert torch.equal(out, two(noise(4)))
+        out = one(noise(4, 3, 32, 32))
+        assert torch.equal(out, one(noise(4, 3, 32, 32)))
+        assert torch.equal(out, two(noise(4, 3, 32, 32)))
     assert torch.equal(torch.get_rng_state(), state), "global random state was used"
 
 
 def test_a_batch_is_its_images(name, options):
-    images = noise(5)
+    images = noise(5, 3, 32, 32)
     for trigger in triggers(make(name, options)):
         one_by_one = torch.cat([trigger(images[i : i + 1]) for i in range(5)])
         torch.testing.assert_close(trigger(images), one_by_one, rtol=0, atol=2e-6)
 
 
 def test_memory_format_and_gradients_do_not_matter(name, options):
-    images = noise(4)
+    images = noise(4, 3, 32, 32)
     attack = make(name, options)
     expected = attack.trigger(images)
     torch.testing.assert_close(
@@ -114,7 +111,7 @@ def test_memory_format_and_gradients_do_not_matter(name, options):
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 1.0])
 def test_poisoned_batches(name, options, ratio):
-    images, labels = noise(7), torch.tensor([3, 1, 2, 4, 5, 6, 0])
+    images, labels = noise(7, 3, 32, 32), torch.tensor([3, 1, 2, 4, 5, 6, 0])
     attack = make(name, options, ratio)
     for attacker in range(4):
         out, out_labels = attack.poison(images, labels, attacker)
@@ -144,7 +141,7 @@ def craft_context():
         participants=5,
         colluders=(1, 4, 7, 9),
         honest=lambda client: LocalModel(torch.full((20,), 0.01 * client), torch.full((3,), float(client))),
-        validation=lambda client: (noise(8, client), torch.arange(8)),
+        validation=lambda client: (noise(8, 3, 32, 32, seed=client), torch.arange(8)),
         logits=lambda params, buffers, images: torch.eye(10)[params.sum().abs().long() % 10].expand(len(images), 10),
     )
 
@@ -173,7 +170,7 @@ def test_gradient_rules(name, options, previous):
     rule = make(name, options).gradient_rule(context)
     if rule is None:
         return
-    grad, params = noise(1).flatten()[:20], noise(1, 1).flatten()[:20]
+    grad, params = noise(1, 3, 32, 32).flatten()[:20], noise(1, 3, 32, 32, seed=1).flatten()[:20]
     before = grad.clone(), params.clone()
     out = rule(grad, params)
     assert out.shape == grad.shape

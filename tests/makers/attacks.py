@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.components.registry import create_attack
+from clipfed_bench.components.registry import choose, create_attack
 
 TARGET = 5
 
@@ -17,4 +17,4 @@ def context(ratio: float = 1.0, shape: tuple[int, int, int] = (3, 32, 32), seed:
 
 def make(name: str, **options: Any) -> Attack:
     """The attack of that name with ``options``."""
-    return create_attack(name, options, context())
+    return create_attack(choose("attack", name, **options), context())

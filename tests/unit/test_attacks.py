@@ -4,22 +4,13 @@ import numpy as np
 import pytest
 import scipy.fft
 import torch
+from makers.attacks import TARGET, context
+from makers.images import noise
 from PIL import Image
 
 from attacks import badnets, blend, dba, frequency, none
-from clipfed_bench.api import AttackContext
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.toolbox.triggers import mosaic
-
-TARGET = 5
-
-
-def context(ratio=1.0, shape=(3, 32, 32), seed=0):
-    return AttackContext(target=TARGET, num_classes=10, image_shape=shape, poison_ratio=ratio, seed=seed)
-
-
-def noise(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def changed(attack, images, attacker=None):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from makers.images import random_images
 from tape import TapeRecorder
 from torch import Tensor
 
@@ -16,20 +17,14 @@ from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Task, batches
 from clipfed_bench.toolbox.compute import Compute
-from clipfed_bench.toolbox.images import Images, Normalizer
+from clipfed_bench.toolbox.images import Normalizer
 
 PLAIN = Normalizer((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 HYPER = Hyper(epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=1e-3)
 
 
-def images(count: int, seed: int) -> Images:
-    stream = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=stream, dtype=torch.uint8)
-    return Images(pixels, torch.randint(0, 10, (count,), generator=stream))
-
-
 def task(client: int, count: int) -> Task:
-    return Task(images(count, client), batches(count, HYPER, seed=3, round_=1, client=client))
+    return Task(random_images(count, client), batches(count, HYPER, seed=3, round_=1, client=client))
 
 
 def trained(executor: Executor, tasks: list[Task], model: str) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from makers.attacks import TARGET, make
+from makers.images import random_images
 from torch import Tensor
 
 from attacks import layer
-from clipfed_bench.api import Aggregate, Attack, AttackContext, LocalModel, RoundContext
+from clipfed_bench.api import Aggregate, Attack, LocalModel, RoundContext
 from clipfed_bench.attack_kit.layer_substitution import critical_layers, modules, substitute
-from clipfed_bench.components.registry import choose, create_attack
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
@@ -27,12 +28,7 @@ from clipfed_bench.simulator.local import Hyper
 from clipfed_bench.simulator.sampling import split_off
 from clipfed_bench.toolbox.images import Images, Normalizer
 
-TARGET = 5
 NAMES = ("afa", "layer", "model-replacement", "neurotoxin")
-
-
-def make(name: str, **options: Any) -> Attack:
-    return create_attack(choose("attack", name, **options), AttackContext(TARGET, 10, (3, 32, 32)))
 
 
 # --- layer substitution analysis, by hand ----------------------------------------------------------------------------
@@ -136,11 +132,6 @@ class World:
         return float((logits.argmax(1) == TARGET).float().mean())
 
 
-def _pixels(count: int, seed: int = 0) -> Tensor:
-    stream = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 32, 32), generator=stream, dtype=torch.uint8)
-
-
 @pytest.fixture(scope="module")
 def world() -> World:
     return World(make("layer"))
@@ -240,7 +231,7 @@ def test_layer_check_with_a_real_filter(world: World) -> None:
 
 
 def test_running_statistics_are_the_honest_ones() -> None:
-    clients = [Images(_pixels(4), torch.arange(4)) for _ in range(2)]
+    clients = [random_images(4, 0, torch.arange(4)) for _ in range(2)]
     spec = CellSpec(dataset="digits", model="resnet18", clients=2, clients_per_round=2, malicious=0.5)
     plain = Normalizer((0.5,) * 3, (0.25,) * 3)
     (bad,) = setup.malicious_clients(spec)

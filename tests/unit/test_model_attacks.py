@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from makers.attacks import make
+from makers.images import random_images
 from makers.specs import environment, small_cell
 from torch import Tensor
 
 from attacks import model_replacement, neurotoxin
-from clipfed_bench.api import Attack, AttackContext, LocalContext, RoundContext, ServerContext
-from clipfed_bench.components.registry import choose, create_attack, create_defense
+from clipfed_bench.api import Attack, LocalContext, RoundContext, ServerContext
+from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Environment
@@ -26,14 +28,9 @@ from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.local import Hyper
-from clipfed_bench.toolbox.images import Images, Normalizer
+from clipfed_bench.toolbox.images import Normalizer
 
-TARGET = 5
 NAMES = ("afa", "layer", "model-replacement", "neurotoxin")
-
-
-def make(name: str, **options: Any) -> Attack:
-    return create_attack(choose("attack", name, **options), AttackContext(TARGET, 10, (3, 32, 32)))
 
 
 # --- borrowing a trigger ---------------------------------------------------------------------------------------------
@@ -93,14 +90,9 @@ def test_the_largest_coordinates_are_masked_by_hand() -> None:
     assert neurotoxin.free_coordinates(update, 1.0).tolist() == [0] * 10
 
 
-def _pixels(count: int, seed: int = 0) -> Tensor:
-    stream = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 32, 32), generator=stream, dtype=torch.uint8)
-
-
 def _small(**settings: Any) -> tuple[Federation, FlatModel]:
     spec = CellSpec(dataset="digits", model="cnn", clients=4, clients_per_round=4, malicious=0.5, **settings)
-    clients = [Images(_pixels(8, client), torch.arange(8)) for client in range(4)]
+    clients = [random_images(8, client, torch.arange(8)) for client in range(4)]
     hyper = Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, 0.0)
     normalize = Normalizer((0.5,) * 3, (0.25,) * 3)
     executor = Executor(build_model("cnn", 10, 0), normalize, hyper)
