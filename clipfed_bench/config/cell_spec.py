@@ -1,7 +1,8 @@
 """What a cell is: every setting that affects a number, and nothing else (no device, executor or worker count).
 
 The key of a cell is the sha256 of its canonical JSON, in which attack and defense stand with all their options, so a
-changed default changes the key. Each field below is a command-line option, a TOML key and a column of the results.
+changed default changes the key. A setting that comes later leaves the keys of cells that do without it as they were:
+see :func:`setting`. Each field below is a command-line option, a TOML key and a column of the results.
 """
 
 from __future__ import annotations
@@ -26,9 +27,16 @@ LATER = ("attack", "target", "poison_ratio", "attack_start", "attack_stop", "att
 """Settings without effect on the rounds before the attack, but for how many these are."""
 
 
-def setting(default: Any, origin: str, help: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A field of :class:`CellSpec`: its default, where that comes from (paper, lineage, ours), and its closed range."""
-    return field(default=default, metadata={"origin": origin, "help": help, "low": low, "high": high})
+def setting(
+    default: Any, origin: str, help: str, *, low: float | None = None, high: float | None = None, neutral: Any = ...
+) -> Any:
+    """A field of :class:`CellSpec`: its default, where that comes from (paper, lineage, ours), and its closed range.
+
+    A setting that comes later has a ``neutral`` value, at which a cell is what it was without the setting: there it is
+    left out of the keys, so that they stay what they were, and a cell stored before has that value.
+    """
+    metadata = {"origin": origin, "help": help, "low": low, "high": high}
+    return field(default=default, metadata=metadata if neutral is ... else {**metadata, "neutral": neutral})
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class CellSpec:
     momentum: float = setting(0.9, "lineage", "momentum of local SGD", low=0, high=1)
     weight_decay: float = setting(0.0, "lineage", "weight decay of local SGD", low=0)
     update_dtype: str | None = setting(
-        None, "ours", "bfloat16: updates are rounded to it, for half of the memory; float32 if not given"
+        None, "ours", "bfloat16: updates are rounded to it, for half of the memory; float32 if not given", neutral=None
     )
     teacher: str | None = setting(
         None, "paper", "teacher; open_clip:ViT-L-14/openai for CIFAR, local for digits if not given"
@@ -157,7 +165,7 @@ class CellSpec:
     @property
     def warmup_key(self) -> str:
         """Name of the warm-up's checkpoint."""
-        return _digest(self.warmup)
+        return self._digest(self.warmup)
 
     @property
     def prefix_rounds(self) -> int:
@@ -173,17 +181,23 @@ class CellSpec:
     @property
     def prefix_key(self) -> str:
         """Name of the checkpoint of the rounds before the attack."""
-        return _digest(self.prefix)
+        return self._digest(self.prefix)
 
     @property
     def key(self) -> str:
         """sha256 of the canonical JSON, its first 16 hexadecimal digits."""
-        return _digest(self.as_dict() | {"attack": _in_full(self.attack), "defense": _in_full(self.defense)})
+        return self._digest(self.as_dict() | {"attack": _in_full(self.attack), "defense": _in_full(self.defense)})
 
     def as_dict(self) -> dict[str, Any]:
         """Its settings as they are stored: plain values, attack and defense by their labels."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return values | {"attack": str(self.attack), "defense": str(self.defense)}
+
+    def _digest(self, values: dict[str, Any]) -> str:
+        neutral = [f.name for f in fields(self) if getattr(self, f.name) == f.metadata.get("neutral", ...)]
+        told = {name: value for name, value in values.items() if name not in neutral}
+        text = json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def defaults(self) -> dict[str, str]:
         """For provenance: where each setting left at its default comes from (paper, lineage, ours)."""
@@ -216,10 +230,3 @@ def _chosen(kind: Kind, given: Choice | str) -> Choice:
 def _in_full(choice: Choice) -> dict[str, Any]:
     """With all options, also those at their defaults."""
     return {"name": choice.name, "options": choice.options}
-
-
-def _digest(values: dict[str, Any]) -> str:
-    if values["update_dtype"] is None:  # a setting that came later: without it, cells keep the keys that they had
-        values = {name: value for name, value in values.items() if name != "update_dtype"}
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -73,13 +73,14 @@ def _figure(name: str, value: Any) -> float | None:
 
 
 def _settings(spec: dict[str, Any]) -> dict[str, Any]:
-    """The settings that this version knows, checked; None for those it does not find. Raises ValueError.
+    """The settings that this version knows, checked; those it does not find are neutral, or None. Raises ValueError.
 
     ``attack_name`` and ``defense_name`` are the bare names of ``attack`` and ``defense``, which are labels.
     """
     try:
         found = {
-            f.name: convert(spec[f.name], value_type(f), f.name) if f.name in spec else None for f in fields(CellSpec)
+            f.name: convert(spec[f.name], value_type(f), f.name) if f.name in spec else f.metadata.get("neutral")
+            for f in fields(CellSpec)
         }
         names = {f"{kind}_name": stored(kind, found[kind] or "").name for kind in BASES}
     except UserError as error:

@@ -56,6 +56,15 @@ def test_round_trip_of_numbers_types_and_provenance(store):
     assert store.warnings == []
 
 
+def test_cells_of_a_plugin_that_is_gone_are_read_as_they_were_stored(store):
+    store.put(SPEC, result())
+    path = store.cells / f"{SPEC.key}.json"
+    path.write_text(path.read_text().replace('"badnets[size=3]"', '"gone[size=5,probe=dba[x=1]]"'))
+    row = store.frames()[0].iloc[0]
+    assert (row["attack"], row["attack_name"]) == ("gone[size=5,probe=dba[x=1]]", "gone")
+    assert store.warnings == []
+
+
 def test_export_reads_back_as_it_was(store):
     store.put(SPEC, result())
     store.put_failure(CellSpec(seed=1), "boom", "Traceback", {})
