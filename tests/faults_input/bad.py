@@ -9,12 +9,14 @@ import re
 import stat
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from clipfed_bench.cli.main import main
+from clipfed_bench.core.errors import UserError
 
 _FRAME = re.compile(r"[╭╮╰╯─│]")
 _MESSAGE = re.compile(r"^(?:Error: |╭─ Error ─)", re.MULTILINE)
@@ -93,3 +95,15 @@ def refused(arguments: tuple[str, ...], words: tuple[str, ...], place: Path) -> 
         assert word in message, message
     assert files(place.parent) == before
     return message
+
+
+@contextlib.contextmanager
+def only_user_errors() -> Iterator[None]:
+    """Whatever happens inside is fine, but for other exceptions and for messages that a terminal would obey."""
+    message = "none"
+    try:
+        yield
+    except UserError as error:
+        message = str(error).replace("\n", " ")
+    assert message
+    assert message.isprintable()

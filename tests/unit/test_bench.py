@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from multiprocessing import Pipe
 from threading import Thread
@@ -16,9 +14,8 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks import ours, text, yardsticks
-from benchmarks.aggregation import Aggregation, free_memory, make_updates, measure_aggregations
+from benchmarks.aggregation import Aggregation, measure_aggregations
 from benchmarks.ceilings import Ceilings, Work, count_work, measure_ceilings
-from benchmarks.limit import TooLongError, at_most
 from benchmarks.rounds import PARTS, measure_rounds, outside_share
 from benchmarks.scale import choose
 from benchmarks.scaling import Scaling, best_number, compare
@@ -165,78 +162,6 @@ def test_every_defense_aggregates_or_says_why_not():
     assert [a.defense for a in found if not a.milliseconds or a.milliseconds.median <= 0] == []
     assert {a.note for a in found} == {"", "trains a model on the server"}
     assert found[0].floor_ms == pytest.approx(1e3 * 4 * 5 * work.params / 1e10)
-
-
-def test_defenses_that_take_too_long_are_left_out():
-    scale = replace(choose("cpu", "cnn", quick=True, images=1), counts=(2, 4), aggregation_seconds=0.05)
-    found = list(measure_aggregations("cnn", "cpu", scale, FAST, count_work("cnn")))
-    assert [a.defense for a in found] == 2 * list(defenses())
-    slow = [a for a in found if a.defense == "deepsight"]
-    assert [(a.milliseconds, a.note) for a in slow] == 2 * [(None, "left out: over 0.05 s")]
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-
-
-def endless():
-    while True:
-        pass
-
-
-def test_limit_stops_a_loop_and_nothing_else():
-    with pytest.raises(TooLongError), at_most(0.05, cpu=False):
-        time.sleep(10)
-    with at_most(0.05, cpu=True):
-        time.sleep(0.1)  # takes no CPU time
-    with pytest.raises(TooLongError), at_most(0.05, cpu=True):
-        endless()
-    with at_most(0.05, cpu=False):
-        pass
-    time.sleep(0.06)  # it is over
-
-
-def endless_after_a_wait():
-    time.sleep(0.1)  # another process has the core
-    endless()
-
-
-def endless_twice():
-    with suppress(TooLongError):
-        endless()
-    endless()
-
-
-def test_limit_is_as_short_on_a_busy_machine():
-    begin = time.process_time()
-    with pytest.raises(TooLongError), at_most(0.05, cpu=True):
-        endless_after_a_wait()
-    assert time.process_time() - begin < 0.3
-
-
-def test_limit_is_raised_again_where_it_was_caught():
-    with pytest.raises(TooLongError), at_most(0.01, cpu=True):
-        endless_twice()
-
-
-def test_updates_that_do_not_fit_are_not_made(monkeypatch):
-    monkeypatch.setattr("benchmarks.aggregation.free_memory", lambda device: 1e6)
-    scale = replace(choose("cpu", "cnn", quick=True, images=1), counts=(10,))
-    notes = {a.note for a in measure_aggregations("cnn", "cpu", scale, FAST, count_work("cnn"))}
-    assert notes == {"left out: 0.0 GB of memory wanted, 0.0 GB free"}
-
-
-def test_updates_differ_and_share_a_direction():
-    world = make_world("cnn", "cpu", 2, 1, 64, 1, 1)
-    flat = world.model()
-    updates = make_updates(world, flat.params, flat.buffers, 3)
-    close = torch.corrcoef(updates.deltas)[0, 1]
-    assert updates.deltas.shape == (3, flat.num_params)
-    assert float(close) == pytest.approx(0.5, abs=0.02)
-
-
-def test_free_memory(tmp_path):
-    file = tmp_path / "meminfo"
-    file.write_text("MemTotal:  10 kB\nMemAvailable:    4 kB\n")
-    assert free_memory("cpu", file) == 4096
-    assert free_memory("cpu", tmp_path / "nothing") == math.inf
 
 
 def test_processes_are_compared_by_what_they_do_together():
