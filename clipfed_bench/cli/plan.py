@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from clipfed_bench.cli.progress import clock
+from clipfed_bench.config.words import USUAL, heading, telling
 from clipfed_bench.core.values import show
 from clipfed_bench.core.work_counts import plural
-from clipfed_bench.execution.board import USUAL, telling
 from clipfed_bench.execution.session import Session
 
 
@@ -18,7 +18,7 @@ def show_plan(session: Session) -> None:
     seconds = {job.id: estimate.seconds(job) for job in session.jobs}
     varying = [name for name in USUAL if len({getattr(cell, name) for cell in session.cells}) > 1]
     names = list(dict.fromkeys(["dataset", "attack", "defense", *varying, *telling(session.cells)]))
-    table = Table(*(name.replace("_", " ") for name in names), "status", "about", title=f"{session.store.folder}")
+    table = Table(*map(heading, names), "status", "about", title=f"{session.store.folder}")
     for cell in session.cells:
         status = session.statuses.get(cell.key, "to do")
         about = clock(seconds[cell.key]) if cell.key in seconds else ""

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 from clipfed_bench.cli.progress import LiveDisplay, PlainDisplay
+from clipfed_bench.config.words import in_brief, telling
 from clipfed_bench.core.work_counts import in_words
-from clipfed_bench.execution.board import Board, label, telling
-from clipfed_bench.execution.jobs import Job
+from clipfed_bench.execution.board import Board
 from clipfed_bench.execution.session import Interrupted, Session, Show, Stock
 
 
@@ -31,7 +31,7 @@ def show_run(session: Session, quiet: bool = False, rounds: bool = False, tables
     failures = session.failures()
     if failures:
         cell, error = next(iter(failures.items()))
-        name = label(Job(cell.key, "cell", cell), telling(session.cells))
+        name = in_brief(cell, telling(session.cells))
         typer.echo(f"{len(failures)} of {len(session.cells)} cells failed. The first is {name}: {error}", err=True)
         typer.echo(f"Tracebacks: {session.store.cells}/KEY.json. The same command tries them again.", err=True)
     return not failures

@@ -4,40 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
-from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import in_brief, shared_work
 from clipfed_bench.core.messages import Progress
-from clipfed_bench.core.values import show
 from clipfed_bench.execution.jobs import Event, Job
-
-USUAL = ("dataset", "partition", "alpha", "degree", "attack", "defense", "seed")
-"""Settings that every label of a cell shows."""
 
 
 def label(job: Job, also: Sequence[str] = ()) -> str:
     """A job in a few words; ``also`` names settings that a cell's label should have besides the usual ones."""
-    spec = job.spec
-    spread = {"dirichlet": f"α={show(spec.alpha)}", "degree": f"q={show(spec.degree)}"}.get(spec.partition, "iid")
-    if job.stage == "data":
-        return f"data {spec.dataset}"
-    if job.stage == "teacher":
-        return f"teacher {spec.teacher} for {spec.dataset}"
-    if job.stage == "warmup":
-        return f"warm-up {spec.dataset} {spread} seed {spec.seed}"
-    if job.stage == "prefix":
-        return f"prefix {spec.dataset} {spread} {spec.defense} seed {spec.seed}"
-    more = "".join(f" {name}={show(getattr(spec, name))}" for name in also)
-    return f"{spec.dataset} {spread} {spec.attack} {spec.defense}{more} seed {spec.seed}"
-
-
-def telling(cells: Sequence[CellSpec]) -> list[str]:
-    """Settings in which cells differ that are alike in the usual ones, so that labels need them."""
-    groups: dict[tuple[object, ...], list[CellSpec]] = {}
-    for cell in cells:
-        groups.setdefault(tuple(getattr(cell, name) for name in USUAL), []).append(cell)
-    names = (f.name for f in fields(CellSpec) if f.name not in USUAL)
-    return [name for name in names if any(len({getattr(c, name) for c in group}) > 1 for group in groups.values())]
+    return in_brief(job.spec, also) if job.stage == "cell" else shared_work(job.stage, job.spec)
 
 
 @dataclass

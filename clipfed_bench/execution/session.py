@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Protocol
 
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import telling
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.core.provenance import provenance
 from clipfed_bench.execution import local, ray
-from clipfed_bench.execution.board import Board, telling
+from clipfed_bench.execution.board import Board
 from clipfed_bench.execution.estimate import Estimate, make_estimate
 from clipfed_bench.execution.gpu import cells_at_a_time
 from clipfed_bench.execution.jobs import STAGES, Event, Job, plan

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from clipfed_bench.config.words import heading, label, titled
 from clipfed_bench.paper.tables import PaperTable, Place, Value
 from clipfed_bench.report.formats.sheet import PAPER, Cell, Entry, Number, Sheet
-from clipfed_bench.report.tables.table import heading, label
 from clipfed_bench.runs.metrics import MAIN, METRICS
 
 SOURCES = {"ours": "ours", "published": "publ.", "difference": "diff."}
@@ -53,15 +53,11 @@ def _title(table: PaperTable) -> str:
 
 def _outer(table: PaperTable, row: Place) -> str:
     """The labels of a row that stand above it on a screen: all but the last."""
-    axes = zip(table.layout.rows[:-1], row[:-1], strict=True)
-    return " ".join(
-        label(value) if isinstance(value, str) else f"{heading(axis)} {label(value)}" for axis, value in axes
-    )
+    return " ".join(map(titled, table.layout.rows[:-1], row[:-1]))
 
 
 def _column(table: PaperTable, col: Place) -> str:
-    axis = table.layout.cols[0]
-    return ("" if axis in ("attack", "dataset", "defense") else f"{heading(axis)} ") + label(col[0])
+    return titled(table.layout.cols[0], col[0])
 
 
 def _kind(source: str) -> Literal["done", "aside"]:

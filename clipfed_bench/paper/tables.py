@@ -10,8 +10,8 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import scale
 from clipfed_bench.paper.published import SOURCE, published
-from clipfed_bench.paper.scale import in_words
 from clipfed_bench.runs.metrics import MAIN
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _notes(
     values: Mapping[Place, Value],
     done: Container[str],
 ) -> Iterator[str]:
-    yield f"Ours: {in_words(cells)}."
+    yield f"Ours: {scale([cell.as_dict() for cell in cells])}."
     counts = sorted({values[*place, "mta"].seeds for place in places} - {0})
     if counts and counts[-1] == 1:
         yield "One seed and so no spread; last evaluation."

@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from clipfed_bench.config.words import heading, label
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.formats.sheet import Sheet, listing
 from clipfed_bench.report.tables.axes import Record, sort_key
 from clipfed_bench.report.tables.footnotes import meaning, of_cells
 from clipfed_bench.report.tables.paired import ALIKE, Setting, cells_of, setting
 from clipfed_bench.report.tables.statistics import LEVEL, Paired, compare_paired, enough, smallest_p
-from clipfed_bench.report.tables.table import heading, label, to_records
+from clipfed_bench.report.tables.table import to_records
 from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import keyed
 from clipfed_bench.core.errors import DamagedFileError, UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment
@@ -22,7 +23,7 @@ def model_path(spec: CellSpec, env: Environment) -> Path:
     """Where the cell's final model is, or will be. Raises UserError where the environment keeps no models."""
     if env.model_dir is None:
         raise UserError(
-            f"the final model of {_name(spec)} is needed, and no folder of models is set; "
+            f"the final model of {keyed(spec)} is needed, and no folder of models is set; "
             "run the cell with a folder in which models are kept, and name that folder here."
         )
     return env.model_dir / f"{spec.key}.safetensors"
@@ -43,7 +44,7 @@ def load_model(spec: CellSpec, env: Environment) -> Classifier:
     path = model_path(spec, env)
     again = "Run its cell again; 'clipfed-bench paper fig3' does so where a model is missing."
     if not path.is_file():
-        raise UserError(f"there is no final model of {_name(spec)}: no file {path}. {again}")
+        raise UserError(f"there is no final model of {keyed(spec)}: no file {path}. {again}")
     classes = setup.dataset(spec, env)[0].classes
     flat = FlatModel(build_model(spec.model, len(classes), spec.seed).to(env.device))
     try:
@@ -59,7 +60,3 @@ def load_model(spec: CellSpec, env: Environment) -> Classifier:
         )
     flat.bind(params, buffers)
     return flat.model.eval()
-
-
-def _name(spec: CellSpec) -> str:
-    return f"cell {spec.key} ({spec.attack}, {spec.defense}, {spec.rounds} rounds, seed {spec.seed})"

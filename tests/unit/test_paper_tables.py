@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from clipfed_bench.config.grid import expand, load_preset, make_grid
+from clipfed_bench.config.words import scale
 from clipfed_bench.paper.published import published
 from clipfed_bench.paper.render import in_files, on_screen
-from clipfed_bench.paper.scale import in_words
 from clipfed_bench.paper.tables import LAYOUTS, paper_table
 from clipfed_bench.report.formats import render
 from clipfed_bench.report.formats.terminal import screen
@@ -119,7 +119,7 @@ def test_frame_has_a_row_for_each_place_in_fractions(table3):
 
 def test_scale_in_words_names_what_is_small():
     cells = make_grid(load_preset("paper-table1").at("cpu")).cells
-    assert in_words(cells) == (
+    assert scale([cell.as_dict() for cell in cells]) == (
         "small CNN, 100 clients (10 a round, 20 % malicious), 60 clean and 10 attacked rounds, degree 0.4, "
         "teacher local, server data cifar10-generated"
     )

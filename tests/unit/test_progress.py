@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from clipfed_bench.cli.progress import LiveDisplay, PlainDisplay, clock, render, summary
+from clipfed_bench.config.words import telling
 from clipfed_bench.core.messages import CellResult, Progress
-from clipfed_bench.execution.board import Board, label, telling
+from clipfed_bench.execution.board import Board, label
 from clipfed_bench.execution.jobs import Event, Failure, Job, plan
 
 cell = partial(makers.specs.cell, rounds=30)

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import heading, label
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.tables.axes import OF_DEFENSE
-from clipfed_bench.report.tables.table import heading, label
 from clipfed_bench.runs.store import RunStore
 
 FOLLOWS = {

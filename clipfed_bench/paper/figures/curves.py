@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import heading, label
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures import text
 from clipfed_bench.paper.figures.cells import differences, finished, require_alike, require_single, values
 from clipfed_bench.report.plots.style import Look, looks
 from clipfed_bench.report.tables.axes import sort_key
-from clipfed_bench.report.tables.table import heading, label
 from clipfed_bench.runs.metrics import MAIN, METRICS
 from clipfed_bench.runs.store import RunStore
 

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from clipfed_bench.clipfed.frequency_noise import augment
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import label
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures import text
 from clipfed_bench.paper.figures.cells import require_alike
 from clipfed_bench.paper.figures.server import ServerImages, server_images
-from clipfed_bench.report.tables.table import label
 from clipfed_bench.runs.store import RunStore
 from clipfed_bench.toolbox.rng import generator
 

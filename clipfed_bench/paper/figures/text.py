@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import label
 from clipfed_bench.core.values import parse_choice
 from clipfed_bench.data.catalog import info
 from clipfed_bench.paper.figures.cells import values
-from clipfed_bench.report.tables.table import label
 from clipfed_bench.teacher.spec import parse_teacher_spec
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from clipfed_bench.config.words import heading, titled
 from clipfed_bench.report.formats.sheet import Cell, Entry, Number, Sheet, listing
 from clipfed_bench.report.tables.printed import cell
-from clipfed_bench.report.tables.table import Place, Table, heading, label
+from clipfed_bench.report.tables.table import Place, Table
 
 
 def of_table(made: Table, caption: str) -> Sheet:
@@ -52,10 +53,7 @@ def _turned(made: Table) -> Table:
 def _words(axes: Sequence[str], places: Sequence[Place]) -> list[tuple[str, ...]]:
     """``badnets``, ``alpha 0.1``: numbers with what they are, nothing for what is not known."""
     return [
-        tuple(
-            label(value) if isinstance(value, str) else "" if value is None else f"{heading(axis)} {label(value)}"
-            for axis, value in zip(axes, place, strict=True)
-        )
+        tuple("" if value is None else titled(axis, value) for axis, value in zip(axes, place, strict=True))
         for place in places
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import failed
 from clipfed_bench.core.errors import DamagedFileError
 from clipfed_bench.core.untrusted import parse_json
 from clipfed_bench.report.tables.axes import Record
@@ -85,12 +86,9 @@ def failures(records: Sequence[Record]) -> list[Failure]:
     found: dict[str, list[tuple[str, str]]] = {}
     for record in records:
         if record["status"] != "done":
-            cell = ", ".join(
-                str(record[name]) if name in ("attack", "defense") else f"{name} {record[name]:g}"
-                for name in ("attack", "defense", "alpha", "degree", "seed")
-                if record[name] is not None
+            found.setdefault(str(record.get("error") or "no error text"), []).append(
+                (failed(record), str(record["key"]))
             )
-            found.setdefault(str(record.get("error") or "no error text"), []).append((cell, str(record["key"])))
     return [Failure(error, tuple(cells)) for error, cells in sorted(found.items(), key=lambda item: -len(item[1]))]
 
 

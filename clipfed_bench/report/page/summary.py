@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import counted
 from clipfed_bench.core.values import show
 from clipfed_bench.models.catalog import MODELS
 from clipfed_bench.report.tables.axes import Record, sort_key
@@ -20,12 +21,12 @@ def lead(records: Sequence[Record]) -> str:
     """``4 attacks × 4 defenses × 2 values of alpha × 2 seeds: 64 cells, all of them done.``"""
     axes = {"attack": "attack", "defense": "defense", "alpha": "value of alpha", "degree": "degree", "seed": "seed"}
     counts = ((len(_values(records, name)), word) for name, word in axes.items())
-    shape = " × ".join(_count(count, word) for count, word in counts if count)
+    shape = " × ".join(counted(count, word) for count, word in counts if count)
     failed = sum(record["status"] != "done" for record in records)
     done = "all of them done" if not failed else f"{len(records) - failed} done, {failed} failed"
     if len(records) == 1:
         done = "failed" if failed else "done"
-    return f"{shape}: {_count(len(records), 'cell')}, {done}."
+    return f"{shape}: {counted(len(records), 'cell')}, {done}."
 
 
 def what_was_run(records: Sequence[Record]) -> list[tuple[str, str]]:
@@ -128,10 +129,3 @@ def _values(records: Iterable[Record], name: str) -> list[Any]:
 
 def _listed(records: Iterable[Record], name: str) -> str:
     return ", ".join(map(show, _values(records, name)))
-
-
-def _count(count: int, word: str) -> str:
-    if count == 1:
-        return f"1 {word}"
-    plural = word.replace("value", "values") if "value" in word else f"{word}s"
-    return f"{count} {plural}"

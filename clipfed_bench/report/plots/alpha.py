@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from clipfed_bench.config.words import label
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
-from clipfed_bench.report.tables.table import Place, Table, label
+from clipfed_bench.report.tables.table import Place, Table
 from clipfed_bench.runs.metrics import MAIN, METRICS
 
 if TYPE_CHECKING:

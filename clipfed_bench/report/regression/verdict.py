@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clipfed_bench.config.words import counted, heading, label
 from clipfed_bench.report.formats.sheet import Sheet, listing
 from clipfed_bench.report.regression.compare import FACTOR, Comparison, Move
 from clipfed_bench.report.regression.reference import MIN_SEEDS, Reference, seeds_by_setting, short_sha
 from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record, sort_key
-from clipfed_bench.report.tables.table import heading, label
 from clipfed_bench.runs.metrics import FLOOR, METRICS
 
 
@@ -116,4 +116,4 @@ def _grouped(cells: Sequence[Record]) -> list[str]:
 
 
 def _cells(count: int) -> str:
-    return f"{count} cell{'s' * (count != 1)}"
+    return counted(count, "cell")

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from clipfed_bench.core.values import show
+from clipfed_bench.config.words import phrase
 from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record
 from clipfed_bench.report.tables.statistics import LEVEL, RESAMPLES
 from clipfed_bench.runs.metrics import Metric
 
-_PHRASES = {
-    "dataset": "data set {}",
-    "min_samples": "at least {} images a client",
-    "clients": "{} clients",
-    "clients_per_round": "{} of them a round",
-    "malicious_sampling": "malicious share of a round {}",
-    "target": "target class {}",
-    "warmup_rounds": "{} clean warm-up rounds",
-    "rounds": "{} rounds",
-    "attack_start": "attack from round {}",
-    "attack_stop": "attack until round {}",
-    "eval_every": "evaluated every {} rounds",
-    "server_per_class": "{} server images a class",
-}
 _NEUTRAL = {"attack_start": 1, "attack_scale": 1.0, "weight_decay": 0.0}
 """Values that say no more than that a feature is not in use; None for any other setting."""
 
@@ -116,7 +101,7 @@ def _settings(records: Sequence[Record], axes: Sequence[str]) -> str:
         values = list(dict.fromkeys(record[name] for record in records))
         if name in axes or values == [_NEUTRAL.get(name)] or (name in OF_DEFENSE and len(values) > 1):
             continue
-        phrases.append(_phrase(name, "/".join(_value(name, value) for value in values)))
+        phrases.append(phrase(name, values))
     return f"All cells: {', '.join(phrases)}." if phrases else ""
 
 
@@ -128,8 +113,8 @@ def _server(records: Sequence[Record]) -> str:
             for record in records:
                 if record[name] is not None:
                     found = parts.setdefault(record["defense_name"], [])
-                    phrase = _phrase(name, _value(name, record[name]))
-                    found += [phrase] if phrase not in found else []
+                    text = phrase(name, [record[name]])
+                    found += [text] if text not in found else []
     return " ".join(f"{defense}: {', '.join(found)}." for defense, found in sorted(parts.items()))
 
 
@@ -152,11 +137,3 @@ def _gaps(records: Sequence[Record], seeds: Sequence[Sequence[int]]) -> str:
 def _mixed(records: Iterable[Record], column: str, what: str) -> str:
     values = sorted({str(value) for record in records if (value := record.get(column)) is not None})
     return f"Cells differ in the {what}: {', '.join(values)}." if len(values) > 1 else ""
-
-
-def _phrase(name: str, value: str) -> str:
-    return _PHRASES.get(name, f"{name.replace('_', ' ')} {{}}").format(value)
-
-
-def _value(name: str, value: Any) -> str:
-    return f"{100 * value:g} %" if name == "malicious" else show(value)

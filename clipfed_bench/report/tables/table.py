@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from clipfed_bench.config.words import SPEAKING, heading, label
 from clipfed_bench.core.errors import UserError, unknown
-from clipfed_bench.core.values import show
 from clipfed_bench.report.tables.axes import AXES, OF_DEFENSE, Record, choose, refuse_duplicates, sort_key
 from clipfed_bench.report.tables.footnotes import notes
 from clipfed_bench.report.tables.paired import differences
@@ -24,9 +24,6 @@ Place = tuple[Any, ...]
 SPREADS = ("std", "ci", "bootstrap", "range", "none")
 """What can stand beside a mean: sample standard deviation, Student's t interval, percentile bootstrap interval (both
 95 %), smallest and largest value, or nothing."""
-
-_SPEAKING = ("dataset", "partition", "attack", "attack_name", "defense", "defense_name", "model")
-"""Axes whose values need no heading above a column."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ class Table:
         """The labels of each column, from the outermost axis to the innermost."""
         return [
             tuple(
-                label(value) if axis in _SPEAKING or value is None else f"{heading(axis)} {label(value)}"
+                label(value) if axis in SPEAKING or value is None else f"{heading(axis)} {label(value)}"
                 for axis, value in zip(self.col_axes, col, strict=True)
             )
             for col in self.cols
@@ -199,16 +196,6 @@ def table(
         spread,
         against,
     )
-
-
-def label(value: Any) -> str:
-    """An axis value as shown."""
-    return "–" if value is None else show(value)
-
-
-def heading(axis: str) -> str:
-    """An axis's name as shown."""
-    return axis.removesuffix("_name").replace("_", " ")
 
 
 def to_records(results: pd.DataFrame) -> list[dict[str, Any]]:
