@@ -13,12 +13,17 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report import plots
-from clipfed_bench.report.plots import alpha, cost, curves, detection, panels, style, tradeoff
+from clipfed_bench.report.plots import alpha, cost, curves, panels, style, tradeoff
 from clipfed_bench.report.plots.inline_svg import drawing_inline, inline_svg
 from clipfed_bench.runs.metrics import SECONDS
 
 NOTHING = pd.DataFrame()
 NASTY = r'a"b<script>alert(1)</script>$\frac{1}$_%&#{x}~^'
+
+
+def first(kind, results, evaluations):
+    """The first figure."""
+    return next(plots.pages(kind, results, evaluations)).figure
 
 
 def legend_of(figure):
@@ -43,7 +48,7 @@ def test_curves_are_means_over_seeds_with_a_sample_deviation():
         ("krum", 0): {0: (0.1, 0.0), 10: (0.4, 0.0)},
         ("krum", 1): {0: (0.1, 0.0), 10: (0.4, 0.1)},
     }
-    figure = curves.draw(results, history(results, lambda r: rounds[r["defense"], r["seed"]]))
+    figure = first("curves", results, history(results, lambda r: rounds[r["defense"], r["seed"]]))
     left, right = figure.axes
     assert [line.get_xydata().tolist() for line in left.lines] == [
         [[0, 10], [10, pytest.approx(60)]],
@@ -62,20 +67,20 @@ def test_curves_leave_out_what_failed_and_what_has_no_history():
     results, evaluations = grid()
     results.loc[(results.defense == "krum") & (results.attack == "dba"), "status"] = "failed"
     evaluations = evaluations[evaluations.key.isin(results.key[results.attack == "dba"])]
-    figure = curves.draw(results, evaluations)
+    figure = first("curves", results, evaluations)
     assert [axes.get_title(loc="left") for axes in figure.axes[::2]] == ["dba, alpha 0.1", "dba, alpha 0.5"]
     assert legend_of(figure) == ["fedavg"]
 
 
 def test_a_long_run_has_no_more_than_a_dozen_markers_a_curve():
     results = frame(cell())
-    figure = curves.draw(results, history(results, lambda r: dict.fromkeys(range(301), (0.5, 0.5))))
+    figure = first("curves", results, history(results, lambda r: dict.fromkeys(range(301), (0.5, 0.5))))
     assert figure.axes[0].lines[0].get_markevery() == 30
 
 
 def test_the_tradeoff_has_a_point_for_each_defense_and_setting():
     results, _ = grid()
-    figure = tradeoff.draw(results, NOTHING)
+    figure = first("tradeoff", results, NOTHING)
     badnets, dba = figure.axes
     assert [axes.get_title(loc="left") for axes in (badnets, dba)] == ["badnets", "dba"]
     # fedavg: ASR 92 - 0 and 90 - 2 of seeds 0 and 1 for dba, MTA 50 and 52; its deviation is sqrt(2).
@@ -93,7 +98,7 @@ def test_the_tradeoff_has_a_point_for_each_defense_and_setting():
 
 def test_more_settings_than_fillings_get_panels_of_their_own():
     results, _ = grid(alphas=(0.1, 0.2, 0.3, 0.4, 0.5), attacks=("badnets",))
-    figure = tradeoff.draw(results, NOTHING)
+    figure = first("tradeoff", results, NOTHING)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title(loc="left") for axes in shown] == [f"badnets, alpha 0.{i}" for i in range(1, 6)]
     assert len(figure.axes) == 6  # the last place stays empty, and the panel above it is labeled
@@ -109,7 +114,7 @@ def test_spreads_never_leave_0_to_100():
 
 def test_against_alpha_on_a_logarithmic_axis():
     results, _ = grid()
-    figure = alpha.draw(results, NOTHING)
+    figure = first("alpha", results, NOTHING)
     mta, asr = figure.axes[:2]
     assert mta.get_xscale() == asr.get_xscale() == "log"
     assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["0.1", "0.5"]
@@ -134,12 +139,12 @@ def test_each_axis_that_varies_has_its_figure():
 def test_alphas_of_different_attacks_are_no_axis():
     results = frame(cell(alpha=0.1, attack="badnets"), cell(alpha=0.5, attack="dba"))
     with pytest.raises(UserError, match="two values of alpha or degree or malicious"):
-        alpha.draw(results, NOTHING)
+        first("alpha", results, NOTHING)
 
 
 def test_detection_shows_defenses_that_select():
     results, _ = grid()
-    figure = detection.draw(results, NOTHING)
+    figure = first("detection", results, NOTHING)
     tpr, fpr = figure.axes
     assert legend_of(figure) == ["krum"]
     assert [x for x, _, _ in points(tpr)] == [[75]] * 4
@@ -158,7 +163,7 @@ def test_cost_by_hand():
     (bars,) = cost.bars(results).values()
     assert [(bar.label, bar.cells) for bar in bars] == [("fedavg", 1), ("krum", 1)]
     assert bars[0].seconds == bars[1].seconds == (2.0, 0.25, 0.25, 0.75, 0.5)
-    figure = cost.draw(results, NOTHING)
+    figure = first("cost", results, NOTHING)
     rows = [c for c in figure.axes[0].containers if isinstance(c, BarContainer)]
     assert [patch.get_width() for patch in (row[0] for row in rows)] == [2.0, 0.25, 0.25, 0.75, 0.5]
     assert [patch.get_x() for patch in (row[0] for row in rows)] == [0, 2.0, 2.25, 2.5, 3.25]
@@ -186,9 +191,9 @@ def test_defenses_without_a_setting_in_common_keep_their_own():
 @pytest.mark.parametrize("kind", plots.KINDS)
 def test_nothing_done_is_an_error(kind):
     with pytest.raises(UserError, match="no cell of this run is done"):
-        plots.draw(kind, frame(cell(status="failed")), NOTHING)
+        first(kind, frame(cell(status="failed")), NOTHING)
     with pytest.raises(UserError, match="no cells"):
-        plots.draw(kind, frame(cell()).iloc[:0], NOTHING)
+        first(kind, frame(cell()).iloc[:0], NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -207,13 +212,13 @@ def test_nothing_done_is_an_error(kind):
 )
 def test_what_a_kind_needs(kind, results, message):
     with pytest.raises(UserError, match=message):
-        plots.draw(kind, results, NOTHING)
+        first(kind, results, NOTHING)
 
 
 def test_unknown_kinds_and_formats():
     results, evaluations = grid(seeds=(0,))
     with pytest.raises(UserError, match="Did you mean 'tradeoff'"):
-        plots.draw("trade-off", results, evaluations)
+        first("trade-off", results, evaluations)
     with pytest.raises(UserError, match="Did you mean 'curves'"):
         plots.pages("curve", results, evaluations)
 
@@ -301,9 +306,9 @@ def test_defenses_are_told_apart_however_many():
 def test_crowded_panels_have_no_bands_and_no_second_setting():
     names = ("fedavg", "krum", "flame", "median", "rlr", "fltrust", "foolsgold")
     many, evaluations = grid(names, attacks=("badnets",))
-    assert not curves.draw(many, evaluations).axes[0].collections
+    assert not first("curves", many, evaluations).axes[0].collections
     few = many[many.defense.isin(names[:6])]
-    assert len(curves.draw(few, evaluations).axes[0].collections) == 6
+    assert len(first("curves", few, evaluations).axes[0].collections) == 6
     assert list(tradeoff._groups(panels.done_table(many, ("mta", "asr")))) == ["badnets"]
     wide, _ = grid(names[:6], (0.1, 0.2, 0.3), ("badnets",), (0,))
     assert list(tradeoff._groups(panels.done_table(wide, ("mta", "asr")))) == [
@@ -319,8 +324,11 @@ def test_long_names_are_broken_at_commas():
 
 
 def test_chunks_are_about_equal():
-    assert [len(c) for c in panels.chunks(range(9), 4)] == [3, 3, 3]
-    assert [list(c) for c in panels.chunks("abcde", 4)] == [["a", "b"], ["c", "d", "e"]]
+    def shown(items):
+        return [(page.stem, page.figure) for page in panels.paged("p", "", items, 4, list, str)]
+
+    assert [len(part) for _, part in shown(range(9))] == [3, 3, 3]
+    assert shown("abcde") == [("p", ["a", "b"]), ("p-2", ["c", "d", "e"])]
 
 
 def test_legends_fill_lines_evenly():

@@ -1,4 +1,4 @@
-"""Plots of a run, one module a kind: ``draw(results, history)`` is one figure of all, ``pages`` cuts it into several.
+"""Plots of a run, one module a kind: ``pages(results, history)`` are its figures.
 
 Frames are those of :meth:`clipfed_bench.runs.store.RunStore.frames`. Means and spreads are those of the tables. Nothing
 here imports matplotlib before something is drawn.
@@ -15,7 +15,6 @@ from clipfed_bench.core.errors import unknown
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from clipfed_bench.report.plots.panels import Page
 
@@ -28,19 +27,11 @@ KINDS = {
 }
 
 
-def draw(kind: str, results: pd.DataFrame, history: pd.DataFrame) -> Figure:
-    """One figure of everything, to be saved within :func:`clipfed_bench.report.plots.style.drawing`.
+def pages(kind: str, results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
+    """Figures that fit a page of paper, to be saved within :func:`clipfed_bench.report.plots.style.drawing`.
 
     Raises UserError for a kind that does not exist, and where the run has nothing that it could show.
     """
-    if kind not in KINDS:
-        raise unknown("kind of plot", kind, KINDS)
-    figure: Figure = import_module(f"{__name__}.{kind}").draw(results, history)
-    return figure
-
-
-def pages(kind: str, results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
-    """The same in figures that fit a page of paper. Errors as for :func:`draw`."""
     if kind not in KINDS:
         raise unknown("kind of plot", kind, KINDS)
     return iter(import_module(f"{__name__}.{kind}").pages(results, history))
@@ -51,7 +42,7 @@ def write_plots(
 ) -> list[Path]:
     """Write ``folder/KIND.pdf`` and so on, ``KIND-2.pdf`` … for what does not fit the first; their paths.
 
-    Errors as for :func:`draw`; UserError for other formats, before anything is drawn or written.
+    Errors as for :func:`pages`; UserError for other formats, before anything is drawn or written.
     """
     from clipfed_bench.report.plots import style
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.config.words import label
@@ -35,22 +36,22 @@ class _Plan:
     """Setting in words -> value on the axis -> row of the table."""
 
 
-def draw(results: pd.DataFrame, history: pd.DataFrame) -> Figure:
-    """One figure, against the first axis that varies; the history plays no part. Raises UserError where none does."""
-    plan = _plan(results, varying(results)[0])
-    return _figure(plan, list(plan.groups))
-
-
 def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
-    """Figures of four settings against each axis that varies, called by it. Errors as for :func:`draw`."""
+    """Figures of four settings against each axis that varies, called by it; the history plays no part.
+
+    Raises UserError where none varies.
+    """
     for axis in varying(results):
         plan = _plan(results, axis)
-        parts = panels.chunks(list(plan.groups), PANELS)
-        name = panels.numbered(axis, len(parts))
-        for i, titles in enumerate(parts):
-            names = panels.listed(s.label for s in panels.series(plan.made).values())
-            shows = f"MTA and ASR against {axis}, for {panels.listed(titles)}; a line for each of {names}."
-            yield Page(name(i), f"MTA and ASR against {axis}", _figure(plan, titles), shows)
+        shows = partial(_shows, plan)
+        yield from panels.paged(
+            axis, f"MTA and ASR against {axis}", list(plan.groups), PANELS, partial(_figure, plan), shows
+        )
+
+
+def _shows(plan: _Plan, titles: Sequence[str]) -> str:
+    names = panels.listed(s.label for s in panels.series(plan.made).values())
+    return f"MTA and ASR against {plan.axis}, for {panels.listed(titles)}; a line for each of {names}."
 
 
 def varying(results: pd.DataFrame) -> list[str]:

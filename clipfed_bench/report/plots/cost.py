@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -45,20 +46,15 @@ class Bar:
     """Cells behind it."""
 
 
-def draw(results: pd.DataFrame, history: pd.DataFrame) -> Figure:
-    """One figure of all panels; the history plays no part. Raises UserError where no cell has its seconds."""
-    found = bars(results)
-    return _figure(found, list(found))
-
-
 def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
-    """The same, three panels a figure. Errors as for :func:`draw`."""
+    """Figures of three panels; the history plays no part. Raises UserError where no cell has its seconds."""
     found = bars(results)
-    parts = panels.chunks(list(found), PANELS)
-    name = panels.numbered("cost", len(parts))
-    for i, titles in enumerate(parts):
-        names = panels.listed(f"{bar.label} {sum(bar.seconds):.3g} s" for title in titles for bar in found[title])
-        yield Page(name(i), "Cost of a round", _figure(found, titles), f"Seconds of a round: {names}.")
+
+    def shows(titles: Sequence[str]) -> str:
+        names = (f"{bar.label} {sum(bar.seconds):.3g} s" for title in titles for bar in found[title])
+        return f"Seconds of a round: {panels.listed(names)}."
+
+    return panels.paged("cost", "Cost of a round", list(found), PANELS, partial(_figure, found), shows)
 
 
 def bars(results: pd.DataFrame) -> dict[str, list[Bar]]:

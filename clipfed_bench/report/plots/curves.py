@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -29,24 +30,18 @@ Points = dict[float, list[float]]
 Curves = dict[tuple[Place, Place, str], Points]
 
 
-def draw(results: pd.DataFrame, history: pd.DataFrame) -> Figure:
-    """One figure of all settings. Raises UserError where no cell is done or none has a history."""
-    made = panels.done_table(results, MAIN)
-    found = curves(made, results, history)
-    return _figure(made, found, [row for row in made.rows if _known(found, row)])
-
-
 def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
-    """The same, four settings a figure. Errors as for :func:`draw`."""
+    """Figures of four settings. Raises UserError where no cell is done or none has a history."""
     made = panels.done_table(results, MAIN)
     found = curves(made, results, history)
-    parts = panels.chunks([row for row in made.rows if _known(found, row)], PANELS)
-    name = panels.numbered("curves", len(parts))
-    for i, rows in enumerate(parts):
+    names = panels.listed(s.label for s in panels.series(made).values())
+
+    def shows(rows: Sequence[Place]) -> str:
         words = panels.listed(panels.settings(made, rows))
-        names = panels.listed(s.label for s in panels.series(made).values())
-        shows = f"MTA and ASR by round, for {words}; a line for each of {names}."
-        yield Page(name(i), "MTA and ASR by round", _figure(made, found, rows), shows)
+        return f"MTA and ASR by round, for {words}; a line for each of {names}."
+
+    rows = [row for row in made.rows if _known(found, row)]
+    return panels.paged("curves", "MTA and ASR by round", rows, PANELS, partial(_figure, made, found), shows)
 
 
 def curves(made: Table, results: pd.DataFrame, history: pd.DataFrame) -> Curves:

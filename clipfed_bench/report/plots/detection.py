@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from clipfed_bench.core.errors import UserError
@@ -20,23 +21,20 @@ HEIGHT = 6.5
 """Inches of a page that settings share."""
 
 
-def draw(results: pd.DataFrame, history: pd.DataFrame) -> Figure:
-    """One figure of all settings; the history plays no part. Raises UserError where no defense selects updates."""
-    made = panels.done_table(results, DETECTION)
-    return _figure(made, _selecting(made), _rows(made))
-
-
 def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
-    """The same, as many settings a figure as a page has room for. Errors as for :func:`draw`."""
+    """Figures of as many settings as a page has room for; the history plays no part.
+
+    Raises UserError where no defense selects updates.
+    """
     made = panels.done_table(results, DETECTION)
     cols = _selecting(made)
-    parts = panels.chunks(_rows(made), max(1, int(HEIGHT / _height(cols))))
-    name = panels.numbered("detection", len(parts))
-    for i, rows in enumerate(parts):
+
+    def shows(rows: Sequence[Place]) -> str:
         names = panels.listed(panels.series(made)[col].label for col in cols)
-        words = panels.listed(panels.settings(made, rows))
-        shows = f"TPR and FPR for {words}; a point for each of {names}."
-        yield Page(name(i), "Detection rates", _figure(made, cols, rows), shows)
+        return f"TPR and FPR for {panels.listed(panels.settings(made, rows))}; a point for each of {names}."
+
+    most = max(1, int(HEIGHT / _height(cols)))
+    return panels.paged("detection", "Detection rates", _rows(made), most, partial(_figure, made, cols), shows)
 
 
 def _selecting(made: Table) -> list[Place]:

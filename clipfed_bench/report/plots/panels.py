@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots.style import Look, looks
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Item = TypeVar("Item")
 
 WIDTH = 7.2
 """Inches: the text width of a page."""
@@ -154,16 +156,19 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(line.strip() for line in lines)
 
 
-def chunks(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    """``items`` in portions that differ by one at most, none larger than ``size``."""
-    count = -(-len(items) // size)
+def paged(
+    stem: str,
+    title: str,
+    items: Sequence[Item],
+    most: int,
+    draw: Callable[[Sequence[Item]], Figure],
+    shows: Callable[[Sequence[Item]], str],
+) -> Iterator[Page]:
+    """``items`` in figures of at most ``most`` of them, as even as can be, called ``stem``, ``stem-2``, ``stem-3`` …"""
+    count = -(-len(items) // most)
     bounds = [round(i * len(items) / count) for i in range(count + 1)]
-    return [items[a:b] for a, b in pairwise(bounds)]
-
-
-def numbered(stem: str, count: int) -> Callable[[int], str]:
-    """Names of ``count`` figures: ``stem``, then ``stem-2``, ``stem-3`` …"""
-    return lambda index: stem if index == 0 or count == 1 else f"{stem}-{index + 1}"
+    for i, (a, b) in enumerate(pairwise(bounds)):
+        yield Page(f"{stem}-{i + 1}" if i else stem, title, draw(items[a:b]), shows(items[a:b]))
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:

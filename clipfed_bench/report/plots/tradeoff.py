@@ -7,6 +7,7 @@ markers are filled.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.core.errors import UserError
@@ -28,23 +29,16 @@ POINTS = 16
 """Points of a panel: where settings together would have more, each has its panel."""
 
 
-def draw(results: pd.DataFrame, history: pd.DataFrame) -> Figure:
-    """One figure of all settings; the history plays no part. Raises UserError where no cell has both figures."""
-    made = panels.done_table(results, MAIN)
-    groups = _groups(made)
-    return _figure(made, groups, list(groups))
-
-
 def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
-    """The same, six panels a figure. Errors as for :func:`draw`."""
+    """Figures of six panels; the history plays no part. Raises UserError where no cell has both figures."""
     made = panels.done_table(results, MAIN)
     groups = _groups(made)
-    parts = panels.chunks(list(groups), PANELS)
-    name = panels.numbered("tradeoff", len(parts))
-    for i, titles in enumerate(parts):
-        names = panels.listed(s.label for s in panels.series(made).values())
-        shows = f"MTA against ASR, panels {panels.listed(titles)}; points of {names}. Upper left is best."
-        yield Page(name(i), "MTA against ASR", _figure(made, groups, titles), shows)
+    names = panels.listed(s.label for s in panels.series(made).values())
+
+    def shows(titles: Sequence[str]) -> str:
+        return f"MTA against ASR, panels {panels.listed(titles)}; points of {names}. Upper left is best."
+
+    return panels.paged("tradeoff", "MTA against ASR", list(groups), PANELS, partial(_figure, made, groups), shows)
 
 
 def _groups(made: Table) -> dict[str, list[Place]]:
