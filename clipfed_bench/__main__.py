@@ -2,5 +2,5 @@
 
 from clipfed_bench.cli.main import main
 
-if __name__ == "__main__":  # workers import this module, too
+if __name__ == "__main__":
     main()

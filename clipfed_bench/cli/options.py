@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from clipfed_bench.config.cell_spec import value_type
-from clipfed_bench.config.grid import FIELDS, Axes, load_preset, load_toml, parse_texts, preset_names, seed_range
+from clipfed_bench.config.grid import FIELDS, Axes, choose_base, parse_texts, preset_names, seed_range
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import show
 from clipfed_bench.execution.gpu import Precision, Steps
@@ -153,13 +153,9 @@ def choose_axes(
     scale: str | None = None,
 ) -> Axes:
     """What the user asked for: a preset or a file, at a scale if any, with options on top. Raises UserError."""
-    if preset is not None and config is not None:
-        raise UserError("--preset and --config are both given; a grid starts from one of them.")
     if seeds is not None and cell.get("seed") is not None:
         raise UserError("--seed and --seeds are both given; --seeds 3 means --seed 0,1,2, so write one of them.")
-    # An empty name is a mistake too (an unset variable of the shell): it must not start the default grid.
-    base = load_preset(preset) if preset is not None else load_toml(config) if config is not None else Axes()
-    base = base.at(scale) if scale is not None else base
+    base = choose_base(preset, config, scale)
     try:
         values = parse_texts({name: text for name, text in cell.items() if text is not None})
         if seeds is not None:

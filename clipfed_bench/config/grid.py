@@ -113,6 +113,11 @@ def parse_texts(texts: Mapping[str, str]) -> dict[str, list[Any]]:
     return {name: [_check(name, item) for item in _split(name, text)] for name, text in texts.items()}
 
 
+def parse_values(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Values as in a TOML file, each alone or in a list, and ``seeds``. Raises UserError."""
+    return _values(_plain(values, ()))
+
+
 def seed_range(count: Any) -> list[int]:
     """``3`` -> ``[0, 1, 2]``. Raises UserError."""
     number = convert(count, "int", "seeds")
@@ -148,6 +153,15 @@ def load_toml(path: Path) -> Axes:
     text = read_text(path, _LARGEST_FILE, shown(path))
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:_LONGEST_NAME] or "grid"
     return parse_toml(text, shown(path), name)
+
+
+def choose_base(preset: str | None, config: Path | None, scale: str | None) -> Axes:
+    """A preset or a file, at a scale if any; with neither, every cell's defaults. Raises UserError."""
+    if preset is not None and config is not None:
+        raise UserError("--preset and --config are both given; a grid starts from one of them.")
+    # An empty name is a mistake too (an unset variable of the shell): it must not start the default grid.
+    base = load_preset(preset) if preset is not None else load_toml(config) if config is not None else Axes()
+    return base.at(scale) if scale is not None else base
 
 
 def parse_toml(text: str, source: str, name: str) -> Axes:

@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from clipfed_bench.core.errors import UserError
@@ -175,7 +177,7 @@ def _spawn(settings: Settings, number: int) -> _Worker:
     except OSError as error:
         raise UserError(f"{settings.logs} cannot be made: {error.strerror or error}.") from error
     process = context.Process(target=_serve, args=(theirs, settings, log), name=f"worker-{number}", daemon=True)
-    with _interrupts_held():
+    with _interrupts_held(), _main_hidden():
         process.start()
     theirs.close()
     return _Worker(process, ours, log)
@@ -193,6 +195,17 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """A new process would import the main module, which may be a script that asks for this grid as soon as it is."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _serve(connection: Connection[Any, Any], settings: Settings, log: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.errors import UserError, unknown
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution.gpu import Precision, Steps, resolve_graphs, resolve_precision, resolve_streams
 from clipfed_bench.execution.machine import Device
@@ -16,7 +17,7 @@ from clipfed_bench.runs.folder import checkpoints, models, prefixes
 
 @dataclass(frozen=True)
 class Places:
-    """Raises UserError for a folder that is a file, and for data that are not there."""
+    """Raises UserError for values out of range, a folder that is a file, and data that are not there."""
 
     folder: Path
     """Of the run."""
@@ -37,6 +38,7 @@ class Places:
     """Clients of a cell that train side by side; None: 4 on a GPU."""
 
     def __post_init__(self) -> None:
+        self._check_values()
         for option, path in (
             ("out", self.folder),
             ("data-dir", self.data_dir),
@@ -47,6 +49,18 @@ class Places:
                 raise UserError(f"--{option}: {path} is a file; name a folder.")
         if self.data_dir is not None and not self.data_dir.exists():
             raise UserError(f"--data-dir: there is no folder {self.data_dir}.")
+
+    def _check_values(self) -> None:
+        for name, known in (
+            ("device", get_args(Device)),
+            ("precision", get_args(Precision)),
+            ("steps", get_args(Steps)),
+        ):
+            if (chosen := getattr(self, name)) not in known:
+                raise unknown(name, str(chosen), known)
+        for name, least in (("workers", 1), ("checkpoint_every", 0), ("cell_timeout", 1), ("streams", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise UserError(f"--{name.replace('_', '-')}: {value} is too small; at least {least} is needed.")
 
     def environment(self, device: str, keep_models: Collection[str]) -> Environment:
         """What cells are told of it that run on ``device``. Raises UserError for what that cannot do."""
