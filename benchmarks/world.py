@@ -111,7 +111,7 @@ def make_world(model: str, device: str, clients: int, images: int, batch_size: i
     train, test = made_up(clients * images, device, "train"), made_up(tests, device, "test")
     data = Dataset("made-up", CIFAR10_CLASSES, train, test, MEAN, STD, "made up")
     shares = torch.split(torch.arange(clients * images, device=device), images)
-    hyper = Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, spec.weight_decay)
+    hyper = Hyper.of(spec)
     holdings = [train.take(share) for share in shares]
     normalize, compute = Normalizer(MEAN, STD, device), Compute(device)
     executor = Executor(build_model(model, len(data.classes), 0).to(device), normalize, hyper, compute)

@@ -12,17 +12,16 @@ import torch
 from torch import nn
 
 from clipfed_bench.core.messages import CellResult
-from clipfed_bench.simulator import cell as cell_module
-from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator import cell_setup, shared
 from clipfed_bench.simulator.evaluate import TestSets
 
-Evaluate = Callable[[nn.Module, TestSets], tuple[float, float]]
+Evaluate = Callable[[nn.Module, TestSets], dict[str, float]]
 
 
 @contextmanager
 def miniature(evaluate: Evaluate, train: int = 1, test: int = 1) -> Iterator[None]:
     """Cells with every ``train``-th training image and every ``test``-th test image, and ``evaluate`` instead."""
-    load, caches = setup.load_dataset, (setup._original, setup._dataset, setup._server_data)
+    load, caches = shared.load_dataset, (shared._original, shared.dataset, shared._server_data)
 
     def fewer(*arguments):
         data = load(*arguments)
@@ -36,16 +35,16 @@ def miniature(evaluate: Evaluate, train: int = 1, test: int = 1) -> Iterator[Non
 
     forget()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setup, "load_dataset", fewer)
-        patch.setattr(cell_module, "evaluate", evaluate)
+        patch.setattr(shared, "load_dataset", fewer)
+        patch.setattr(cell_setup, "evaluate", evaluate)
         yield
     forget()
 
 
-def fingerprint(model: nn.Module) -> tuple[float, float]:
-    """Two numbers from 0 to 1 that change with any bit of the parameters."""
+def fingerprint(model: nn.Module) -> dict[str, float]:
+    """Metrics from 0 to 1 that change with any bit of the parameters."""
     total = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).digest()
-    return int.from_bytes(total[:6], "big") / 2**48, int.from_bytes(total[6:12], "big") / 2**48
+    return {name: int.from_bytes(total[i : i + 6], "big") / 2**48 for name, i in (("mta", 0), ("asr", 6))}
 
 
 def numbers(result: CellResult) -> list[list[tuple[str, str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,9 @@ from clipfed_bench.api import Attack
 from clipfed_bench.simulator.shape_checks import fitting
 from clipfed_bench.toolbox.device import read
 from clipfed_bench.toolbox.images import Images, Normalizer
+
+OF_TRIGGER = ("asr",)
+"""Metrics that depend on a cell's trigger; the others are alike for cells that share a model."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,17 @@ def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Norma
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, sets: TestSets) -> tuple[float, float]:
-    """(MTA, ASR) of ``model`` in evaluation mode. ASR is nan when no test image has another label than the target."""
+def evaluate(model: nn.Module, sets: TestSets) -> dict[str, float]:
+    """``mta`` and ``asr`` of ``model`` in evaluation mode.
+
+    ASR is nan when no test image has another label than the target.
+    """
     model.eval()
     hits = _count(model, sets.clean, sets.labels)
     taken = _count(model, sets.triggered, torch.full((len(sets.triggered),), sets.target, device=sets.labels.device))
     right, fooled = read([hits, taken])
-    return right / len(sets.labels), fooled / len(sets.triggered) if len(sets.triggered) else float("nan")
+    asr = fooled / len(sets.triggered) if len(sets.triggered) else math.nan
+    return {"mta": right / len(sets.labels), "asr": asr}
 
 
 @torch.no_grad()

@@ -12,10 +12,10 @@ from clipfed_bench.config.words import keyed
 from clipfed_bench.core.errors import DamagedFileError, UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment
+from clipfed_bench.data.catalog import info
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
-from clipfed_bench.simulator import shared as setup
 from clipfed_bench.toolbox.tensor_files import read_model
 
 
@@ -45,8 +45,7 @@ def load_model(spec: CellSpec, env: Environment) -> Classifier:
     again = "Run its cell again; 'clipfed-bench paper fig3' does so where a model is missing."
     if not path.is_file():
         raise UserError(f"there is no final model of {keyed(spec)}: no file {path}. {again}")
-    classes = setup.dataset(spec, env)[0].classes
-    flat = FlatModel(build_model(spec.model, len(classes), spec.seed).to(env.device))
+    flat = FlatModel(build_model(spec.model, len(info(spec.dataset).classes), spec.seed).to(env.device))
     try:
         params, buffers = read_model(path, env.device)
     except DamagedFileError as error:

@@ -44,26 +44,21 @@ class Log:
             entry[name] = value
         self._unread.clear()
 
-    def evaluation(self, round_: int, mta: float, asr: float) -> None:
-        """A history row: the evaluation, and means (counts: sums) over the rounds since the last one."""
+    def evaluation(self, round_: int, figures: Mapping[str, float]) -> None:
+        """A history row: metric -> figure, and means (counts: sums) over the rounds since the last one."""
         self._read()
-        row: dict[str, float] = {"round": round_, "mta": mta, "asr": asr, **judged(self._recent)}
+        row: dict[str, float] = {"round": round_, **figures, **judged(self._recent)}
         names = {name for entry in self._recent for name in entry if name.startswith("info_")}
         row |= {name: mean_known(e.get(name, math.nan) for e in self._recent) for name in sorted(names)}
         self.rows.append(row | self._watch.seconds)
         self._watch.reset()
         self._recent = []
 
-    def evaluate(self, round_: int, measure: Callable[[], tuple[float, float]]) -> None:
-        """A history row of what ``measure`` gives, (MTA, ASR), and of how long it took."""
+    def evaluate(self, round_: int, measure: Callable[[], Mapping[str, float]]) -> None:
+        """A history row of what ``measure`` gives, metric -> figure, and of how long it took."""
         with self.timed("seconds_eval"):
             figures = measure()
-        self.evaluation(round_, *figures)
-
-    @property
-    def latest(self) -> tuple[float, float]:
-        """(MTA, ASR) of the last evaluation."""
-        return self.rows[-1]["mta"], self.rows[-1]["asr"]
+        self.evaluation(round_, figures)
 
     def state(self) -> dict[str, Any]:
         """All it knows, as plain lists and dicts of numbers."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim.sgd import sgd
 
 from clipfed_bench.api import GradientRule
+from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.toolbox.device import on_device
 from clipfed_bench.toolbox.images import Images, Normalizer
 from clipfed_bench.toolbox.rng import generator
@@ -31,6 +32,11 @@ class Hyper:
     lr: float
     momentum: float
     weight_decay: float
+
+    @classmethod
+    def of(cls, spec: CellSpec) -> Hyper:
+        """Those of a cell."""
+        return cls(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, spec.weight_decay)
 
 
 def batches(

@@ -15,62 +15,69 @@ from dataclasses import replace
 from torch import Tensor
 
 from clipfed_bench.config.cell_spec import CellSpec
-from clipfed_bench.core.messages import Environment, Progress, Report
+from clipfed_bench.core.messages import Environment, Report
 from clipfed_bench.core.work_counts import count
-from clipfed_bench.simulator.cell_state import Training
+from clipfed_bench.simulator import warmup
+from clipfed_bench.simulator.cell_facts import prefix_facts
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.checkpoint import Checkpoint, Saved, identity
-
-MODEL = "model/"
-"""In a prefix, what the names of the models to evaluate begin with; then come the round and the vector's name."""
-
-
-def kept(spec: CellSpec, env: Environment, facts: dict[str, str], warn: Callable[[str], None]) -> Checkpoint:
-    """Where the cell's prefix is, or will be; ``facts`` say what goes into it. It may be unfinished."""
-    place = replace(env, checkpoint_dir=env.prefix_dir if spec.prefix_rounds else None)
-    return Checkpoint(place, spec.prefix_key, identity(spec.prefix_key, facts, [spec.defense.component]), warn)
+from clipfed_bench.simulator.evaluate import OF_TRIGGER, TestSets
+from clipfed_bench.simulator.stage import MODEL, Stage, play, silent, warner
+from clipfed_bench.simulator.training import Training, new_training
 
 
-def compute(
-    training: Training, start: Callable[[], None], accuracy: Callable[[], float], place: Checkpoint, report: Report
-) -> None:
-    """Play the prefix from ``start``, which makes the model what it is before round 1, or from where it stopped.
+def place(setup: CellSetup, warn: Callable[[str], None]) -> Checkpoint:
+    """Where the cell's prefix is, or will be, if it has one. It may be unfinished."""
+    spec, env = setup.spec, setup.env
+    here = replace(env, checkpoint_dir=env.prefix_dir if spec.prefix_rounds else None)
+    agreed = identity(spec.prefix_key, prefix_facts(setup), [spec.defense.component])
+    return Checkpoint(here, spec.prefix_key, agreed, warn)
 
-    ``accuracy`` measures the MTA of the model as it is.
+
+def run_prefix(spec: CellSpec, env: Environment, report: Report = silent) -> None:
+    """Play the rounds before the cell's attack, and keep them for all cells that share them, unless they are kept.
+
+    Without a folder for them, or an attack that starts after round 1, there is nothing to do.
     """
-    total = training.spec.prefix_rounds
-    models: dict[str, Tensor] = {}
-    if saved := place.load():
-        if saved.round == total:
-            return
-        training.restore(saved)
-        models = {name: value.cpu() for name, value in saved.tensors.items() if name.startswith(MODEL)}
-        report(Progress("prefix", training.done, total, note=f"goes on after round {training.done}"))
-    else:
-        start()
-        _keep(training, accuracy, models)
-    while training.done < total:
-        training.play(None)
-        if training.is_evaluated:
-            _keep(training, accuracy, models)
-        if training.done == total or place.due(training.done):
-            place.save(training.done, training.tensors() | models, training.log.state())
-        report(Progress("prefix", training.done, total, training.log.latest[0]))
-    count("prefix")
+    if env.prefix_dir is None or spec.prefix_rounds == 0:
+        return
+    setup = CellSetup(spec, env)
+    training, models = new_training(setup), dict[str, Tensor]()
+    sets = TestSets(setup.clean, setup.data.test.labels, setup.clean[:1], 0)  # what is of triggers is left for cells
+
+    def evaluate() -> None:
+        models.update((_name(training.done, name), own.cpu().clone()) for name, own in _vectors(training))
+        unknown = dict.fromkeys(OF_TRIGGER, math.nan)
+        training.log.evaluate(training.done, lambda: setup.evaluate(training.flat.model, sets) | unknown)
+
+    def begin() -> None:
+        warmup.start(training, setup, report)
+        evaluate()
+
+    kept = place(setup, warner(report, "prefix", spec.prefix_rounds))
+    shown = ("mta",)
+    stage = Stage("prefix", spec.prefix_rounds, kept, keeps_end=True, evaluate=evaluate, shown=shown, aside=models)
+    if play(stage, training, begin, report):
+        count("prefix")
 
 
-def _keep(training: Training, accuracy: Callable[[], float], models: dict[str, Tensor]) -> None:
-    """Put the model aside, and a row into the log in which the ASR is left for cells to fill in."""
-    for name, value in (("params", training.flat.params), ("buffers", training.flat.buffers)):
-        models[f"{MODEL}{training.done}/{name}"] = value.cpu().clone()
-    training.log.evaluate(training.done, lambda: (accuracy(), math.nan))
-
-
-def take_over(training: Training, saved: Saved, success: Callable[[], float]) -> None:
-    """Make ``training`` what it would be had it played the prefix; ``success`` measures the ASR of its model."""
+def take_over(training: Training, saved: Saved, setup: CellSetup) -> None:
+    """Make ``training`` what it would be had it played the prefix, and measure what is of the cell's trigger."""
+    sets = setup.test_sets
+    sets = replace(sets, clean=sets.clean[:1], labels=sets.labels[:1])  # what is of clean images is known
     for row in saved.facts["rows"]:
-        for name, own in (("params", training.flat.params), ("buffers", training.flat.buffers)):
-            own.copy_(saved.tensors[f"{MODEL}{row['round']}/{name}"])
+        for name, own in _vectors(training):
+            own.copy_(saved.tensors[_name(row["round"], name)])
         begin = time.perf_counter()
-        row["asr"] = success()
+        measured = setup.evaluate(training.flat.model, sets)
+        row |= {name: measured[name] for name in OF_TRIGGER}
         row["seconds_eval"] += time.perf_counter() - begin
     training.restore(saved)
+
+
+def _vectors(training: Training) -> tuple[tuple[str, Tensor], ...]:
+    return ("params", training.flat.params), ("buffers", training.flat.buffers)
+
+
+def _name(round_: int, vector: str) -> str:
+    return f"{MODEL}{round_}/{vector}"

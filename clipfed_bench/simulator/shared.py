@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipfed_bench.api import ServerContext
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Progress, Report
 from clipfed_bench.core.work_counts import counted
@@ -20,10 +19,7 @@ from clipfed_bench.data.server_set.load import load_server_data, reserve_holdout
 from clipfed_bench.models.build import build_model
 from clipfed_bench.simulator.evaluate import normalized
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.local import Hyper
-from clipfed_bench.simulator.sampling import malicious_clients
-from clipfed_bench.simulator.server_model import CellServerModel
 from clipfed_bench.toolbox.compute import Compute, configure
 from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData
 
@@ -38,7 +34,7 @@ def _original(name: str, imbalance_factor: float | None, data_dir: Path | None) 
 
 
 @lru_cache(maxsize=2)
-def _dataset(
+def dataset(
     name: str, imbalance_factor: float | None, data_dir: Path | None, held_out: str | None, device: str
 ) -> tuple[Dataset, Tensor]:
     """The data set without the server's held-out images, on the device, and its normalized test images."""
@@ -53,39 +49,19 @@ def _dataset(
     return data, normalized(test.images, Normalizer(data.mean, data.std, device))
 
 
-def dataset(spec: CellSpec, env: Environment) -> tuple[Dataset, Tensor]:
-    """The cell's data set on the device, and its normalized test images (N, 3, H, W) float32."""
-    held_out = spec.warmup["server_data"]
-    return _dataset(spec.dataset, spec.imbalance_factor, env.data_dir, held_out, env.device)
-
-
 @lru_cache(maxsize=2)
-def _executor(
+def executor(
     model: str, classes: int, mean: tuple[float, ...], std: tuple[float, ...], hyper: Hyper, compute: Compute
 ) -> Executor:
+    """Where clients train. Cells that are alike in how they train replay the same steps."""
     configure(compute)
     architecture = build_model(model, classes, seed=0).to(compute.device)
     return Executor(architecture, Normalizer(mean, std, compute.device), hyper, compute)
 
 
-def executor(spec: CellSpec, env: Environment, data: Dataset) -> Executor:
-    """Where the cell's clients train. Cells of one process that are alike in how they train replay the same steps."""
-    return _executor(spec.model, len(data.classes), data.mean, data.std, _hyper(spec), compute(env))
-
-
-def compute(env: Environment) -> Compute:
-    """How steps run."""
-    return Compute(env.device, env.precision, env.graphs, env.streams)
-
-
-def manner(env: Environment) -> dict[str, str]:
-    """For provenance: how steps run."""
-    return {"precision": env.precision, "steps": "graph" if env.graphs else "eager"}
-
-
 @lru_cache(maxsize=64)
 @counted("partition")
-def _partition(
+def shares(
     labels: bytes,
     classes: int,
     clients: int,
@@ -106,33 +82,6 @@ def _partition(
         min_samples=min_samples,
         seed=seed,
     )
-
-
-def federation(spec: CellSpec, env: Environment, data: Dataset) -> Federation:
-    """Clients with their shares of ``data``."""
-    parts = _partition(
-        data.train.labels.cpu().numpy().tobytes(),
-        len(data.classes),
-        spec.clients,
-        spec.partition,
-        spec.alpha,
-        spec.degree,
-        spec.min_samples,
-        spec.seed,
-    )
-    device = data.train.labels.device
-    return Federation(
-        spec,
-        [data.train.take(part.to(device)) for part in parts],
-        malicious_clients(spec),
-        Normalizer(data.mean, data.std, device),
-        _hyper(spec),
-        executor(spec, env, data),
-    )
-
-
-def _hyper(spec: CellSpec) -> Hyper:
-    return Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, spec.weight_decay)
 
 
 @lru_cache(maxsize=2)
@@ -171,21 +120,3 @@ def teacher(spec: CellSpec, env: Environment, report: Report | None = None) -> T
             progress=(lambda done, total: report(Progress("teacher", done, total))) if report else None,
         )
     return _teachers[key]
-
-
-def server_context(spec: CellSpec, env: Environment, data: Dataset) -> ServerContext:
-    """What the defense is given before round 1."""
-    component = spec.defense.component
-    return ServerContext(
-        num_classes=len(data.classes),
-        classes=data.classes,
-        mean=data.mean,
-        std=data.std,
-        seed=spec.seed,
-        assumed_malicious=spec.malicious,
-        device=torch.device(env.device),
-        server_data=(lambda: server_data(spec, env, spec.server_per_class)) if component.needs_server_data else None,
-        teacher=(lambda: teacher(spec, env)) if component.needs_teacher else None,
-        model=cache(lambda: CellServerModel(spec.model, spec.seed, data, _hyper(spec), executor(spec, env, data))),
-        compute=compute(env),
-    )

@@ -13,20 +13,20 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from clipfed_bench.api import RoundContext, ServerContext
 from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import DamagedFileError
 from clipfed_bench.core.files import write_atomically
-from clipfed_bench.core.messages import Environment, Progress, Report
+from clipfed_bench.core.messages import Environment, Report
 from clipfed_bench.core.work_counts import count
 from clipfed_bench.data.feasible import balanced_counts
 from clipfed_bench.models.build import build_model
-from clipfed_bench.models.flat import FlatModel
-from clipfed_bench.simulator.aggregation import aggregate_updates
-from clipfed_bench.simulator.checkpoint import Checkpoint
-from clipfed_bench.simulator.federation import Federation
-from clipfed_bench.simulator.sampling import sample_clients
+from clipfed_bench.simulator.cell_facts import warmup_facts
+from clipfed_bench.simulator.cell_setup import CellSetup
+from clipfed_bench.simulator.checkpoint import Checkpoint, identity
+from clipfed_bench.simulator.history import Log
+from clipfed_bench.simulator.stage import Stage, play, silent, warner
+from clipfed_bench.simulator.training import Training
 from clipfed_bench.toolbox.tensor_files import read_model
 
 
@@ -66,36 +66,35 @@ def _sizes(model: str, classes: int) -> tuple[int, int]:
     return sum(p.numel() for p in built.parameters()), sum(b.numel() for b in buffers)
 
 
-def compute(
-    spec: CellSpec,
-    env: Environment,
-    federation: Federation,
-    flat: FlatModel,
-    report: Report,
-    unfinished: Checkpoint,
-) -> None:
-    """Run the warm-up, from the initial model that ``flat`` holds or from where it stopped, and store it."""
-    fedavg = create_defense(choose("defense", "fedavg"), ServerContext(0, (), (0, 0, 0), (1, 1, 1)))
-    params, buffers = flat.params, flat.buffers
-    start = 0
-    if saved := unfinished.load():
-        start = saved.round
-        params.copy_(saved.tensors["params"])
-        buffers.copy_(saved.tensors["buffers"])
-        report(Progress("warmup", start, spec.warmup_rounds, note=f"goes on after round {start}"))
-    for done in range(start + 1, spec.warmup_rounds + 1):
-        round_ = done - spec.warmup_rounds
-        updates = federation.train(flat, round_, sample_clients(spec, round_), None)
-        result, _ = aggregate_updates(fedavg, updates, RoundContext(round_, spec.seed))
-        params += result.delta
-        buffers.copy_(result.buffers)
-        count("round")
-        if done < spec.warmup_rounds and unfinished.due(done):
-            unfinished.save(done, {"params": params, "buffers": buffers}, {})
-        report(Progress("warmup", done, spec.warmup_rounds))
+def run_warmup(spec: CellSpec, env: Environment, report: Report = silent) -> None:
+    """Compute the cell's warm-up checkpoint unless it is there and whole."""
+    _provide(CellSetup(spec, env), report)
+
+
+def start(training: Training, setup: CellSetup, report: Report) -> None:
+    """Make the model of ``training`` what it is before round 1."""
+    if setup.spec.warmup_rounds:
+        _provide(setup, report)
+        params, buffers = load(setup.spec, setup.env)
+        training.flat.params.copy_(params)
+        training.flat.buffers.copy_(buffers)
+
+
+def _provide(setup: CellSetup, report: Report) -> None:
+    spec, env = setup.spec, setup.env
+    if spec.warmup_rounds == 0 or is_stored(spec, env):
+        return
+    warn, path = warner(report, "warmup", spec.warmup_rounds), checkpoint(spec, env)
+    unfinished = Checkpoint(env, f"warmup-{path.stem}", identity(spec.warmup_key, warmup_facts(setup)), warn)
+    fedavg = create_defense(choose("defense", "fedavg"), setup.server_context())
+    training = Training(
+        spec, setup.federation, setup.new_model(), fedavg, Log(env.device), first=1 - spec.warmup_rounds
+    )
+    play(Stage("warmup", spec.warmup_rounds, unfinished), training, lambda: None, report)
+    params, buffers = training.flat.params, training.flat.buffers
     if not bool(torch.isfinite(params).all()):
         raise FloatingPointError(f"the warm-up diverged at lr {spec.lr}; use a smaller one")
     content = save({"params": params, "buffers": buffers}, metadata={"spec": json.dumps(spec.warmup)})
-    write_atomically(checkpoint(spec, env), content)
+    write_atomically(path, content)
     count("warm-up")
     unfinished.remove()

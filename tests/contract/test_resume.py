@@ -17,7 +17,7 @@ from clipfed_bench.components import registry
 from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.simulator.cell_state import Training
+from clipfed_bench.simulator.training import Training
 
 OPTIONS = {  # what makes it quick, or keeps weights away from 0 and 1
     "clip-fed": "clip-fed[augment=none,lr=0.1]",

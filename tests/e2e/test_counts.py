@@ -17,7 +17,8 @@ from clipfed_bench.core import work_counts as counts
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution.places import Places
 from clipfed_bench.execution.session import Interrupted, Session
-from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator import shared
+from clipfed_bench.simulator.cell_setup import CellSetup
 
 GRID = {"dataset": "digits", "model": "cnn", "clients": "60", "clients_per_round": "2", "local_epochs": "1"}
 GRID |= {"attack": "badnets,neurotoxin", "defense": "fedavg,foolsgold,clip-fed[augment=none]", "seed": "0,1"}
@@ -77,16 +78,15 @@ def test_a_grid_computes_everything_once_also_when_it_is_stopped_and_goes_on(tmp
 
 
 def test_cells_draw_the_partition_of_their_settings(monkeypatch):
-    cell = CellSpec(dataset="digits", model="cnn", clients=20)
-    data, _ = setup.dataset(cell, Environment())
+    assert CellSetup(CellSpec(dataset="digits", model="cnn", clients=20), Environment()).data
     counts.take()
     settings = [{}, {"attack": "dba", "defense": "krum"}, {"seed": 1}, {"alpha": 0.1}, {"partition": "iid"}, {}]
     specs = [CellSpec(**{"dataset": "digits", "model": "cnn", "clients": 20, **other}) for other in settings]
-    setup._partition.cache_clear()
-    cached = [setup.federation(spec, Environment(), data).clients for spec in specs]
+    shared.shares.cache_clear()
+    cached = [CellSetup(spec, Environment()).federation.clients for spec in specs]
     assert counts.take() == {"partition": 4}
-    monkeypatch.setattr(setup, "_partition", setup._partition.__wrapped__)
-    drawn = [setup.federation(spec, Environment(), data).clients for spec in specs]
+    monkeypatch.setattr(shared, "shares", shared.shares.__wrapped__)
+    drawn = [CellSetup(spec, Environment()).federation.clients for spec in specs]
     for one, other in zip(cached, drawn, strict=True):
         assert all(a.images.equal(b.images) and a.labels.equal(b.labels) for a, b in zip(one, other, strict=True))
     assert counts.take() == {"partition": 6}
@@ -94,7 +94,9 @@ def test_cells_draw_the_partition_of_their_settings(monkeypatch):
 
 def test_other_data_have_a_partition_of_their_own():
     cell = CellSpec(dataset="digits", model="cnn", clients=20)
-    data, _ = setup.dataset(cell, Environment())
+    data = CellSetup(cell, Environment()).data
     fewer = replace(data, train=data.train.take(data.train.labels.argsort()[:900]))
     for one in (data, fewer, data):
-        assert sum(map(len, setup.federation(cell, Environment(), one).clients)) == len(one.train)
+        setup = CellSetup(cell, Environment())
+        setup.data = one
+        assert sum(map(len, setup.federation.clients)) == len(one.train)

@@ -28,12 +28,12 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
-from clipfed_bench.simulator import shared as setup
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.simulator.cell_state import set_up
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Task, batches
 from clipfed_bench.simulator.stopwatch import Stopwatch
+from clipfed_bench.simulator.training import new_training
 from clipfed_bench.toolbox.compute import Compute, configure
 from clipfed_bench.toolbox.images import Images, Normalizer
 
@@ -195,7 +195,7 @@ def test_a_round_waits_where_the_host_decides(
     """As the table of ``tests/unit/test_gpu_rounds.py`` says; what is read on purpose is read by ``cpu()``."""
     spec = CellSpec(dataset="digits", model="cnn", clients=10, clients_per_round=5, rounds=3, lr=0.02, defense=defense)
     env = Environment("cuda", warmup_dir=tmp_path, graphs=graphs)
-    training = set_up(spec, env, setup.dataset(spec, env)[0])
+    training = new_training(CellSetup(spec, env))
     attack = create_attack(choose("attack", "badnets"), AttackContext(5, 10, (3, 32, 32)))
     training.play(attack)  # captures, and puts constants on the device
     reads, copy = [], Tensor.cpu

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment, Progress
-from clipfed_bench.simulator import shared as setup
-from clipfed_bench.simulator.cell import run_cell, run_warmup
+from clipfed_bench.simulator.cell import run_cell
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.final_model import load_model
-from clipfed_bench.simulator.warmup import checkpoint, is_stored
+from clipfed_bench.simulator.warmup import checkpoint, is_stored, run_warmup
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +119,9 @@ def test_a_kept_model_is_the_one_that_was_measured_last(tmp_path: Path) -> None:
     cell, other = small_cell(), small_cell(seed=1)
     env = Environment(warmup_dir=tmp_path, model_dir=tmp_path / "models", keep_models=frozenset({cell.key}))
     result = run_cell(cell, env)
-    data, clean = setup.dataset(cell, env)
+    setup = CellSetup(cell, env)
     with torch.no_grad():
-        right = load_model(cell, env)(clean).argmax(dim=1) == data.test.labels
+        right = load_model(cell, env)(setup.clean).argmax(dim=1) == setup.data.test.labels
     assert float(right.double().mean()) == result.final["mta"]
     run_cell(other, env)
     assert [path.stem for path in (tmp_path / "models").iterdir()] == [cell.key]

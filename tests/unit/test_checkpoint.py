@@ -18,9 +18,10 @@ from clipfed_bench.components.registry import attacks
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.core.provenance import source_digest
 from clipfed_bench.simulator import checkpoint as module
-from clipfed_bench.simulator.cell import run_cell, run_warmup
+from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
 from clipfed_bench.simulator.history import Log
+from clipfed_bench.simulator.warmup import run_warmup
 
 TENSORS = {
     "params": torch.tensor([1 / 3, -0.0, math.inf, 1e-45]),
@@ -179,17 +180,17 @@ def test_a_log_goes_on_where_it_was_and_adds_up_seconds(monkeypatch):
                 pass
             log.selection(round_ / 7, math.nan, round_ % 2, {"bound": round_})
             if round_ % 3 == 0:
-                log.evaluation(round_, round_ / 10, 0.5)
+                log.evaluation(round_, {"mta": round_ / 10, "asr": 0.5})
 
     whole = Log("cpu")
-    whole.evaluation(0, 0.1, 0.9)
+    whole.evaluation(0, {"mta": 0.1, "asr": 0.9})
     rounds(whole, 1, 6)
     clock = iter(range(100))
     part, rest = Log("cpu"), Log("cpu")
-    part.evaluation(0, 0.1, 0.9)
+    part.evaluation(0, {"mta": 0.1, "asr": 0.9})
     rounds(part, 1, 4)
     rest.load_state(json.loads(json.dumps(part.state())))
-    assert rest.latest == (0.3, 0.5)
+    assert rest.rows[-1]["mta"] == 0.3
     rounds(rest, 5, 6)
     assert repr(rest.rows) == repr(whole.rows)
     assert repr(rest.final(6)) == repr(whole.final(6))

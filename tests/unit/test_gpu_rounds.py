@@ -13,22 +13,22 @@ from fake_gpu import FakeGpu, fake_gpu
 from tape import TapeRecorder
 from torch import Tensor
 
-from clipfed_bench.api import Attack, RoundContext
+from clipfed_bench.api import RoundContext
 from clipfed_bench.clipfed import purifier, server_set
 from clipfed_bench.components import registry
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.models.flat import FlatModel
-from clipfed_bench.simulator import cell
-from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator import shared
 from clipfed_bench.simulator.aggregation import aggregate_updates
-from clipfed_bench.simulator.cell_state import Training, set_up
-from clipfed_bench.simulator.evaluate import TestSets, make_test_sets, normalized
+from clipfed_bench.simulator.cell_setup import CellSetup
+from clipfed_bench.simulator.evaluate import normalized
 from clipfed_bench.simulator.history import Log
 from clipfed_bench.simulator.sampling import sample_clients
+from clipfed_bench.simulator.training import new_training
 from clipfed_bench.teacher.teacher import Teacher
 from clipfed_bench.toolbox.compute import Compute
-from clipfed_bench.toolbox.images import Dataset, Images, ServerData
+from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData
 
 WAITS = {"clip-fed": 2, "deepsight": 2, "flame": 2, "freqfed": 2, "krum": 2, "multi-krum": 2}
 """How often the host waits for the GPU in a round, by defense: once, to see whether the updates are finite,
@@ -65,7 +65,7 @@ class ATeacher(Teacher):
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     yield
-    for cached in (setup._executor, server_set._build):
+    for cached in (shared.executor, server_set._build):
         cached.cache_clear()
     purifier._purifiers = purifier._Recent(2)
 
@@ -89,14 +89,10 @@ class Cell:
         train, test = images(4 * spec.clients, 1, device), images(10, 2, device)
         data = Dataset("digits", tuple("0123456789"), train, test, (0.5,) * 3, (0.25,) * 3, "made for tests")
         server, teacher = ServerData(images(5, 3, "cpu"), ("",) * 5, "made for tests", "0"), ATeacher(device)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(setup, "server_data", lambda *_: server)
-            patch.setattr(setup, "teacher", lambda *_: teacher)
-            patch.setattr(setup, "compute", lambda _: compute or Compute(device))
-            self.training: Training = set_up(spec, Environment(device), data)
-        self.attack: Attack = cell._attack(spec, data)
-        normalize = self.training.federation.normalize
-        self.sets: TestSets = make_test_sets(test, normalized(test.images, normalize), self.attack, normalize)
+        setup = CellSetup(spec, Environment(device))
+        setup.data, setup.clean = data, normalized(test.images, Normalizer(data.mean, data.std, device))
+        setup.server_data, setup.teacher, setup.compute = server, teacher, compute or Compute(device)
+        self.setup, self.training, self.attack, self.sets = setup, new_training(setup), setup.attack, setup.test_sets
 
     def play(self, rounds: int) -> Cell:
         for _ in range(rounds):
@@ -105,7 +101,7 @@ class Cell:
 
     def evaluate(self) -> dict[str, float]:
         training = self.training
-        training.log.evaluate(training.done, lambda: cell._measure(training, Environment(), self.sets))
+        training.log.evaluate(training.done, lambda: self.setup.evaluate(training.flat.model, self.sets))
         return {name: value for name, value in training.log.rows[-1].items() if not name.startswith("seconds")}
 
 
@@ -175,7 +171,7 @@ def test_figures_that_are_read_later_are_those_of_their_round(gpu: FakeGpu) -> N
             log.selection(bound / 8, math.nan, 0, {"bound": bound, "plain": 1.0})
     assert found == []
     with gpu.waiting() as found:
-        log.evaluation(3, 0.5, 0.5)
+        log.evaluation(3, {"mta": 0.5, "asr": 0.5})
     assert len(found) == 1
     row = log.rows[0]
     assert (row["tpr"], row["info_bound"], row["info_plain"]) == (0.5, 4.0, 1.0)

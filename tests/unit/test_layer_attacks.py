@@ -21,11 +21,11 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
-from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.local import Hyper
-from clipfed_bench.simulator.sampling import split_off
+from clipfed_bench.simulator.sampling import malicious_clients, split_off
 from clipfed_bench.toolbox.images import Images, Normalizer
 
 NAMES = ("afa", "layer", "model-replacement", "neurotoxin")
@@ -98,8 +98,7 @@ class World:
 
     def __init__(self, attack: Attack) -> None:
         env = Environment(cache_dir=Path(), warmup_dir=Path())
-        data, _ = setup.dataset(SPEC, env)
-        self.federation, self.attack = setup.federation(SPEC, env, data), attack
+        self.federation, self.attack = CellSetup(SPEC, env).federation, attack
         self.flat = FlatModel(build_model(SPEC.model, 10, 0))
         self.bad = self.federation.malicious
         good = next(c for c in range(SPEC.clients) if c not in self.bad)
@@ -234,7 +233,7 @@ def test_running_statistics_are_the_honest_ones() -> None:
     clients = [random_images(4, 0, torch.arange(4)) for _ in range(2)]
     spec = CellSpec(dataset="digits", model="resnet18", clients=2, clients_per_round=2, malicious=0.5)
     plain = Normalizer((0.5,) * 3, (0.25,) * 3)
-    (bad,) = setup.malicious_clients(spec)
+    (bad,) = malicious_clients(spec)
     for name, options, of_honest in (
         ("layer", {}, True),
         ("afa", {"layers": "all"}, False),

@@ -23,11 +23,11 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Environment
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
-from clipfed_bench.simulator import shared as setup
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.local import Hyper
+from clipfed_bench.simulator.sampling import malicious_clients
 from clipfed_bench.toolbox.images import Normalizer
 
 NAMES = ("afa", "layer", "model-replacement", "neurotoxin")
@@ -96,7 +96,7 @@ def _small(**settings: Any) -> tuple[Federation, FlatModel]:
     hyper = Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, 0.0)
     normalize = Normalizer((0.5,) * 3, (0.25,) * 3)
     executor = Executor(build_model("cnn", 10, 0), normalize, hyper)
-    federation = Federation(spec, clients, setup.malicious_clients(spec), normalize, hyper, executor)
+    federation = Federation(spec, clients, malicious_clients(spec), normalize, hyper, executor)
     return federation, FlatModel(build_model("cnn", 10, 0))
 
 

@@ -24,7 +24,7 @@ from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.paper.figures import bands, images, scatter, tsne
 from clipfed_bench.paper.figures.server import server_images
 from clipfed_bench.report.plots.style import drawing
-from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.final_model import load_model, save_model
 from clipfed_bench.teacher.teacher import Teacher
 from clipfed_bench.toolbox.images import Images, Normalizer
@@ -149,8 +149,8 @@ class NoTeacher(Teacher):
 
 def test_perturbed_images_are_those_that_clip_fed_trains_on(glyphs):
     cell, env = cells(server_per_class=[4])[0], Environment()
-    data, _ = setup.dataset(cell, env)
-    context = replace(setup.server_context(cell, env, data), teacher=NoTeacher)
+    setup = CellSetup(cell, env)
+    context = replace(setup.server_context(), teacher=NoTeacher)
     trained = build_server_set(context, Augmentation("replace", 6, 1.0, "badnets"))
     figure, numbers = make(images, [cell])
     assert f"(band {trained.band + 1} of 6)" in figure.axes[2].get_title()
@@ -158,7 +158,7 @@ def test_perturbed_images_are_those_that_clip_fed_trains_on(glyphs):
     index = images.first_images(glyphs.labels, images.CLASSES)
     assert glyphs.labels[index].tolist() == [0, 3, 6, 9]
     assert all(int(glyphs.labels[:i].eq(glyphs.labels[i]).sum()) == 0 for i in index.tolist())
-    normalize = Normalizer(data.mean, data.std)
+    normalize = Normalizer(setup.data.mean, setup.data.std)
     shown = {name: restore(numbers, name) for name in ("original", "triggered", "perturbed")}
     torch.testing.assert_close(normalize(shown["perturbed"]), trained.images[index])
     assert torch.equal(shown["original"], glyphs.pixels[index])
@@ -245,7 +245,7 @@ def test_panels_share_their_images_and_count_what_models_say(env, trained, monke
         assert part["image"].is_unique
         pd.testing.assert_frame_equal(part[["image", "label", "triggered"]], panels[0][["image", "label", "triggered"]])
 
-    data, _ = setup.dataset(trained[0], env)
+    data = CellSetup(trained[0], env).data
     part = panels[2]
     index = torch.tensor(part["image"].tolist())
     pixels = data.test.images[index].float() / 255

@@ -13,7 +13,8 @@ from miniature import numbers
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
-from clipfed_bench.simulator.cell import run_cell, run_prefix
+from clipfed_bench.simulator.cell import run_cell
+from clipfed_bench.simulator.prefix import run_prefix
 from clipfed_bench.simulator.warmup import checkpoint
 
 spec = partial(small_cell, clients=6, clients_per_round=3, eval_every=CellSpec.eval_every)

@@ -10,8 +10,10 @@ import torch
 from makers.specs import environment, resumed_cell
 from miniature import fingerprint, miniature, numbers
 
-from clipfed_bench.simulator.cell import run_cell, run_prefix, run_warmup
-from clipfed_bench.simulator.cell_state import Training
+from clipfed_bench.simulator.cell import run_cell
+from clipfed_bench.simulator.prefix import run_prefix
+from clipfed_bench.simulator.training import Training
+from clipfed_bench.simulator.warmup import run_warmup
 
 DEFENSES = {  # those with a memory; what makes them quick, or keeps weights away from 0 and 1
     "fedcpa": "fedcpa",
@@ -36,7 +38,7 @@ def few_images_and_fingerprints():
 
     @torch.no_grad()
     def evaluate(model, sets):
-        return fingerprint(model)[0], float(model.eval()(sets.triggered)[:, sets.target].mean())
+        return fingerprint(model) | {"asr": float(model.eval()(sets.triggered)[:, sets.target].mean())}
 
     with miniature(evaluate, train=9, test=9):
         yield

@@ -253,18 +253,18 @@ def test_asr_leaves_out_the_target_class() -> None:
     images = Images(torch.zeros(6, 3, 32, 32, dtype=torch.uint8), torch.tensor([1, 1, 5, 5, 5, 2]))
     sets = make_test_sets(images, normalized(images.images, PLAIN), _badnets(), PLAIN)
     assert len(sets.triggered) == 3
-    assert evaluate(_Brightness(), sets) == (pytest.approx(2 / 6), 1.0)
+    assert evaluate(_Brightness(), sets) == {"mta": pytest.approx(2 / 6), "asr": 1.0}
     only_target = images.take(torch.tensor([2, 3]))
     sets = make_test_sets(only_target, normalized(only_target.images, PLAIN), _badnets(), PLAIN)
-    assert math.isnan(evaluate(_Brightness(), sets)[1])
+    assert math.isnan(evaluate(_Brightness(), sets)["asr"])
 
 
 def test_final_figures_by_hand() -> None:
     log = Log("cpu")
-    log.evaluation(0, 0.1, 0.0)
+    log.evaluation(0, {"mta": 0.1, "asr": 0.0})
     for round_, (mta, asr) in enumerate([(0.2, 0.9), (0.5, 0.3), (0.6, 0.5)], start=18):
         log.selection(1.0 if round_ > 18 else math.nan, 0.5, 1, {"clip": float(round_)})
-        log.evaluation(round_, mta, asr)
+        log.evaluation(round_, {"mta": mta, "asr": asr})
     final = log.final(20)  # the last 10 % are the rounds after 18
     assert (final["mta"], final["asr"], final["asr_max"], final["mta_start"]) == (0.6, 0.5, 0.9, 0.1)
     assert final["mta_tail"] == pytest.approx(0.55)

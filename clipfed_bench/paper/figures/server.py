@@ -14,8 +14,9 @@ from clipfed_bench.components.registry import choose, create_attack
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
+from clipfed_bench.data.catalog import info
 from clipfed_bench.paper.figures.cells import require_alike
-from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.toolbox.images import image_shape
 
 
@@ -65,6 +66,6 @@ def server_images(cells: Sequence[CellSpec], env: Environment, figure: str) -> S
     }
     require_alike(owners, free, figure)
     spec = owners[0]
-    data = setup.server_data(spec, env, spec.server_per_class).data
-    classes = len(setup.dataset(spec, env)[0].classes)
+    data = CellSetup(spec, env).server_data.data
+    classes = len(info(spec.dataset).classes)
     return ServerImages(spec, data.images.float() / 255, data.labels, classes, spec.defense.options)

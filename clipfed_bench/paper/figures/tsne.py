@@ -17,8 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.components.registry import create_attack
+from clipfed_bench.api import Attack
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
@@ -26,9 +25,9 @@ from clipfed_bench.paper.figures import scatter, text
 from clipfed_bench.paper.figures.cells import require_alike, require_single
 from clipfed_bench.report.tables.axes import sort_key
 from clipfed_bench.runs.store import RunStore
-from clipfed_bench.simulator import shared as setup
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.final_model import load_model
-from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, image_shape
+from clipfed_bench.toolbox.images import Images, Normalizer
 from clipfed_bench.toolbox.rng import generator
 
 IMAGES = 1000
@@ -84,12 +83,12 @@ def make(cells: Sequence[CellSpec], env: Environment, store: RunStore) -> tuple[
     taught = next((cell for cell in cells if cell.teacher is not None), None)
     if taught is None:
         raise UserError(f"{_FIGURE} shows the teacher's features, and no cell's defense has one; add clip-fed.")
-    data, _ = setup.dataset(cells[0], env)
-    sample = draw_sample(data.test, len(data.classes), _attack(cells[0], data), cells[0].seed)
-    views = [teacher_view(taught, env, sample)]
-    views += [model_view(cell, env, data, sample) for cell in shown_cells(cells)]
+    setup = CellSetup(cells[0], env)
+    sample = draw_sample(setup.data.test, len(setup.data.classes), setup.attack, cells[0].seed)
+    views = [teacher_view(CellSetup(taught, env), sample)]
+    views += [model_view(CellSetup(cell, env), sample) for cell in shown_cells(cells)]
     numbers = pd.concat([_numbers(view, sample) for view in views], ignore_index=True)
-    return _draw(numbers, cells, data), numbers
+    return _draw(numbers, cells), numbers
 
 
 def shown_cells(cells: Sequence[CellSpec]) -> list[CellSpec]:
@@ -118,21 +117,20 @@ def draw_sample(test: Images, classes: int, attack: Attack, seed: int) -> Sample
     return Sample(index, pixels, labels, triggered)
 
 
-def teacher_view(cell: CellSpec, env: Environment, sample: Sample) -> View:
+def teacher_view(setup: CellSetup, sample: Sample) -> View:
     """The features of the cell's teacher, and its zero-shot predictions."""
-    assert cell.teacher is not None
-    teacher = setup.teacher(cell, env)
-    features = teacher.image_features(sample.pixels)
-    predicted = teacher.zero_shot_logits(features).argmax(dim=1)
-    name = text.teacher_labels([cell.teacher])[cell.teacher]
+    assert setup.spec.teacher is not None
+    features = setup.teacher.image_features(sample.pixels)
+    predicted = setup.teacher.zero_shot_logits(features).argmax(dim=1)
+    (name,) = text.teacher_labels([setup.spec.teacher]).values()
     return View(f"teacher ({name})", features.cpu().numpy(), predicted.cpu().numpy())
 
 
 @torch.no_grad()
-def model_view(cell: CellSpec, env: Environment, data: Dataset, sample: Sample) -> View:
+def model_view(setup: CellSetup, sample: Sample) -> View:
     """The features and predictions of the cell's final model."""
-    model = load_model(cell, env)
-    normalize = Normalizer(data.mean, data.std, env.device)
+    cell, model = setup.spec, load_model(setup.spec, setup.env)
+    normalize = Normalizer(setup.data.mean, setup.data.std, setup.env.device)
     features = torch.cat([model.features(normalize(part)) for part in torch.split(sample.pixels, _BATCH)])
     name = f"no defense ({NO_DEFENSE})" if str(cell.defense) == NO_DEFENSE else str(cell.defense)
     predicted = model.classifier(features).argmax(dim=1)
@@ -146,12 +144,6 @@ def embed(features: Array) -> Array:
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     places: Array = TSNE(2, perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(features)
     return places
-
-
-def _attack(cell: CellSpec, data: Dataset) -> Attack:
-    shape = image_shape(data.test.images)
-    context = AttackContext(cell.target, len(data.classes), shape, cell.poison_ratio, cell.seed)
-    return create_attack(cell.attack, context)
 
 
 def _numbers(view: View, sample: Sample) -> pd.DataFrame:
@@ -169,14 +161,14 @@ def _numbers(view: View, sample: Sample) -> pd.DataFrame:
     )
 
 
-def _draw(numbers: pd.DataFrame, cells: Sequence[CellSpec], data: Dataset) -> Figure:
+def _draw(numbers: pd.DataFrame, cells: Sequence[CellSpec]) -> Figure:
     target = cells[0].target
     names = text.class_names(cells[0].dataset)
     figure = scatter.draw(numbers, names, target)
     count = len(numbers) // numbers["panel"].nunique()
     text.title(
         figure,
-        f"t-SNE of the features of {count:,} test images ({count // len(data.classes):,} a class), "
+        f"t-SNE of the features of {count:,} test images ({count // len(names):,} a class), "
         f"{int(numbers['triggered'].sum()) * count // len(numbers):,} of them triggered",
         text.setup(cells),
     )

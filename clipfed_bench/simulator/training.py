@@ -7,19 +7,15 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from clipfed_bench.api import Attack, Defense, RoundContext
-from clipfed_bench.components.registry import create_defense
 from clipfed_bench.config.cell_spec import CellSpec
-from clipfed_bench.core.messages import Environment
 from clipfed_bench.core.work_counts import count
-from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
-from clipfed_bench.simulator import shared as setup
 from clipfed_bench.simulator.aggregation import aggregate_updates, detection
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.checkpoint import Saved
 from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.history import Log
 from clipfed_bench.simulator.sampling import sample_clients
-from clipfed_bench.toolbox.images import Dataset
 
 DEFENSE = "defense/"
 """In a checkpoint, what the names of a defense's own tensors begin with."""
@@ -35,14 +31,16 @@ class Training:
     defense: Defense
     log: Log
     done: int = 0
-    """The last round that was played; 0: none."""
+    """Rounds that were played."""
+    first: int = 1
+    """Number of the first round, from which its random streams derive."""
     previous_update: Tensor | None = None
-    """(P,) float32, by how much the model moved in it."""
+    """(P,) float32, by how much the model moved in the last round."""
 
     def play(self, attack: Attack | None) -> None:
         """The next round; without an ``attack`` all clients are honest in it."""
         spec, flat, log, federation = self.spec, self.flat, self.log, self.federation
-        round_ = self.done + 1
+        round_ = self.first + self.done
         sampled, context = sample_clients(spec, round_), RoundContext(round_, spec.seed)
         start = flat.params.clone()
         with log.timed("seconds_local"):
@@ -58,7 +56,7 @@ class Training:
                 self.defense.purify(flat.model, context)
         rates = detection(result.kept, sampled, federation.malicious if attack is not None else ())
         log.selection(*rates, dropped, result.info)
-        self.done, self.previous_update = round_, flat.params - start
+        self.done, self.previous_update = self.done + 1, flat.params - start
         count("round")
 
     @property
@@ -82,14 +80,7 @@ class Training:
         self.done, self.previous_update = saved.round, saved.tensors["previous_update"]
 
 
-def set_up(spec: CellSpec, env: Environment, data: Dataset) -> Training:
+def new_training(setup: CellSetup) -> Training:
     """The cell before anything has happened: its initial model, its clients, and its defense, prepared."""
-    federation, defense = setup.federation(spec, env, data), make_defense(spec, env, data)
-    defense.prepare()
-    flat = FlatModel(build_model(spec.model, len(data.classes), spec.seed).to(env.device))
-    return Training(spec, federation, flat, defense, Log(env.device))
-
-
-def make_defense(spec: CellSpec, env: Environment, data: Dataset) -> Defense:
-    """The cell's defense, not yet prepared."""
-    return create_defense(spec.defense, setup.server_context(spec, env, data))
+    federation, defense = setup.federation, setup.new_defense()
+    return Training(setup.spec, federation, setup.new_model(), defense, Log(setup.env.device))

@@ -1,0 +1,148 @@
+"""A cell's set-up: data, clients, attack, server and defense of one cell in one environment."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
+from clipfed_bench.components.registry import create_attack, create_defense
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.messages import Environment, Report
+from clipfed_bench.models.build import build_model
+from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator import shared
+from clipfed_bench.simulator.evaluate import TestSets, evaluate, make_test_sets
+from clipfed_bench.simulator.executor import Executor
+from clipfed_bench.simulator.federation import Federation
+from clipfed_bench.simulator.local import Hyper
+from clipfed_bench.simulator.sampling import malicious_clients
+from clipfed_bench.simulator.server_model import CellServerModel
+from clipfed_bench.teacher.teacher import Teacher
+from clipfed_bench.toolbox.compute import Compute
+from clipfed_bench.toolbox.images import Dataset, Normalizer, ServerData, image_shape
+
+
+class CellSetup:
+    """What a cell is made of, each part when it is first asked for; what cells can share comes from :mod:`.shared`.
+
+    No part knows the set-up that it is in, but for the defense, which is therefore not kept here: memory is freed as
+    soon as nobody uses it.
+    """
+
+    def __init__(self, spec: CellSpec, env: Environment, report: Report | None = None) -> None:
+        """``report`` is told how the training of a teacher goes."""
+        self.spec, self.env = spec, env
+        self._report = report
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data set on the device, without images that the server holds out."""
+        return self._data[0]
+
+    @cached_property
+    def clean(self) -> Tensor:
+        """(N, C, H, W) float32: the test images, normalized."""
+        return self._data[1]
+
+    @cached_property
+    def _data(self) -> tuple[Dataset, Tensor]:
+        spec, env = self.spec, self.env
+        held_out = spec.warmup["server_data"]
+        return shared.dataset(spec.dataset, spec.imbalance_factor, env.data_dir, held_out, env.device)
+
+    @cached_property
+    def compute(self) -> Compute:
+        """How steps run."""
+        return Compute(self.env.device, self.env.precision, self.env.graphs, self.env.streams)
+
+    @cached_property
+    def hyper(self) -> Hyper:
+        """How clients train."""
+        return Hyper.of(self.spec)
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Where clients train."""
+        data = self.data
+        return shared.executor(self.spec.model, len(data.classes), data.mean, data.std, self.hyper, self.compute)
+
+    @cached_property
+    def federation(self) -> Federation:
+        """The clients with their shares of the data."""
+        spec, data = self.spec, self.data
+        parts = shared.shares(
+            data.train.labels.cpu().numpy().tobytes(),
+            len(data.classes),
+            spec.clients,
+            spec.partition,
+            spec.alpha,
+            spec.degree,
+            spec.min_samples,
+            spec.seed,
+        )
+        device = data.train.labels.device
+        clients = [data.train.take(part.to(device)) for part in parts]
+        normalize = Normalizer(data.mean, data.std, device)
+        return Federation(spec, clients, malicious_clients(spec), normalize, self.hyper, self.executor)
+
+    @cached_property
+    def attack(self) -> Attack:
+        """The attack, whatever the rounds in which it is on."""
+        spec, shape = self.spec, image_shape(self.data.train.images)
+        context = AttackContext(spec.target, len(self.data.classes), shape, spec.poison_ratio, spec.seed)
+        return create_attack(spec.attack, context)
+
+    @cached_property
+    def test_sets(self) -> TestSets:
+        """Clean and triggered test images."""
+        return make_test_sets(self.data.test, self.clean, self.attack, self.federation.normalize)
+
+    @cached_property
+    def server_data(self) -> ServerData:
+        """The server's data set, on the CPU; only where the defense needs one."""
+        return shared.server_data(self.spec, self.env, self.spec.server_per_class)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The teacher; only where the defense needs one."""
+        return shared.teacher(self.spec, self.env, self._report)
+
+    @cached_property
+    def server_model(self) -> CellServerModel:
+        """The server's own model."""
+        return CellServerModel(self.spec.model, self.spec.seed, self.data, self.hyper, self.executor)
+
+    def server_context(self) -> ServerContext:
+        """What the defense is given before round 1."""
+        data, component = self.data, self.spec.defense.component
+        return ServerContext(
+            num_classes=len(data.classes),
+            classes=data.classes,
+            mean=data.mean,
+            std=data.std,
+            seed=self.spec.seed,
+            assumed_malicious=self.spec.malicious,
+            device=torch.device(self.env.device),
+            server_data=(lambda: self.server_data) if component.needs_server_data else None,
+            teacher=(lambda: self.teacher) if component.needs_teacher else None,
+            model=lambda: self.server_model,
+            compute=self.compute,
+        )
+
+    def new_defense(self) -> Defense:
+        """The defense, prepared, before its first round."""
+        defense = create_defense(self.spec.defense, self.server_context())
+        defense.prepare()
+        return defense
+
+    def new_model(self) -> FlatModel:
+        """The initial global model, on the device."""
+        return FlatModel(build_model(self.spec.model, len(self.data.classes), self.spec.seed).to(self.env.device))
+
+    def evaluate(self, model: nn.Module, sets: TestSets) -> dict[str, float]:
+        """As :func:`.evaluate.evaluate`, in the environment's precision."""
+        with self.compute.autocast():
+            return evaluate(model, sets)
