@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from clipfed_bench.cli import options
 from clipfed_bench.core.values import split_list
-from clipfed_bench.runs.reading import read_run
 
 
 class Format(StrEnum):
@@ -37,9 +37,7 @@ def compare(
     from clipfed_bench.report.compare import compare_defenses
     from clipfed_bench.report.formats import render
 
-    found = read_run(run)
-    for warning in found.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+    found = options.stored_run(run)
     places = decimals if decimals is not None else 1 if format == Format.screen else 2
     sheet = compare_defenses(found.results, defense, other, split_list(metrics), places)
     if format == Format.screen:

@@ -17,6 +17,7 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import show
 from clipfed_bench.execution.gpu import Precision, Steps
 from clipfed_bench.execution.machine import Device
+from clipfed_bench.runs.reading import Run, read_run
 
 if TYPE_CHECKING:
     from clipfed_bench.execution.ray_cluster import Cluster
@@ -165,6 +166,14 @@ def choose_axes(
         known = name in FIELDS or name == "seeds"
         raise UserError(f"--{name.replace('_', '-')}:{rest}" if known else str(error)) from None
     return base.override(values)
+
+
+def stored_run(path: Path) -> Run:
+    """The run at ``path``, after a warning for each of its files that cannot be read. Raises UserError."""
+    found = read_run(path)
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return found
 
 
 def _option(name: str, field: Field[Any], panel: str) -> Any:

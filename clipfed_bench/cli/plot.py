@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from clipfed_bench.cli import options
 from clipfed_bench.core.errors import unknown
 from clipfed_bench.core.values import split_list
 from clipfed_bench.report.plots import KINDS
-from clipfed_bench.runs.reading import read_run
 
 _HELP = "; ".join(f"{name}: {text}" for name, text in KINDS.items())
 
@@ -29,8 +29,6 @@ def plot(
         raise unknown("kind of plot", kind, KINDS)
     from clipfed_bench.report.plots import write_plots
 
-    found = read_run(run)
-    for warning in found.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+    found = options.stored_run(run)
     for path in write_plots(kind, found.results, found.history, out or found.folder, split_list(format)):
         typer.echo(f"wrote {path}")

@@ -12,7 +12,6 @@ import typer
 from clipfed_bench.cli import options
 from clipfed_bench.core.errors import UserError, unknown
 from clipfed_bench.core.files import check_place, write_atomically
-from clipfed_bench.runs.reading import read_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,9 +79,7 @@ def regress(
         # A new folder each time: cells that are done, perhaps by an older version, are no news.
         folder = out or RUNS / f"{preset}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         run = _run(preset, Places(folder, device, workers, data_dir, cache_dir), quiet)
-    found = read_run(run)
-    for warning in found.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+    found = options.stored_run(run)
     passed = known is None or _show(known, found.results, report)
     if update:
         write_reference(path, found.results, reason or "")

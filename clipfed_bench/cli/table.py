@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipfed_bench.cli import options
 from clipfed_bench.core.values import split_list
-from clipfed_bench.runs.reading import read_run
 
 if TYPE_CHECKING:
     from clipfed_bench.report.formats.sheet import Sheet
@@ -72,9 +72,7 @@ def table(
     from clipfed_bench import report
     from clipfed_bench.report.formats import SUFFIXES, render
 
-    found = read_run(run)
-    for warning in found.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+    found = options.stored_run(run)
     left = None if rows is None else split_list(rows)
 
     def made(usual: int) -> Sheet:

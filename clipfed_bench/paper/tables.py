@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.words import scale
 from clipfed_bench.paper.published import SOURCE, published
-from clipfed_bench.runs.metrics import MAIN
+from clipfed_bench.runs.metrics import MAIN, METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,20 +162,19 @@ def _mark_best(layout: Layout, places: Sequence[Place], values: dict[Place, Valu
     """Highest MTA and lowest ASR among defenses, ours and the published ones each for themselves."""
     marked = dict(values)
     for group in _rivals(layout, places).values():
-        for metric, best in zip(MAIN, (max, min), strict=True):
-            shown = {place: values[*place, metric] for place in group}
-            ours = {place: round(v.ours, 4) for place, v in shown.items() if v.ours is not None}
-            theirs = {place: v.published for place, v in shown.items() if v.published is not None}
-            for place, v in shown.items():
-                marked[*place, metric] = Value(
-                    v.ours,
-                    v.std,
-                    v.seeds,
-                    v.published,
-                    len(ours) > 1 and ours.get(place) == best(ours.values()),
-                    len(theirs) > 1 and theirs.get(place) == best(theirs.values()),
-                )
+        for metric in MAIN:
+            known = {place: values[*place, metric] for place in group}
+            ours = _best({place: round(v.ours, 4) for place, v in known.items() if v.ours is not None}, metric)
+            theirs = _best({place: v.published for place, v in known.items() if v.published is not None}, metric)
+            for place, v in known.items():
+                marked[*place, metric] = replace(v, best=place in ours, best_published=place in theirs)
     return marked
+
+
+def _best(shown: Mapping[Place, float], metric: str) -> set[Place]:
+    """The places with the best of several values; a value alone is not the best of anything."""
+    best = max if METRICS[metric].better == "highest" else min
+    return {place for place, value in shown.items() if len(shown) > 1 and value == best(shown.values())}
 
 
 def _notes(
@@ -195,7 +194,7 @@ def _notes(
     yield f"Published: {SOURCE}; ResNet-18, CLIP ViT-L/14. Difference: ours minus published, in points."
     pairs = [(metric, *agreement(layout, places, values, metric)) for metric in MAIN]
     if any(total for _, _, total in pairs):
-        text = ", ".join(f"{same} of {total} by {metric.upper()}" for metric, same, total in pairs)
+        text = ", ".join(f"{same} of {total} by {METRICS[metric].label}" for metric, same, total in pairs)
         yield f"Pairs of defenses that come in the published order: {text}."
     missing = sum(cell.key not in done for cell in cells)
     if missing:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _USUAL = ("attack", "alpha", "degree")
 """Shown even where they do not vary, as in tables."""
 
+_NUMBERS = ("n", "mean_a", "mean_b", "difference", "std", "low", "high", "p_t", "p_sign_flip")
+"""Columns of the CSV."""
+
 Pairs = list[tuple[Record, Record]]
 
 
@@ -109,18 +112,10 @@ def _p(value: float | None) -> str:
 
 
 def _numbers(found: Paired | None) -> dict[str, Any]:
-    low, high = found.interval if found and found.interval else (None, None)
-    return {
-        "n": found.n if found else 0,
-        "mean_a": found.mean_a if found else None,
-        "mean_b": found.mean_b if found else None,
-        "difference": found.difference if found else None,
-        "std": found.std if found else None,
-        "low": low,
-        "high": high,
-        "p_t": found.p_t if found else None,
-        "p_sign_flip": found.p_sign if found else None,
-    }
+    if found is None:
+        return dict.fromkeys(_NUMBERS) | {"n": 0}
+    means = found.n, found.mean_a, found.mean_b, found.difference, found.std
+    return dict(zip(_NUMBERS, (*means, *(found.interval or (None, None)), found.p_t, found.p_sign), strict=True))
 
 
 def _caution(n: int) -> list[str]:

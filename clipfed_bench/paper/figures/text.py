@@ -6,10 +6,10 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clipfed_bench.config.cell_spec import CellSpec
-from clipfed_bench.config.words import label
+from clipfed_bench.config.words import listed
 from clipfed_bench.core.values import parse_choice
 from clipfed_bench.data.catalog import info
 from clipfed_bench.paper.figures.cells import values
@@ -108,11 +108,7 @@ def _detail(spec: str) -> str:
 
 
 def _all(cells: Sequence[CellSpec], name: str) -> str:
-    return "/".join(label(value) for value in _known(cells, name))
-
-
-def _known(cells: Sequence[CellSpec], name: str) -> list[Any]:
-    return [value for value in values(cells, name) if value is not None]
+    return listed([cell.as_dict() for cell in cells], name)
 
 
 def _dataset(cells: Sequence[CellSpec]) -> str:
@@ -122,7 +118,7 @@ def _dataset(cells: Sequence[CellSpec]) -> str:
 
 
 def _partition(cells: Sequence[CellSpec]) -> str:
-    found = [f"{name} {_all(cells, name)}" for name in ("alpha", "degree") if _known(cells, name)]
+    found = [f"{name} {_all(cells, name)}" for name in ("alpha", "degree") if _all(cells, name)]
     return ", ".join([*found, *(["IID"] if "iid" in values(cells, "partition") else [])])
 
 
@@ -145,7 +141,7 @@ def _rounds(cells: Sequence[CellSpec]) -> str:
 
 
 def _teacher(cells: Sequence[CellSpec]) -> str:
-    teachers = _known(cells, "teacher")
+    teachers = [cell.teacher for cell in cells if cell.teacher is not None]
     return f"teacher {'/'.join(teacher_labels(teachers).values())}" if teachers else ""
 
 

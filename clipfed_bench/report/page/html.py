@@ -20,7 +20,7 @@ from clipfed_bench.report.page import provenance_section as facts
 from clipfed_bench.report.page import summary
 from clipfed_bench.report.tables.axes import Record, sort_key
 from clipfed_bench.report.tables.statistics import enough
-from clipfed_bench.report.tables.table import Table, table
+from clipfed_bench.report.tables.table import Table, plain_records, table
 from clipfed_bench.runs.metrics import DETECTION, SECONDS
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def render(
     made = table(results, decimals=DECIMALS, spread=spread)
     if against is not None:
         _differences(results, spread, against)
-    known = results.astype(object).where(results.notna(), None)
-    records: list[dict[str, Any]] = [{str(k): v for k, v in record.items()} for record in known.to_dict("records")]
+    records = plain_records(results)
     page = _Page([_main(made, results, spread)])
     page.add("Paired differences", lambda: _paired(results, spread, against))
     page.add("MTA and ASR by round", lambda: _curves(results, history))
