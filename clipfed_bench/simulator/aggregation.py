@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Aggregation of one round: what is not finite is dropped before the defense sees it, and its selection is judged."""
 
 from __future__ import annotations
 

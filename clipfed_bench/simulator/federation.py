@@ -1,4 +1,4 @@
-"""One federated round: sample clients, train them, craft, aggregate."""
+"""The clients of a cell: their local training in a round, and what the malicious ones upload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""Who is malicious, who takes part in a round, and which of its images a malicious client keeps to itself."""
 
 from __future__ import annotations
 
