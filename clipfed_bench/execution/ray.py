@@ -19,18 +19,15 @@ from clipfed_bench import __version__
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Progress
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
-from clipfed_bench.execution.ray_cluster import Cluster, absolute, alive, connected, room, shared_places
+from clipfed_bench.execution.ray_cluster import Cluster, Connect, absolute, alive, connected, room, shared_places
 from clipfed_bench.execution.ray_worker import Greeting, Place, Worker
 from clipfed_bench.execution.worker import Settings, explain_death, explain_timeout
 
-_TICK = 1.0  # seconds after which the cluster is looked at even if no worker says anything
-_PATIENCE = 600.0  # seconds for a cluster without any suitable node to grow one
-_LAST_WORDS = 1.0  # seconds in which a cell whose time is over may write down where it is
 _FALSE_STARTS = 20  # workers that may die before they have greeted, in a row
 
 
 def execute(
-    jobs: Sequence[Job], workers: int | None, settings: Settings, cluster: Cluster
+    jobs: Sequence[Job], workers: int | None, settings: Settings, cluster: Cluster, connect: Connect = connected
 ) -> Generator[Event, None, None]:
     """Run ``jobs`` in at most ``workers`` processes of ``cluster``, and say what happens while it does.
 
@@ -41,7 +38,7 @@ def execute(
     cluster, no suitable node, or a node that does not see the files.
     """
     settings = absolute(settings)
-    with connected(cluster, workers) as ray, shared_places(settings, jobs) as places:
+    with connect(cluster, workers) as ray, shared_places(settings, jobs) as places:
         crew = _Crew(ray, jobs, workers, settings, cluster, places)
         try:
             yield from crew.work()
@@ -95,7 +92,7 @@ class _Crew:
         self._hire = self.ray.remote(Worker).options(
             num_cpus=1, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
-        self._looked = -_TICK
+        self._looked = -self.cluster.tick
         self._nodes: list[dict[str, Any]] = []
         self._bare_since: float | None = None
         self._had_room = False
@@ -110,9 +107,9 @@ class _Crew:
             yield from self._stop_late_cells()
             awaited = [member.awaited for member in self.members if member.awaited is not None]
             if not awaited:
-                time.sleep(min(_TICK, 0.2))
+                time.sleep(min(self.cluster.tick, 0.2))
                 continue
-            self.ray.wait(awaited, timeout=_TICK)
+            self.ray.wait(awaited, timeout=self.cluster.tick)
             ready, _ = self.ray.wait(awaited, num_returns=len(awaited), timeout=0)  # nobody is passed over
             for member in [m for m in self.members if any(m.awaited is one for one in ready)]:
                 yield from self._listen(member)
@@ -131,7 +128,7 @@ class _Crew:
     def _look(self) -> None:
         """Take notice of nodes that came or went."""
         now = time.monotonic()
-        if now - self._looked < _TICK:
+        if now - self._looked < self.cluster.tick:
             return
         self._looked, self._nodes = now, alive(self.ray)
         if room(self._nodes, self._gpus) or any(member.node for member in self.members):
@@ -141,8 +138,9 @@ class _Crew:
         if self.limit is None and not self._had_room:
             raise UserError(f"no node of the Ray cluster has {needed}; if it grows on demand, say --workers.")
         self._bare_since = self._bare_since or now
-        if now - self._bare_since > _PATIENCE:
-            raise UserError(f"no node of the Ray cluster has had {needed} for {_PATIENCE / 60:.0f} minutes.")
+        patience = self.cluster.patience
+        if now - self._bare_since > patience:
+            raise UserError(f"no node of the Ray cluster has had {needed} for {patience / 60:.0f} minutes.")
 
     def _fit(self) -> None:
         """As many workers as there is work and room for."""
@@ -224,7 +222,7 @@ class _Crew:
             job, seconds = member.job, time.monotonic() - member.started
             if limit is None or job is None or job.stage != "cell" or member.lost is not None:
                 continue
-            if seconds >= limit + _LAST_WORDS:
+            if seconds >= limit + self.cluster.last_words:
                 self.dismiss(member)
                 yield from self._settle(job, explain_timeout(limit, member.last, member.log), seconds)
 

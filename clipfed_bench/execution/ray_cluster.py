@@ -10,7 +10,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ class Cluster:
     """Seconds that a node may take to be known as dead after its processes died [ours]."""
     lateness: float = 5.0
     """Seconds that a shared filesystem may take to show a new file [ours]."""
+    patience: float = 600.0
+    """Seconds for a cluster without any suitable node to grow one [ours]."""
+    tick: float = 1.0
+    """Seconds after which the cluster is looked at even if no worker says anything [ours]."""
+    last_words: float = 1.0
+    """Seconds in which a cell whose time is over may write down where it is [ours]."""
 
     def __post_init__(self) -> None:
         if self.gpus_per_cell is not None and not 0 < self.gpus_per_cell <= 1:
@@ -102,6 +109,10 @@ def connected(cluster: Cluster, cpus: int | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()  # ends what was started here, and only disconnects from a cluster
+
+
+Connect = Callable[[Cluster, int | None], AbstractContextManager[Any]]
+"""As :func:`connected`."""
 
 
 def _begin(ray: Any, what: str, **options: Any) -> None:

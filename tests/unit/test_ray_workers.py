@@ -19,17 +19,15 @@ from clipfed_bench.execution.worker import Settings
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch):
+def start(tmp_path):
     """Events of cells on a pretended Ray."""
-    monkeypatch.setattr(ray, "_TICK", 0.0)
-    monkeypatch.setattr(ray, "_LAST_WORDS", 0.0)
 
     def start(fake, cells, workers=None, device="cpu", cell_timeout=None, **options):
-        monkeypatch.setattr(ray, "connected", lambda cluster, cpus: nullcontext(fake))
         fake.version = fake.version or __version__
         environment = Environment(device, warmup_dir=tmp_path / "run" / "warmups")
         settings = Settings(environment, tmp_path / "run" / "logs", cell_timeout=cell_timeout)
-        return ray.execute(plan(cells), workers, settings, Cluster(**{"grace": 0.0, **options}))
+        cluster = Cluster(**{"grace": 0.0, "tick": 0.0, "last_words": 0.0, **options})
+        return ray.execute(plan(cells), workers, settings, cluster, lambda cluster, cpus: nullcontext(fake))
 
     return start
 
@@ -209,7 +207,7 @@ def test_what_a_failed_job_was_needed_for_fails(start):
     ]
 
 
-def test_no_suitable_node_is_an_error_unless_more_may_come(start, monkeypatch):
+def test_no_suitable_node_is_an_error_unless_more_may_come(start):
     with pytest.raises(UserError, match=r"no node of the Ray cluster has 1 CPU; .* say --workers"):
         list(start(FakeRay({"head": 0}), [cell()]))
     with pytest.raises(UserError, match=r"has 1 CPU and 0.5 GPU"):
@@ -220,9 +218,8 @@ def test_no_suitable_node_is_an_error_unless_more_may_come(start, monkeypatch):
             fake.listed.append(fake.node("b", 1))
 
     assert ends(start(FakeRay({"head": 0}, after=grow), [cell()], workers=2)) == {0: "done"}
-    monkeypatch.setattr(ray, "_PATIENCE", -1.0)
     with pytest.raises(UserError, match="has had 1 CPU for"):
-        list(start(FakeRay({"head": 0}), [cell()], workers=2))
+        list(start(FakeRay({"head": 0}), [cell()], workers=2, patience=-1.0))
 
 
 def test_a_cluster_that_lost_its_last_node_is_waited_for(start, monkeypatch):
@@ -242,10 +239,9 @@ def test_a_cluster_that_lost_its_last_node_is_waited_for(start, monkeypatch):
     waits = []
     fake = FakeRay({"a": 1}, script)
     assert kinds(list(start(fake, [cell()])), 0) == ["started", "retried", "started", "done"]
-    monkeypatch.setattr(ray, "_PATIENCE", -1.0)
     fake = FakeRay({"a": 1}, script)
     with pytest.raises(UserError, match="no node of the Ray cluster has had 1 CPU"):
-        list(start(fake, [cell()]))
+        list(start(fake, [cell()], patience=-1.0))
 
 
 def test_cells_share_gpus(start):
