@@ -83,7 +83,7 @@ def summary(name: str, root: Path = ROOT) -> str:
     base = root if name in PACKAGES else root / "clipfed_bench"
     path = base / name / "__init__.py" if (base / name).is_dir() else base / f"{name}.py"
     text = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].split())
-    return text.split(". ")[0].rstrip(".")
+    return text.split(". ")[0].rstrip(".").replace("``", "")
 
 
 def picture(root: Path = ROOT) -> str:
