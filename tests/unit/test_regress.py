@@ -219,6 +219,9 @@ def test_a_setting_that_the_reference_does_not_know(runs, reference):
         compare_with(old, twice)
     with pytest.raises(UserError, match="of the reference have the same settings"):
         compare_with(replace(old, records=old.records * 2), runs(CELLS))
+    unknown = {("dba", "flame", seed): figures(0.9, 0.1) for seed in (0, 1)}  # nothing of it is in the reference
+    lines = describe(old, compare_with(old, runs(unknown)), ["b" * 40]).lines
+    assert any("badnets krum seed 0, 1, 2" in line for line in lines), lines
 
 
 def test_other_settings_are_other_cells(runs, reference):

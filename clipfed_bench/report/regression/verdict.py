@@ -88,7 +88,7 @@ def _sheet(moves: Sequence[Move]) -> Sheet | None:
 
 def _varying(cells: Sequence[Record]) -> list[str]:
     names = [name for name in SETTINGS if name != "attack" and name not in OF_DEFENSE]
-    return [name for name in names if len({cell[name] for cell in cells}) > 1]
+    return [name for name in names if len({cell.get(name) for cell in cells}) > 1]
 
 
 def _tolerance(reference: Reference) -> str:
@@ -110,7 +110,7 @@ def _grouped(cells: Sequence[Record]) -> list[str]:
     varying = _varying(cells)
     for group in seeds_by_setting(cells).values():
         seeds = ", ".join(str(cell["seed"]) for cell in group)
-        more = "".join(f" {heading(name)} {label(group[0][name])}" for name in varying)
+        more = "".join(f" {heading(name)} {label(group[0].get(name))}" for name in varying)
         found.append(f"{group[0]['attack']} {group[0]['defense']}{more} seed {seeds}")
     return found
 
