@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clipfed_bench.core import version
+
 if TYPE_CHECKING:
     from clipfed_bench.core.errors import UserError
     from clipfed_bench.scripting import grid, load_run, run_grid
 
-__version__ = "0.1.0"
+__version__ = version.VERSION
 __all__ = ["UserError", "__version__", "grid", "load_run", "run_grid"]
 
 

@@ -9,10 +9,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clipfed_bench import __version__
 from clipfed_bench.cli import bench, compare, data, grid, paper, plot, regress, report, run, server_data, table, teacher
 from clipfed_bench.cli.list import app as list_app
 from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.version import VERSION
 
 app = typer.Typer(
     name="clipfed-bench",
@@ -26,7 +26,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"clipfed-bench {__version__}")
+        typer.echo(f"clipfed-bench {VERSION}")
         raise typer.Exit
 
 

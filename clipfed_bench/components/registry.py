@@ -66,10 +66,10 @@ def create_defense(choice: Choice, server: ServerContext) -> Defense:
 
 
 def _create(choice: Choice, context: Any) -> Any:
-    from clipfed_bench import api
+    from clipfed_bench.api import Attack, Defense
 
     kind = choice.component.kind
-    module, cls = load(kind, choice.name, choice.component.module, api.Attack if kind == "attack" else api.Defense)
+    module, cls = load(kind, choice.name, choice.component.module, Attack if kind == "attack" else Defense)
     return cls(module.Config(**choice.options), context)
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from clipfed_bench import __version__
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Progress
+from clipfed_bench.core.version import VERSION
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
 from clipfed_bench.execution.ray_cluster import Cluster, Connect, absolute, alive, connected, room, shared_places
 from clipfed_bench.execution.ray_worker import Greeting, Place, Worker
@@ -200,8 +200,8 @@ class _Crew:
     def _welcome(self, member: _Member, hello: Greeting) -> None:
         member.node, member.host, member.awaited = hello.node, hello.host, None
         self._false_starts = 0
-        if hello.version != __version__:
-            raise UserError(f"node {hello.host} has clipfed-bench {hello.version}, and this machine {__version__}.")
+        if hello.version != VERSION:
+            raise UserError(f"node {hello.host} has clipfed-bench {hello.version}, and this machine {VERSION}.")
         for place in hello.unseen:
             needed = "on a filesystem that all nodes share" if place.proof != place.path else "there on every node"
             raise UserError(f"{place.option}: node {hello.host} does not see {place.path}; it has to be {needed}.")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from clipfed_bench import __version__
+from clipfed_bench.core.version import VERSION
 from clipfed_bench.execution.jobs import Job
 from clipfed_bench.execution.worker import Message, Runner, Settings, redirect
 
@@ -70,7 +70,7 @@ class Worker:
         missing = unseen(places, patience)
         if not missing:
             redirect(self._log)
-        return Greeting(ray.get_runtime_context().get_node_id(), socket.gethostname(), __version__, missing)
+        return Greeting(ray.get_runtime_context().get_node_id(), socket.gethostname(), VERSION, missing)
 
     def run(self, job: Job) -> Iterator[Message]:
         """Do ``job``: steps as they come, then how it ended. The job has a thread of its own, as this one streams."""

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipfed_bench import __version__
 from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.version import VERSION
 from clipfed_bench.generate.settings import Settings, is_folder
 
 _ENDS = 1 << 16
@@ -71,7 +71,7 @@ def load_generator(settings: Settings, device: str) -> Generator:
         "scheduler": type(getattr(pipeline, "scheduler", None)).__name__,
         "safety_checker": getattr(pipeline, "safety_checker", None) is not None,
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "versions": {"clipfed-bench": __version__}
+        "versions": {"clipfed-bench": VERSION}
         | {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
     fixed = _arguments(settings, parameters)

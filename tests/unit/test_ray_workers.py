@@ -8,9 +8,9 @@ import pytest
 from fake_ray import ActorDiedError, FakeRay, RayTaskError, done
 from makers.specs import cell
 
-from clipfed_bench import __version__
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment, Progress
+from clipfed_bench.core.version import VERSION
 from clipfed_bench.execution import ray
 from clipfed_bench.execution.jobs import Failure, plan
 from clipfed_bench.execution.ray_cluster import Cluster
@@ -23,7 +23,7 @@ def start(tmp_path):
     """Events of cells on a pretended Ray."""
 
     def start(fake, cells, workers=None, device="cpu", cell_timeout=None, **options):
-        fake.version = fake.version or __version__
+        fake.version = fake.version or VERSION
         environment = Environment(device, warmup_dir=tmp_path / "run" / "warmups")
         settings = Settings(environment, tmp_path / "run" / "logs", cell_timeout=cell_timeout)
         cluster = Cluster(**{"grace": 0.0, "tick": 0.0, "last_words": 0.0, **options})
@@ -256,11 +256,11 @@ def test_cells_share_gpus(start):
 
 def test_a_node_that_does_not_see_the_files_is_named(start, tmp_path):
     fake = FakeRay({"a": 1})
-    fake.greetings["a"] = Greeting("a", "worker7", __version__, (Place("--out", tmp_path, tmp_path / "proof"),))
+    fake.greetings["a"] = Greeting("a", "worker7", VERSION, (Place("--out", tmp_path, tmp_path / "proof"),))
     with pytest.raises(UserError, match=r"--out: node worker7 does not see .* on a filesystem that all nodes share"):
         list(start(fake, [cell()]))
     assert fake.actors == []
-    fake.greetings["a"] = Greeting("a", "worker7", __version__, (Place("--data-dir", tmp_path, tmp_path),))
+    fake.greetings["a"] = Greeting("a", "worker7", VERSION, (Place("--data-dir", tmp_path, tmp_path),))
     with pytest.raises(UserError, match=r"--data-dir: node worker7 does not see .* there on every node"):
         list(start(fake, [cell()]))
 
@@ -268,7 +268,7 @@ def test_a_node_that_does_not_see_the_files_is_named(start, tmp_path):
 def test_a_node_with_another_version_is_named(start):
     fake = FakeRay({"a": 1})
     fake.greetings["a"] = Greeting("a", "worker7", "0.0.1")
-    with pytest.raises(UserError, match=rf"node worker7 has clipfed-bench 0\.0\.1, and this machine {__version__}"):
+    with pytest.raises(UserError, match=rf"node worker7 has clipfed-bench 0\.0\.1, and this machine {VERSION}"):
         list(start(fake, [cell()]))
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench import __version__
 from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.version import VERSION
 from clipfed_bench.report import plots
 from clipfed_bench.report.formats.sheet import Sheet
 from clipfed_bench.report.page import html_tables as grids
@@ -93,7 +93,7 @@ def render(
     page.add("Cost", lambda: _cost(results, history, records))
     text: str = _template().render(
         name=name,
-        version=__version__,
+        version=VERSION,
         lead=summary.lead(records),
         what=summary.what_was_run(records),
         caution=summary.caution(records),
