@@ -44,7 +44,7 @@ faults: $(VENV)/.installed
 	$(BIN)/python tests/faults/harness.py --kills 30 --executor ray
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m benchmarks --json results/runs/bench/bench.json --markdown results/runs/bench/bench.md
+	$(BIN)/clipfed-bench bench --json results/runs/bench/bench.json --markdown results/runs/bench/bench.md
 
 gpu: $(VENV)/.installed
 	$(BIN)/python tests/gpu/check.py results/runs/gpu
