@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""A split of a data set as a source has it: arrays on the host, before anything makes tensors of them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
-
-
 Index = npt.NDArray[np.int64]
 
 

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""A model by its name, with weights that depend on the seed alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO: one line."""
+"""The models that a cell may name, and what each is. Settings are checked against it, so it imports nothing."""
 
 from __future__ import annotations
 

@@ -46,3 +46,10 @@ def test_rooms_are_few_and_files_short(rooms):
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > 350} == {}
     assert median(lines.values()) <= 110
+
+
+def test_every_module_says_what_it_holds(rooms):
+    for path in rooms.modules().values():
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith('"""'), path
+        assert "TODO" not in text, path
