@@ -11,7 +11,6 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.image_files import FORMATS, opened
-from clipfed_bench.toolbox.device import to_device
 from clipfed_bench.toolbox.rng import generator
 
 
@@ -25,7 +24,8 @@ class DeviceConstant:
     def on(self, device: torch.device) -> Tensor:
         """The tensor on ``device``. Shared: do not write to it."""
         if device not in self._copies:
-            self._copies[device] = to_device(self._value, device)
+            # The host waits, once: clients train on streams side by side, and another one's may ask for it next.
+            self._copies[device] = self._value.to(device)
         return self._copies[device]
 
 

@@ -29,6 +29,7 @@ from clipfed_bench.simulator.training import new_training
 from clipfed_bench.teacher.teacher import Teacher
 from clipfed_bench.toolbox.compute import Compute
 from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData
+from clipfed_bench.toolbox.triggers import DeviceConstant
 
 WAITS = {"clip-fed": 2, "deepsight": 2, "flame": 2, "freqfed": 2, "krum": 2, "multi-krum": 2}
 """How often the host waits for the GPU in a round, by defense: once, to see whether the updates are finite,
@@ -202,6 +203,15 @@ def test_models_compute_only_where_a_gpu_can_load_16_bytes_at_a_time(
     monkeypatch.setattr(FlatModel, "bind", record)
     one.play(1)
     assert [offset for offset in bound if offset % 4] == []
+
+
+def test_a_constant_is_there_before_another_stream_can_ask_for_it(gpu: FakeGpu) -> None:
+    constant, device = DeviceConstant(torch.arange(3.0)), torch.device("cuda", 0)
+    with gpu.waiting() as first:
+        copied = constant.on(device)
+    with gpu.waiting() as again:
+        assert constant.on(device) is copied
+    assert (len(first), len(again)) == (1, 0)
 
 
 def test_a_round_of_the_large_model(gpu: FakeGpu) -> None:
