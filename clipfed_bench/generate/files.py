@@ -18,7 +18,7 @@ from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.untrusted import parquet_file, parse_json
 from clipfed_bench.generate.parts import Drawn
-from clipfed_bench.generate.settings import OPEN, Settings, differences
+from clipfed_bench.generate.settings import Settings, check_alike
 
 KEY = b"clipfed_bench"
 """Of the schema's metadata: JSON with ``settings`` and ``facts``."""
@@ -34,19 +34,11 @@ def write_parquet(out: Path, images: Sequence[Drawn], settings: Settings, facts:
     ``caption`` (the prompt) and ``seed`` int64. Equal arguments give equal bytes with one version of pyarrow.
     """
     classes = settings.classes
-    rows = [divmod(image.position, len(classes)) for image in images]
-    columns = {
-        "img": pa.array(
-            [
-                {"bytes": image.png, "path": f"{classes[label]}-{index:05}.png"}
-                for image, (index, label) in zip(images, rows, strict=True)
-            ],
-            pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-        ),
-        "label": pa.array([label for _, label in rows], pa.int64()),
-        "caption": pa.array([image.prompt for image in images], pa.string()),
-        "seed": pa.array([image.seed for image in images], pa.int64()),
-    }
+    rows = []
+    for image in images:
+        index, label = divmod(image.position, len(classes))
+        picture = {"bytes": image.png, "path": f"{classes[label]}-{index:05}.png"}
+        rows.append({"img": picture, "label": label, "caption": image.prompt, "seed": image.seed})
     features = {
         "img": {"_type": "Image"},
         "label": {"names": list(classes), "_type": "ClassLabel"},
@@ -56,7 +48,7 @@ def write_parquet(out: Path, images: Sequence[Drawn], settings: Settings, facts:
     own = {"settings": settings.as_dict(), "facts": dict(facts)}
     metadata = {b"huggingface": json.dumps({"info": {"features": features}}), KEY: json.dumps(own)}
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), buffer, row_group_size=_ROWS)
+    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(metadata), buffer, row_group_size=_ROWS)
     write_atomically(out, buffer.getvalue())
 
 
@@ -79,12 +71,6 @@ def check_finished(out: Path, settings: Settings) -> bool:
     metadata = read_metadata(out)
     if metadata is None:
         raise UserError(f"--out {out} exists and was not made by this command; choose another name, or delete it.")
-    here = settings.as_dict()
-    different = differences(metadata["settings"], here, [name for name in OPEN if here[name] is None])
-    if different:
-        raise UserError(
-            f"--out {out} exists and was made with other settings:\n  - "
-            + "\n  - ".join(different)
-            + "\nChoose another name, or delete it."
-        )
+    what, way_out = f"--out {out} exists and was made with other settings", "Choose another name, or delete it."
+    check_alike(metadata["settings"], settings.as_dict(), what, way_out)
     return True

@@ -20,18 +20,8 @@ from filelock import FileLock, Timeout
 
 from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.files import write_atomically
-from clipfed_bench.core.untrusted import read_json
-from clipfed_bench.generate.settings import OPEN, differences
-
-_SCHEMA = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("png", pa.binary()),
-        ("prompt", pa.string()),
-        ("seed", pa.int64()),
-        ("redraws", pa.int64()),
-    ]
-)
+from clipfed_bench.core.untrusted import read_json, reading
+from clipfed_bench.generate.settings import check_alike
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class Parts:
             except (OSError, NotImplementedError):
                 pass  # some network file systems know no locks
             stack.callback(self._remove_empty)
-            yield self._compare(settings, [name for name in OPEN if settings.get(name) is None])
+            yield self._compare(settings)
 
     def settle(self, settings: Mapping[str, Any]) -> None:
         """Write down the settings, now that nothing is open; or compare them with those of the images that are there.
@@ -88,17 +78,15 @@ class Parts:
         """The images that are there, by position. A file that is damaged counts as absent: it is drawn again."""
         found: dict[int, Drawn] = {}
         for path in sorted(self.folder.glob("*.arrow")):
-            with contextlib.suppress(pa.ArrowException, OSError), pa.ipc.open_file(path) as file:
-                table = file.read_all()
-                if table.schema.equals(_SCHEMA):
-                    found |= {row["position"]: Drawn(**row) for row in table.to_pylist()}
+            with contextlib.suppress(DamagedFileError), reading(), pa.ipc.open_file(path) as file:
+                found |= {row["position"]: Drawn(**row) for row in file.read_all().to_pylist()}
         return found
 
     def add(self, images: Sequence[Drawn]) -> None:
         """Store a batch. Raises UserError where it cannot be written."""
-        buffer = io.BytesIO()
-        with pa.ipc.new_file(buffer, _SCHEMA) as file:
-            file.write_table(pa.Table.from_pylist([asdict(image) for image in images], schema=_SCHEMA))
+        table, buffer = pa.Table.from_pylist([asdict(image) for image in images]), io.BytesIO()
+        with pa.ipc.new_file(buffer, table.schema) as file:
+            file.write_table(table)
         write_atomically(self.folder / f"{images[0].position:08}.arrow", buffer.getvalue())
 
     def remove(self) -> None:
@@ -113,18 +101,14 @@ class Parts:
     def _settings(self) -> Path:
         return self.folder / "settings.json"
 
-    def _compare(self, settings: Mapping[str, Any], skip: Sequence[str] = ()) -> dict[str, Any]:
+    def _compare(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         try:
             there: dict[str, Any] = read_json(self._settings)
         except FileNotFoundError:
             return {}
         except DamagedFileError as error:
             raise UserError(f"{self._settings} cannot be read ({error}); delete {self.folder} to start anew.") from None
-        different = differences(there, settings, skip)
-        if different:
-            raise UserError(
-                f"{self.folder} holds images of an interrupted command with other settings:\n  - "
-                + "\n  - ".join(different)
-                + "\nGive the same settings to go on with it, another --out, or delete the folder to start anew."
-            )
+        what = f"{self.folder} holds images of an interrupted command with other settings"
+        way_out = "Give the same settings to go on with it, another --out, or delete the folder to start anew."
+        check_alike(there, settings, what, way_out)
         return there

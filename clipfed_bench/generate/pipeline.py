@@ -46,8 +46,10 @@ def load_generator(settings: Settings, device: str) -> Generator:
     import torch
 
     folder, commit = find(settings, diffusers)
+    half = settings.dtype == "float16" and any(Path(folder).glob("*/*.fp16.*"))
+    options = {"dtype": getattr(torch, settings.dtype), "variant": "fp16" if half else None}
     try:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, **_variant(folder, settings))
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, **options)
         pipeline = pipeline.to(device)
     except torch.OutOfMemoryError:
         raise UserError(f"--model {settings.model} does not fit into the GPU's memory; take a smaller one.") from None
@@ -56,15 +58,12 @@ def load_generator(settings: Settings, device: str) -> Generator:
     pipeline.set_progress_bar_config(disable=True)
     parameters = inspect.signature(pipeline.__call__).parameters
     _check_kind(settings, type(pipeline).__name__, parameters)
-
-    def own(name: str) -> Any:
-        return parameters[name].default if name in parameters else None
-
+    own = {name: parameter.default for name, parameter in parameters.items()}
     settings = replace(
         settings,
         commit=commit,
-        steps=own("num_inference_steps") if settings.steps is None else settings.steps,
-        guidance=own("guidance_scale") if settings.guidance is None else settings.guidance,
+        steps=own.get("num_inference_steps") if settings.steps is None else settings.steps,
+        guidance=own.get("guidance_scale") if settings.guidance is None else settings.guidance,
     )
     facts = {
         "pipeline": type(pipeline).__name__,
@@ -74,7 +73,9 @@ def load_generator(settings: Settings, device: str) -> Generator:
         "versions": {"clipfed-bench": VERSION}
         | {name: version(name) for name in ("torch", "diffusers", "transformers")},
     }
-    fixed = _arguments(settings, parameters)
+    size = {"height": settings.size, "width": settings.size}
+    chosen = {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance} | size
+    fixed = {name: value for name, value in chosen.items() if value is not None}
 
     def draw(prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | None]:
         # Noise is drawn on the CPU, one generator an image: the same whatever the device and the batch.
@@ -137,15 +138,6 @@ def find(settings: Settings, diffusers: Any) -> tuple[str, str]:
     return str(folder), folder.name
 
 
-def _variant(folder: str, settings: Settings) -> dict[str, Any]:
-    import torch
-
-    arguments: dict[str, Any] = {"dtype": getattr(torch, settings.dtype)}
-    if settings.dtype == "float16" and any(Path(folder).glob("*/*.fp16.*")):
-        arguments["variant"] = "fp16"
-    return arguments
-
-
 def _fingerprint(folder: Path) -> str:
     """``files:`` and a hash of the names, sizes and both ends of a local model's files."""
     total = hashlib.sha256()
@@ -175,16 +167,6 @@ def _check_kind(settings: Settings, name: str, parameters: Any) -> None:
     for option, parameter in (("steps", "num_inference_steps"), ("guidance", "guidance_scale"), ("size", "height")):
         if getattr(settings, option) is not None and parameter not in parameters:
             raise UserError(f"--{option}: {name} of {settings.model} has no such setting; leave it out.")
-
-
-def _arguments(settings: Settings, parameters: Any) -> dict[str, Any]:
-    values = {
-        "num_inference_steps": settings.steps,
-        "guidance_scale": settings.guidance,
-        "height": settings.size,
-        "width": settings.size,
-    }
-    return {name: value for name, value in values.items() if name in parameters and value is not None}
 
 
 def _cannot(settings: Settings, error: Exception) -> str:

@@ -6,29 +6,34 @@ The paper states neither its prompts nor how many; words and order are ours.
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
 from itertools import product
+from typing import Any
 
 from clipfed_bench.data.class_names import normalize, spoken
-from clipfed_bench.generate.words import ANYTHING, KINDS, NOUNS, Kind
 
 VERSION = "1"
 """Of the built-in prompts: changes with the word lists, since other prompts make another data set."""
 
 
 @cache
-def _kinds() -> dict[str, Kind]:
-    return {normalize(name): kind for kind in KINDS for name in _split(kind.classes)}
+def _words() -> dict[str, Any]:
+    """``words.toml``, which says what it holds."""
+    return tomllib.loads((files(__package__) / "words.toml").read_text("utf-8"))
 
 
 def built_in(name: str, seed: int) -> list[str]:
     """Every prompt for the class ``name``, all different (some 700), in an order that name and ``seed`` fix."""
-    kind = _kinds().get(normalize(name), ANYTHING)
-    noun = NOUNS.get(normalize(name), spoken(name))
-    texts = []
-    for view, look, place in product(_split(kind.views), _split(kind.looks), _split(kind.places)):
-        texts.append(f"{view} {article(look)} {look} {noun} {place}".strip())
+    words, known_as = _words(), normalize(name)
+    kind = next((kind for kind in words["kinds"] if known_as in kind["classes"]), words["anything"])
+    noun = words["nouns"].get(known_as, spoken(name))
+    texts = [
+        f"{view} {article(look)} {look} {noun} {place}".strip()
+        for view, look, place in product(kind["views"], kind["looks"], kind["places"])
+    ]
     # By hash and not by a random generator: the order is then the same in every version of every library.
     return sorted(texts, key=lambda text: hashlib.sha256(f"{seed}/{text}".encode()).digest())
 
@@ -50,7 +55,3 @@ def article(word: str) -> str:
     """``a`` or ``an`` for a word of the lists above."""
     silent = ("uni", "use", "one", "eu")
     return "an" if word[0] in "aeiou" and not word.startswith(silent) else "a"
-
-
-def _split(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",")]

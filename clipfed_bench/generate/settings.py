@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -113,10 +113,13 @@ def resolve(settings: Settings, device: str) -> Settings:
     return replace(settings, **changes)
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any], skip: Collection[str] = ()) -> list[str]:
-    """What differs between two settings, one text each: ``steps: 50 there, 25 here``."""
-    names = [name for name in {**there, **here} if name not in skip and there.get(name) != here.get(name)]
-    return [f"{name}: {_show(there.get(name))} there, {_show(here.get(name))} here" for name in names]
+def check_alike(there: Mapping[str, Any], here: Mapping[str, Any], what: str, way_out: str) -> None:
+    """Raise UserError where settings that are not open ``here`` differ, one a line: ``steps: 50 there, 25 here``."""
+    alike = [name for name in OPEN if here.get(name) is None]
+    names = [name for name in {**there, **here} if name not in alike and there.get(name) != here.get(name)]
+    lines = [f"\n  - {name}: {_show(there.get(name))} there, {_show(here.get(name))} here" for name in names]
+    if lines:
+        raise UserError(f"{what}:{''.join(lines)}\n{way_out}")
 
 
 def _show(value: Any) -> str:

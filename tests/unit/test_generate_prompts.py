@@ -9,9 +9,8 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.catalog import CIFAR10_CLASSES, CIFAR100_CLASSES, DIGIT_CLASSES
 from clipfed_bench.data.class_names import normalize, spoken
 from clipfed_bench.generate.models import DEFAULT_MODEL
-from clipfed_bench.generate.prompts import article, built_in, class_prompts, pick
-from clipfed_bench.generate.settings import Settings, differences, resolve
-from clipfed_bench.generate.words import ANYTHING, KINDS
+from clipfed_bench.generate.prompts import _words, article, built_in, class_prompts, pick
+from clipfed_bench.generate.settings import Settings, check_alike, resolve
 from clipfed_bench.teacher.recipe import Recipe
 
 CLASSES = (*CIFAR10_CLASSES, *CIFAR100_CLASSES, *DIGIT_CLASSES)
@@ -30,8 +29,9 @@ def test_the_papers_example_is_one_of_them():
 
 
 def test_every_class_of_a_data_set_has_words_of_its_kind_and_one_kind_only():
-    listed = [normalize(name) for kind in KINDS for name in kind.classes.split(",")]
+    listed = [name for kind in _words()["kinds"] for name in kind["classes"]]
     assert len(listed) == len(set(listed))
+    assert [normalize(name) for name in listed] == listed
     assert set(map(normalize, CLASSES)) <= set(listed)
 
 
@@ -39,8 +39,8 @@ def test_articles():
     assert [article(w) for w in ("old", "small", "unusual", "uniform", "European".lower(), "alert")] == [
         "an", "a", "an", "a", "a", "an",
     ]  # fmt: skip
-    words = {word.strip() for kind in (*KINDS, ANYTHING) for word in kind.looks.split(",")}
-    assert {w for w in words if article(w) == "an"} == {
+    kinds = [*_words()["kinds"], _words()["anything"]]
+    assert {w for w in {word for kind in kinds for word in kind["looks"]} if article(w) == "an"} == {
         "alert", "abandoned", "elegant", "impressive", "old", "ordinary", "organic", "unusual", "upright",
     }  # fmt: skip
     assert not [p for c in CLASSES for p in built_in(c, 0) if re.search(r"\ba [aeiou]|\ban [^aeiou]", p)]
@@ -104,11 +104,12 @@ def test_impossible_settings(given, words):
 def test_differences_are_told_one_by_one():
     there = Settings(("cat", "dog"), steps=5, commit="abc").as_dict()
     here = Settings(("cat",), steps=5, templates=("a {}",)).as_dict()
-    assert differences(there, here, ["commit"]) == [
-        "classes: cat, dog there, cat here",
-        f"prompts: built-in 1 there, {here['prompts']} here",
-    ]
-    assert differences(there, here)[1] == "commit: abc there, none here"
+    lines = f"\n  - classes: cat, dog there, cat here\n  - prompts: built-in 1 there, {here['prompts']} here\n"
+    with pytest.raises(UserError, match=f"^{re.escape(f'it is another one:{lines}Delete it.')}$"):
+        check_alike(there, here, "it is another one", "Delete it.")
+    check_alike(there, there | {"commit": None}, "it is another one", "Delete it.")
+    with pytest.raises(UserError, match="commit: abc there, b here"):
+        check_alike(there, there | {"commit": "b"}, "it is another one", "Delete it.")
     assert here["prompts"] == Settings(("dog",), templates=("a {}",)).as_dict()["prompts"]
     assert here["prompts"] != Settings(("cat",), templates=("the {}",)).as_dict()["prompts"]
 
