@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext
 from clipfed_bench.clipfed.filtering import filter_updates
-from clipfed_bench.clipfed.purifier import Purifier, find_purifier
+from clipfed_bench.clipfed.purifier import find_purifier
 from clipfed_bench.clipfed.server_set import Augmentation, ServerSet, build_server_set
-from clipfed_bench.clipfed.steps import Schedule, Training
+from clipfed_bench.clipfed.steps import Schedule
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.toolbox.device import to_device
@@ -74,15 +74,8 @@ class CLIPFed(Defense):
 
     def __init__(self, config: Config, server: ServerContext) -> None:
         super().__init__(config, server)
-        for name, low in (
-            ("components", 1),
-            ("bands", 1),
-            ("batch_size", 1),
-            ("noise", 0),
-            ("beta", 0),
-            ("lr", 0),
-            ("clip", 0),
-        ):
+        least = {"components": 1, "bands": 1, "batch_size": 1, "noise": 0, "beta": 0, "lr": 0, "clip": 0}
+        for name, low in least.items():
             if getattr(config, name) < low:
                 raise UserError(f"clip-fed[{name}]: {getattr(config, name)} is too small; it must be at least {low}.")
         for name in ("tau", "kd_temperature"):
@@ -114,20 +107,14 @@ class CLIPFed(Defense):
         purifier = find_purifier(model, data, self.server.compute)
         if config.rectify and self._projection is None:
             self._projection = self._project(model.classifier.in_features, data.text_prototypes.shape[1])
-        steps = self._make_steps(purifier)
-        purifier(model, self._projection, [(step, context.generator(purpose)) for purpose, step in steps])
-
-    def _make_steps(self, purifier: Purifier) -> list[tuple[str, Training]]:
-        """What trains the model in each round, with the name of its random stream."""
-        config = self.config
-        steps: list[tuple[str, Training]] = []
+        phases, manner = [], (config.batch_size, config.lr, config.momentum, config.clip)
         if config.rectify:
-            schedule = Schedule(config.rectify_epochs, config.batch_size, config.lr, config.momentum, config.clip)
-            steps.append(("clip-fed-rectify", purifier.rectification(config.tau, schedule)))
+            phase = purifier.rectification(config.tau, Schedule(config.rectify_epochs, *manner))
+            phases.append((phase, context.generator("clip-fed-rectify")))
         if config.transfer:
-            schedule = Schedule(config.transfer_epochs, config.batch_size, config.lr, config.momentum, config.clip)
-            steps.append(("clip-fed-transfer", purifier.transfer(config.beta, config.kd_temperature, schedule)))
-        return steps
+            phase = purifier.transfer(config.beta, config.kd_temperature, Schedule(config.transfer_epochs, *manner))
+            phases.append((phase, context.generator("clip-fed-transfer")))
+        purifier(model, self._projection, phases)
 
     def state(self) -> dict[str, Tensor]:
         """The projection, where it is trained."""

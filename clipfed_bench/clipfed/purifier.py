@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from clipfed_bench.clipfed.rectify_transfer import Rectification, Transfer
+from clipfed_bench.clipfed.rectify_transfer import rectification, transfer
 from clipfed_bench.clipfed.server_set import ServerSet
 from clipfed_bench.clipfed.steps import Schedule, Training
 from clipfed_bench.models.base import Classifier
@@ -60,13 +60,13 @@ class Purifier:
 
     def rectification(self, temperature: float, schedule: Schedule) -> Training:
         """Step (d) with these settings."""
-        make = partial(Rectification, self._model, self._projection, self._data, temperature, schedule, self._compute)
-        return self._phases((Rectification, temperature, schedule), make)
+        make = partial(rectification, self._model, self._projection, self._data, temperature, schedule, self._compute)
+        return self._phases((rectification, temperature, schedule), make)
 
     def transfer(self, beta: float, temperature: float, schedule: Schedule) -> Training:
         """Step (e) with these settings."""
-        make = partial(Transfer, self._model, self._data, beta, temperature, schedule, self._compute)
-        return self._phases((Transfer, beta, temperature, schedule), make)
+        make = partial(transfer, self._model, self._data, beta, temperature, schedule, self._compute)
+        return self._phases((transfer, beta, temperature, schedule), make)
 
     def __call__(
         self, model: Classifier, projection: Tensor | None, phases: Iterable[tuple[Training, torch.Generator]]

@@ -6,8 +6,7 @@ would point nowhere [ours].
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,8 +31,10 @@ class Schedule:
     """Bound on the norm of a step's gradient; 0: none."""
 
 
-class Training(ABC):
+class Training:
     """Trains some parameters of a model, round after round, on a loss of ``samples`` samples.
+
+    ``loss`` makes of (B,) int64 indices of samples their mean loss; ``begin`` is called when a round begins.
 
     Model and parameters stay where they are in memory: on a GPU a step is recorded once for each size of batch.
     It keeps nothing from one round to the next.
@@ -43,22 +44,21 @@ class Training(ABC):
         self,
         model: Classifier,
         trained: Sequence[nn.Parameter],
+        loss: Callable[[Tensor], Tensor],
         samples: int,
         schedule: Schedule,
         compute: Compute,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
-        self._model, self._trained = model, trained
+        self._model, self._trained, self._loss, self._begin = model, trained, loss, begin
         self._samples, self._schedule, self._compute = samples, schedule, compute
         self._optimizer = torch.optim.SGD(trained, lr=schedule.lr, momentum=schedule.momentum)
         self._record = compute.recorder()
         self._recorded: dict[int, tuple[Tensor, Step]] = {}
 
-    @abstractmethod
-    def loss(self, index: Tensor) -> Tensor:
-        """(B,) int64 indices of samples -> their mean loss."""
-
     def __call__(self, stream: torch.Generator) -> None:
         """A round: all epochs; ``stream`` shuffles the samples."""
+        self._begin()
         self._model.train()
         self._forget()
         device, size = self._trained[0].device, self._schedule.batch_size
@@ -77,17 +77,13 @@ class Training(ABC):
             self._optimizer.state.clear()
         elif self._schedule.momentum:
             for p in self._trained:  # momentum of zeros is as good as none, and stays where it is
-                state = self._optimizer.state[p]
-                if "momentum_buffer" in state:
-                    state["momentum_buffer"].zero_()
-                else:
-                    state["momentum_buffer"] = torch.zeros_like(p)
+                self._optimizer.state[p].setdefault("momentum_buffer", torch.empty_like(p)).zero_()
 
     def _step(self, index: Tensor) -> None:
         # Gradients are views of a flat vector: zero them in place, also those not trained here.
         self._model.zero_grad(set_to_none=False)
         self._optimizer.zero_grad(set_to_none=False)
-        self.loss(index).backward()  # type: ignore[no-untyped-call]
+        self._loss(index).backward()  # type: ignore[no-untyped-call]
         if self._schedule.clip:
             torch.nn.utils.clip_grad_norm_(self._trained, self._schedule.clip)
         self._optimizer.step()

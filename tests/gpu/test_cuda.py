@@ -20,7 +20,7 @@ from torch import Tensor
 
 from clipfed_bench.api import AttackContext, ClientUpdates, LocalContext, RoundContext, ServerContext
 from clipfed_bench.clipfed.purifier import Purifier
-from clipfed_bench.clipfed.rectify_transfer import Rectification, Transfer
+from clipfed_bench.clipfed.rectify_transfer import rectification, transfer
 from clipfed_bench.clipfed.server_set import ServerSet
 from clipfed_bench.clipfed.steps import Schedule
 from clipfed_bench.components.registry import choose, create_attack, create_defense
@@ -231,8 +231,8 @@ def test_the_servers_steps_are_captured_too() -> None:
         start = flat.params.clone()
         for round_ in range(2):
             shuffle = torch.Generator().manual_seed(round_)
-            Rectification(flat.model, projection, data, 0.1, schedule, compute)(shuffle)
-            Transfer(flat.model, data, 1.0, 3.0, schedule, compute)(shuffle)
+            rectification(flat.model, projection, data, 0.1, schedule, compute)(shuffle)
+            transfer(flat.model, data, 1.0, 3.0, schedule, compute)(shuffle)
         found.append((flat.params - start).cpu()[None])
     eager, graph, fast = found
     assert distance(graph, eager) < 5e-3

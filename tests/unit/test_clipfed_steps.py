@@ -12,7 +12,7 @@ from tape import TapeRecorder
 
 from clipfed_bench.clipfed.filtering import filter_updates, pca_scores
 from clipfed_bench.clipfed.frequency_noise import augment, band_mse, band_of, perturb_band
-from clipfed_bench.clipfed.rectify_transfer import Rectification, Transfer
+from clipfed_bench.clipfed.rectify_transfer import rectification, transfer
 from clipfed_bench.clipfed.server_set import ServerSet
 from clipfed_bench.clipfed.steps import Schedule
 from clipfed_bench.models.build import build_model
@@ -115,7 +115,7 @@ def test_rectification_trains_the_extractor_alone(task: tuple[FlatModel, ServerS
     flat, data = task
     projection = torch.nn.Linear(128, 16, bias=False)
     before, projected = flat.params.clone(), projection.weight.detach().clone()
-    Rectification(flat.model, projection, data, 0.1, Schedule(1, 16, 0.01, 0.9, 0.0))(_stream())
+    rectification(flat.model, projection, data, 0.1, Schedule(1, 16, 0.01, 0.9, 0.0), Compute())(_stream())
     changed = {name: not torch.equal(flat.params[s], before[s]) for name, s in flat.layers.items()}
     assert not changed["classifier.weight"]
     assert not changed["classifier.bias"]
@@ -135,14 +135,14 @@ def test_rectification_pulls_features_to_their_prototypes(task: tuple[FlatModel,
             return float((own - (vector @ data.image_prototypes.T).mean(dim=1)).mean())
 
     before = closeness()
-    Rectification(flat.model, projection, data, 0.1, Schedule(10, 16, 0.01, 0.9, 0.0))(_stream())
+    rectification(flat.model, projection, data, 0.1, Schedule(10, 16, 0.01, 0.9, 0.0), Compute())(_stream())
     assert closeness() > before + 0.2
 
 
 def test_transfer_learns_what_the_teacher_says(task: tuple[FlatModel, ServerSet]) -> None:
     flat, data = task
     shifted = replace(data, teacher_logits=data.teacher_logits.roll(1, 1))  # a teacher that contradicts the labels
-    Transfer(flat.model, shifted, 5.0, 1.0, Schedule(40, 16, 0.004, 0.9, 0.0))(_stream())
+    transfer(flat.model, shifted, 5.0, 1.0, Schedule(40, 16, 0.004, 0.9, 0.0), Compute())(_stream())
     with torch.no_grad():
         taken = flat.model(data.images).argmax(dim=1)
     assert (taken == (data.labels + 1) % 10).float().mean() > 0.9
@@ -152,7 +152,7 @@ def test_transfer_learns_what_the_teacher_says(task: tuple[FlatModel, ServerSet]
 def test_clipping_bounds_a_step(task: tuple[FlatModel, ServerSet], clip: float) -> None:
     flat, data = task
     before = flat.params.clone()
-    Transfer(flat.model, data, 1.0, 1.0, Schedule(1, 60, 0.5, 0.0, clip))(_stream())  # one batch, one step
+    transfer(flat.model, data, 1.0, 1.0, Schedule(1, 60, 0.5, 0.0, clip), Compute())(_stream())  # one batch, one step
     step = float((flat.params - before).norm()) / 0.5
     assert step == pytest.approx(clip, rel=1e-3) if clip else step > 0.1
 
@@ -166,8 +166,8 @@ def test_recorded_steps_train_the_server_as_plain_ones_do(task: tuple[FlatModel,
         projection = torch.nn.Linear(128, 16, bias=False)
         torch.nn.init.ones_(projection.weight)
         steps = [
-            Rectification(flat.model, projection, data, 0.1, schedule, compute),
-            Transfer(flat.model, data, 1.0, 3.0, schedule, compute),
+            rectification(flat.model, projection, data, 0.1, schedule, compute),
+            transfer(flat.model, data, 1.0, 3.0, schedule, compute),
         ]
         for round_ in range(3):  # prototypes, momentum and the order of the images are new in each
             for step in steps:
