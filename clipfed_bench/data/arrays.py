@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from clipfed_bench.core.image_files import opened
 from clipfed_bench.core.splits import Bytes, Index, Split
 from clipfed_bench.data.catalog import Known
 
+T = TypeVar("T")
+
 LONGEST_CAPTION = 2000
 """Characters; CLIP reads 77 tokens."""
 
@@ -28,9 +31,8 @@ def decode(data: bytes | Path, side: int, where: str, resize: bool = False) -> B
     With ``resize`` an image of another size is cropped to its central square and resampled (Lanczos); without, it is
     an error.
 
-    Raises:
-        DataError: the bytes are no whole image of a format that is read (:mod:`clipfed_bench.core.image_files`), or the
-            size is wrong; ``where`` names the image in the message.
+    Raises DataError: the bytes are no whole image of a format that is read (:mod:`clipfed_bench.core.image_files`), or
+    the size is wrong; ``where`` names the image in the message.
     """
     try:
         with opened(data) as picture:
@@ -49,16 +51,15 @@ def decode_all(
 ) -> Bytes:
     """Every image of ``items``, (N, 3, side, side) uint8, with a progress bar where standard error is a terminal."""
     out = np.empty((len(items), 3, side, side), dtype=np.uint8)
-    steps: Iterable[int] = track(
-        range(len(items)),
-        description=f"decoding {what}",
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty() or len(items) < 5000,
-    )
-    for i in steps:
+    for i in decoding(range(len(items)), len(items), what):
         out[i] = decode(items[i], side, where(i), resize)
     return out
+
+
+def decoding(steps: Iterable[T], images: int, what: str, total: int | None = None) -> Iterable[T]:
+    """``steps``, with a progress bar where standard error is a terminal and there are many ``images``."""
+    console, hidden = Console(stderr=True), not sys.stderr.isatty() or images < 5000
+    return track(steps, f"decoding {what}", total=total, console=console, transient=True, disable=hidden)
 
 
 def canonical_order(images: Bytes, labels: Index) -> Index:

@@ -94,8 +94,7 @@ def datasets() -> dict[str, str]:
 def base_name(name: str) -> str:
     """The balanced original of a data set: ``cifar10`` of ``cifar10-lt``.
 
-    Raises:
-        UserError: no data set has that name.
+    Raises UserError: no data set has that name.
     """
     base = name.removesuffix("-lt")
     if name not in DATASETS and base not in added().usable:
@@ -134,8 +133,7 @@ def all_server_data() -> Iterator[str]:
 def resolve_imbalance(name: str, factor: float | None) -> float:
     """The imbalance factor that a data set is cut with: 1 for a balanced one, 10 for ``-lt`` unless stated.
 
-    Raises:
-        UserError: unknown name, a factor below 1, or a factor other than 1 for a balanced data set.
+    Raises UserError: unknown name, a factor below 1, or a factor other than 1 for a balanced data set.
     """
     base = base_name(name)
     if name == base:

@@ -25,8 +25,7 @@ def overlap(names: Sequence[str], classes: Sequence[str]) -> float:
 def class_indices(names: Sequence[str], classes: Sequence[str], where: str) -> list[int]:
     """The index in ``classes`` of each of ``names``.
 
-    Raises:
-        DataError: a name is no class of the data set; the nearest one is suggested.
+    Raises DataError: a name is no class of the data set; the nearest one is suggested.
     """
     index = {normalize(c): i for i, c in enumerate(classes)}
     out = []

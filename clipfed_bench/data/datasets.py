@@ -13,13 +13,12 @@ from clipfed_bench.core.paths import data_root
 from clipfed_bench.core.splits import Index, Split
 from clipfed_bench.data import cache
 from clipfed_bench.data import plugin_sets as added
-from clipfed_bench.data.arrays import canonical_order, channel_stats, check_complete, content_hash
+from clipfed_bench.data.arrays import canonical_order, channel_stats, check_complete, content_hash, first_per_class
 from clipfed_bench.data.catalog import KNOWN, Known, base_name, info, resolve_imbalance
 from clipfed_bench.data.digits import load_digits
+from clipfed_bench.data.feasible import class_counts
 from clipfed_bench.data.formats import find as sources
 from clipfed_bench.data.formats.search import Found
-from clipfed_bench.data.info import Info
-from clipfed_bench.data.longtail import keep_mask
 from clipfed_bench.toolbox.images import Dataset, Images
 
 
@@ -35,19 +34,21 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
     what the tail keeps is fixed, whatever the seed, and a higher factor keeps a subset. ``imbalance_factor`` None
     means 10 for ``-lt`` and is the only value besides 1 elsewhere. Test splits are never cut.
 
-    Raises:
-        UserError: unknown name or impossible imbalance factor.
-        DataError: the data set is not found, damaged or incomplete, or its plug-in fails.
+    Raises UserError: unknown name or impossible imbalance factor. Raises DataError: the data set is not found, damaged
+    or incomplete, or its plug-in fails.
     """
     base = base_name(name)
     factor = resolve_imbalance(name, imbalance_factor)
     known, classes = info(base), info(base).classes
     if known.module is not None:
-        arrays, source = _added(known, data_root(data_dir))
+        arrays, kind = _pack(*map(_canonical, added.load(known, data_root(data_dir)))), f"plug-in {known.module}"
+    elif base == "digits":
+        arrays, kind = _pack(*load_digits()), "scikit-learn digits"
     else:
-        arrays, source = _digits() if base == "digits" else _known(KNOWN[base], data_root(data_dir))
+        arrays, kind = _known(KNOWN[base], data_root(data_dir))
     images, labels = arrays["train_images"], arrays["train_labels"]
-    keep = keep_mask(labels, factor, len(classes)) if name != base else np.ones(len(labels), dtype=bool)
+    # They are in canonical order, so what a long tail keeps depends on neither a cell's seed nor the source.
+    keep = first_per_class(labels, class_counts(int(np.bincount(labels).max()), factor, len(classes)))
     mean, std = (tuple(float(v) for v in arrays[key]) for key in ("mean", "std"))
     return Dataset(
         name,
@@ -56,7 +57,7 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
         as_images(arrays["test_images"], arrays["test_labels"]),
         (mean[0], mean[1], mean[2]),
         (std[0], std[1], std[2]),
-        source,
+        f"{kind}, sha256 {arrays['hash']}",
         None if name == base else as_images(images[~keep], labels[~keep]),
     )
 
@@ -64,16 +65,6 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
 def as_images(images: np.ndarray[Any, Any], labels: Index) -> Images:
     """Numpy arrays as :class:`Images`, sharing memory."""
     return Images(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.ascontiguousarray(labels)))
-
-
-def _digits() -> tuple[cache.Arrays, str]:
-    arrays = _pack(*load_digits())
-    return arrays, f"scikit-learn digits, sha256 {arrays['hash']}"
-
-
-def _added(known: Info, root: Path) -> tuple[cache.Arrays, str]:
-    arrays = _pack(*map(_canonical, added.load(known, root)))
-    return arrays, f"plug-in {known.module}, sha256 {arrays['hash']}"
 
 
 def _known(known: Known, root: Path) -> tuple[cache.Arrays, str]:
@@ -88,8 +79,7 @@ def _known(known: Known, root: Path) -> tuple[cache.Arrays, str]:
         _check_pixels(known, arrays["mean"], found)
         return arrays
 
-    arrays = cache.cached(cache.source_key(f"dataset {known}", found.files), build)
-    return arrays, f"{found.kind}, sha256 {arrays['hash']}"
+    return cache.cached(cache.source_key(f"dataset {known}", found.files), build), found.kind
 
 
 def _canonical(split: Split) -> Split:

@@ -14,8 +14,7 @@ def class_counts(largest: int, factor: float, classes: int) -> list[int]:
     >>> class_counts(5000, 10, 10)
     [5000, 3871, 2997, 2320, 1796, 1391, 1077, 834, 645, 500]
 
-    Raises:
-        UserError: the factor leaves a class without an image.
+    Raises UserError: the factor leaves a class without an image.
     """
     counts = [int(largest * factor ** (-c / (classes - 1))) for c in range(classes)]
     if min(counts) < 1:
@@ -25,18 +24,12 @@ def class_counts(largest: int, factor: float, classes: int) -> list[int]:
     return counts
 
 
-def balanced_counts(name: str) -> tuple[int, ...]:
-    """Training images of each class of the original of data set ``name``."""
-    return info(name).train
-
-
 def train_counts(name: str, factor: float) -> list[int]:
     """Training images of each class of ``name``, whose long tail is cut with ``factor`` (1: it has none).
 
-    Raises:
-        UserError: the factor leaves a class without an image.
+    Raises UserError: the factor leaves a class without an image.
     """
-    there = balanced_counts(name)
+    there = info(name).train
     wanted = class_counts(max(there), factor, len(there)) if name != base_name(name) else there
     return [min(pair) for pair in zip(there, wanted, strict=True)]
 
@@ -59,8 +52,7 @@ def check_clients(name: str, factor: float, scheme: str, clients: int, min_sampl
 def holdout_size(spec: str) -> int | None:
     """N of ``holdout:N``; None if ``spec`` names something else.
 
-    Raises:
-        UserError: N is no whole number above 0.
+    Raises UserError: N is no whole number above 0.
     """
     if not spec.startswith(_HOLDOUT):
         return None
@@ -74,8 +66,8 @@ def holdout_size(spec: str) -> int | None:
 
 def check_server_data(spec: str, name: str) -> None:
     """Raise UserError where the server data ``spec`` cannot be that of data set ``name``; paths are not looked at."""
-    base, own = base_name(name), info(name).server_data
-    size, most = holdout_size(spec), min(balanced_counts(name)) - 1
+    base, known, size = base_name(name), info(name), holdout_size(spec)
+    own, most = known.server_data, min(known.train) - 1
     if size is not None and size > most:
         raise UserError(
             f"server data {spec}: the smallest class of {base} has {most + 1:,} training images, and the clients must "

@@ -51,9 +51,8 @@ def partition(
     (1-q)/(C-1), and to a uniformly drawn client of the group (FLTrust, NDSS 2021, section VI-A) [lineage]. With equal
     groups, q = 1/C is IID in distribution.
 
-    Raises:
-        UserError: a parameter is missing or out of range, there are fewer clients than classes with ``degree``, or
-            ``clients * min_samples`` exceeds the number of images.
+    Raises UserError: a parameter is missing or out of range, there are fewer clients than classes with ``degree``, or
+    ``clients * min_samples`` exceeds the number of images.
     """
     array: Index = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels, dtype=np.int64)
     _check(len(array), num_classes, clients, scheme, alpha, degree, min_samples)

@@ -19,7 +19,7 @@ from clipfed_bench.core.errors import DamagedFileError
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment, Report
 from clipfed_bench.core.work_counts import count
-from clipfed_bench.data.feasible import balanced_counts
+from clipfed_bench.data.catalog import info
 from clipfed_bench.models.build import build_model
 from clipfed_bench.simulator.cell_facts import warmup_facts
 from clipfed_bench.simulator.cell_setup import CellSetup
@@ -52,7 +52,7 @@ def load(spec: CellSpec, env: Environment) -> tuple[Tensor, Tensor]:
     """
     path = checkpoint(spec, env)
     found = read_model(path, env.device)
-    sizes = _sizes(spec.model, len(balanced_counts(spec.dataset)))
+    sizes = _sizes(spec.model, len(info(spec.dataset).classes))
     if any(t.shape != (n,) for t, n in zip(found, sizes, strict=True)):
         raise DamagedFileError(f"{path} is no warm-up of {spec.model}")
     return found

@@ -15,9 +15,8 @@ from clipfed_bench.cli.data import app
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.data import cache, catalog
 from clipfed_bench.data.datasets import load_dataset
-from clipfed_bench.data.feasible import train_counts
+from clipfed_bench.data.feasible import class_counts, train_counts
 from clipfed_bench.data.heat_map import client_counts
-from clipfed_bench.data.longtail import class_counts
 from clipfed_bench.data.server_set.load import load_server_data
 
 REAL = Path(os.environ.get("CLIPFED_BENCH_DATA") or Path(__file__).parents[2].parent / "shared" / "data")

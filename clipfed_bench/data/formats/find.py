@@ -13,8 +13,7 @@ from clipfed_bench.data.formats.search import Found, Search, walk
 def find(known: Known, root: Path) -> Found:
     """A complete copy of ``known`` under ``root``; torchvision's download into ``root`` if there is none.
 
-    Raises:
-        DataError: a copy is there but damaged or incomplete; or nothing fits and the download fails.
+    Raises DataError: a copy is there but damaged or incomplete; or nothing fits and the download fails.
     """
     search = Search(root, known, walk(root))
     for source in (parquet.find, official.find, folders.find):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ def by_class(files: Iterable[Path]) -> dict[Path, ClassFiles]:
 
 def find(search: Search) -> Found | None:
     """A folder with ``train`` and ``test`` in it, both with a folder for every class of the data set."""
-    classes = search.known.classes
+    classes, side = search.known.classes, search.known.side
     splits: dict[Path, dict[str, ClassFiles]] = {}
     for folder, content in by_class(search.files).items():
         if overlap(tuple(content), classes) >= 0.5:
@@ -39,29 +38,21 @@ def find(search: Search) -> Found | None:
         if not {"train", "test"} <= set(present):
             search.seen.append(f"{folder}: class folders, but only {', '.join(sorted(present))} (server data?)")
             continue
-        absent = [f"{s}/{c}" for s in ("train", "test") for c in _missing(present[s], classes)]
+        named = {split: set(map(normalize, content)) for split, content in present.items()}
+        absent = [f"{s}/{c}" for s in ("train", "test") for c in classes if normalize(c) not in named[s]]
         if absent:
             search.broken.append(f"{folder}: no folder for {', '.join(absent)}")
             continue
         files = tuple(path for s in ("train", "test") for paths in present[s].values() for path in paths)
-        return Found("class folders", folder, files, partial(_read_split, present, classes, search.known.side))
+        return Found("class folders", folder, files, lambda split, of=present: read(of[split], classes, side))
     return None
-
-
-def _read_split(splits: dict[str, ClassFiles], classes: Sequence[str], side: int, split: str) -> Split:
-    return read(splits[split], classes, side)
-
-
-def _missing(content: ClassFiles, classes: Sequence[str]) -> list[str]:
-    present = {normalize(name) for name in content}
-    return [c for c in classes if normalize(c) not in present]
 
 
 def read(content: ClassFiles, classes: Sequence[str], side: int, resize: bool = False) -> Split:
     """Every image of the class folders.
 
-    Raises:
-        DataError: a folder is named like no class, or an image is truncated or (unless ``resize``) of the wrong size.
+    Raises DataError: a folder is named like no class, or an image is truncated or (unless ``resize``) of the wrong
+    size.
     """
     names = sorted(content)
     where = str(content[names[0]][0].parent.parent)

@@ -149,8 +149,7 @@ class _Restricted(pickle.Unpickler):
 def unpickle(data: bytes, where: str) -> dict[str, Any]:
     """A batch's dictionary, read without running any code of it.
 
-    Raises:
-        DataError: it is damaged, is no dictionary, or wants anything but arrays and plain values.
+    Raises DataError: it is damaged, is no dictionary, or wants anything but arrays and plain values.
     """
     try:
         with reading():

@@ -8,21 +8,18 @@ themselves) and perhaps ``caption`` or ``text``.
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
-from rich.progress import track
 
 from clipfed_bench.core.errors import DamagedFileError, DataError, shown
 from clipfed_bench.core.splits import Bytes, Index, Split
 from clipfed_bench.core.untrusted import parquet_file, parse_json, reading
-from clipfed_bench.data.arrays import check_captions, check_labels, decode_all
+from clipfed_bench.data.arrays import check_captions, check_labels, decode_all, decoding
 from clipfed_bench.data.class_names import class_indices, overlap
 from clipfed_bench.data.formats.search import Found, Search
 
@@ -123,24 +120,14 @@ def find(search: Search) -> Found | None:
     if not fits:
         return None
     group = min(fits, key=lambda g: bool(re.search("generated|synthetic|fake", g.folder.name.lower())))
-    return _found(group, known.classes, known.side)
-
-
-def _found(group: Group, classes: Sequence[str], side: int) -> Found:
-    splits: Mapping[str, list[Shard]] = group.splits
-    return Found(
-        "parquet",
-        group.folder,
-        tuple(shard.path for shard in group.shards()),
-        lambda split: read(splits[split], classes, side),
-    )
+    files = tuple(shard.path for shard in group.shards())
+    return Found("parquet", group.folder, files, lambda split: read(group.splits[split], known.classes, known.side))
 
 
 def inspect(path: Path) -> Shard | None:
     """What the file holds, or None if it has no image and label column.
 
-    Raises:
-        DataError: the file is truncated or no parquet file.
+    Raises DataError: the file is truncated or no parquet file.
     """
     try:
         with parquet_file(path) as file:
@@ -174,8 +161,7 @@ def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, 
 def read(shards: Sequence[Shard], classes: Sequence[str], side: int, resize: bool = False) -> Split:
     """Every row of ``shards``; labels are mapped to ``classes`` by name where names are stored.
 
-    Raises:
-        DataError: truncated file or image, wrong size (unless ``resize``), label out of range, foreign class name.
+    Raises DataError: truncated file or image, wrong size (unless ``resize``), label out of range, foreign class name.
     """
     parts = [_read_shard(shard, classes, side, resize) for shard in shards]
     captions = [part.captions for part in parts]
@@ -193,7 +179,8 @@ def _read_shard(shard: Shard, classes: Sequence[str], side: int, resize: bool) -
     try:
         with parquet_file(shard.path) as file:
             _refuse_bomb(file.metadata, shard)
-            for batch in _progress(file.iter_batches(_BATCH, columns=columns, use_threads=False), shard):
+            batches = file.iter_batches(_BATCH, columns=columns, use_threads=False)
+            for batch in decoding(batches, shard.rows, shard.path.name, -(-shard.rows // _BATCH)):
                 images.append(_images(batch.column(shard.image), shard, row, side, resize))
                 labels.append(_labels(batch.column(shard.label), shard, row, classes))
                 captions += _captions(batch.column(shard.caption), shard, row) if shard.caption else ()
@@ -216,14 +203,6 @@ def _refuse_bomb(metadata: Any, shard: Shard) -> None:
             if large > max(_EXPANDS, 100 * size):
                 name = column.path_in_schema
                 raise DataError(f"{shard.path}: column '{name}' expands from {size:,} to {large:,} bytes; not read.")
-
-
-def _progress(batches: Iterable[Any], shard: Shard) -> Iterable[Any]:
-    """``batches``, with a progress bar where standard error is a terminal and there are many."""
-    console = Console(stderr=True)
-    hidden = not sys.stderr.isatty() or shard.rows < 5000
-    what, total = f"decoding {shard.path.name}", -(-shard.rows // _BATCH)
-    return track(batches, description=what, total=total, console=console, transient=True, disable=hidden)
 
 
 def _images(column: Any, shard: Shard, first: int, side: int, resize: bool) -> Bytes:

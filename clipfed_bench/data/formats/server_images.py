@@ -34,8 +34,7 @@ def by_name(base: str, root: Path) -> Source:
     Told by content: the class names fit, and it is not both splits with the real number of rows. Of several, the one
     whose folder is named "generated" is taken.
 
-    Raises:
-        DataError: nothing fits, or several do.
+    Raises DataError: nothing fits, or several do.
     """
     known = KNOWN[base]
     files = walk(root)
@@ -71,9 +70,7 @@ def by_name(base: str, root: Path) -> Source:
 def by_path(path: Path) -> Source:
     """A parquet file, or a folder of parquet shards or of class folders; of several splits, ``train`` is taken.
 
-    Raises:
-        UserError: no such path.
-        DataError: it holds no labelled images.
+    Raises UserError: no such path. Raises DataError: it holds no labelled images.
     """
     if not _exists(path):
         raise UserError(

@@ -19,8 +19,7 @@ from clipfed_bench.toolbox.images import Dataset, Images
 def reserve_holdout(dataset: Dataset, spec: str) -> Dataset:
     """``dataset`` without the images that server data ``spec`` takes; the identity unless it is ``holdout:N``.
 
-    Raises:
-        UserError: N leaves a class without a training image.
+    Raises UserError: N leaves a class without a training image.
     """
     size = holdout_size(spec)
     if size is None:

@@ -43,9 +43,8 @@ def load_server_data(
     so the choice is fixed, and a smaller number gives a subset. Captions are those stored, else class names in a few
     templates (:mod:`clipfed_bench.data.server_set.captions`).
 
-    Raises:
-        UserError: unknown spec, glyphs for other data than digits, N or ``per_class`` impossible.
-        DataError: not found, damaged, foreign classes, or images that the data set itself contains.
+    Raises UserError: unknown spec, glyphs for other data than digits, N or ``per_class`` impossible. Raises DataError:
+    not found, damaged, foreign classes, or images that the data set itself contains.
     """
     if per_class is not None and per_class < 1:
         raise UserError(f"server data: {per_class} images per class; at least 1 is needed.")
