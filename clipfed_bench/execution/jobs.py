@@ -105,9 +105,9 @@ class Schedule:
         self._running: dict[str, Job] = {}
 
     @property
-    def finished(self) -> bool:
-        """Nothing is waiting and nothing runs."""
-        return not self._waiting and not self._running
+    def left(self) -> int:
+        """How many jobs are waiting or run."""
+        return len(self._waiting) + len(self._running)
 
     def start(self) -> Job | None:
         """The next job that can run now; from here on it counts as running. None: nothing can."""

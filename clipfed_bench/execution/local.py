@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -25,7 +24,7 @@ from typing import Any
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Progress
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
-from clipfed_bench.execution.worker import THREADS, Runner, Settings, explain_death, explain_timeout, redirect
+from clipfed_bench.execution.worker import THREADS, AtWork, Runner, Settings, explain_death, explain_timeout, redirect
 
 
 def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Generator[Event, None, None]:
@@ -39,7 +38,7 @@ def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Generator[
     pool: list[_Worker] = []
     numbers = iter(range(1, 1_000_000_000))
     try:
-        while not schedule.finished:
+        while schedule.left:
             yield from _hand_out(schedule, pool, workers, settings, numbers)
             busy = {worker.connection: worker for worker in pool if worker.job is not None}
             for connection in wait(list(busy), _patience(busy.values(), settings.cell_timeout)):
@@ -62,21 +61,10 @@ def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Generator[
 
 
 @dataclass(eq=False)
-class _Worker:
+class _Worker(AtWork):
     process: Any
     connection: Connection[Any, Any]
-    log: Path
-    job: Job | None = None
-    started: float = 0.0
-    last: Progress | None = None
-    """The job's last sign of life."""
     retired: bool = False
-
-    def left(self, limit: float | None) -> float:
-        """Seconds until the cell that it is at has taken longer than ``limit``; any other job has all the time."""
-        if limit is None or self.job is None or self.job.stage != "cell":
-            return math.inf
-        return self.started + limit - time.monotonic()
 
     def stop(self) -> None:
         """Wait for the process, which was told to end or is ending by itself, and drop a log with nothing in it."""
@@ -85,9 +73,7 @@ class _Worker:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-        with contextlib.suppress(OSError):
-            if self.log.stat().st_size == 0:
-                self.log.unlink()
+        self.drop_empty_log()
 
     def dismiss(self) -> None:
         """Let an idle process end by itself."""
@@ -112,30 +98,18 @@ def _hand_out(
         worker = idle[0] if idle else _spawn(settings, next(numbers))
         if not idle:
             pool.append(worker)
-        worker.job, worker.started, worker.last = job, time.monotonic(), None
+        worker.give(job)
         with contextlib.suppress(OSError):  # a process that is dead already is noticed when it is listened to
             worker.connection.send(job)
         yield Event("started", job)
 
 
 def _receive(worker: _Worker, schedule: Schedule) -> Iterator[Event]:
-    job = worker.job
-    assert job is not None
-    seconds = time.monotonic() - worker.started
     try:
         kind, content, worker.retired = worker.connection.recv()
     except (EOFError, OSError):
         kind, content, worker.retired = "failed", _death(worker), True
-    if kind == "step":
-        worker.last = content
-        yield Event("step", job, step=content)
-        return
-    worker.job = None
-    if kind == "done":
-        schedule.succeed(job)
-        yield Event("done", job, outcome=content, seconds=seconds)
-        return
-    yield from schedule.settle(job, content, seconds)
+    return worker.heard(kind, content, schedule)
 
 
 def _patience(busy: Iterable[_Worker], limit: float | None) -> float | None:
@@ -146,16 +120,14 @@ def _patience(busy: Iterable[_Worker], limit: float | None) -> float | None:
 
 def _stop_cell(worker: _Worker, schedule: Schedule, settings: Settings) -> Iterator[Event]:
     """Kill the worker, which may hang where no milder signal reaches it, after its log says where it was."""
-    job, limit = worker.job, settings.cell_timeout
-    assert job is not None
-    assert limit is not None
+    assert settings.cell_timeout is not None
     with contextlib.suppress(OSError, AttributeError):
         os.kill(worker.process.pid, signal.SIGUSR1)
         worker.process.join(timeout=0.5)
     worker.process.kill()
     worker.process.join()
-    worker.job, worker.retired = None, True
-    yield from schedule.settle(job, explain_timeout(limit, worker.last, worker.log), time.monotonic() - worker.started)
+    worker.retired = True
+    return worker.heard("failed", explain_timeout(settings.cell_timeout, worker.last, worker.log), schedule)
 
 
 def _death(worker: _Worker) -> Failure:
@@ -180,7 +152,7 @@ def _spawn(settings: Settings, number: int) -> _Worker:
     with _interrupts_held(), _main_hidden():
         process.start()
     theirs.close()
-    return _Worker(process, ours, log)
+    return _Worker(process, ours, log=log)
 
 
 @contextlib.contextmanager

@@ -38,29 +38,18 @@ class Places:
     """Clients of a cell that train side by side; None: 4 on a GPU."""
 
     def __post_init__(self) -> None:
-        self._check_values()
-        for option, path in (
-            ("out", self.folder),
-            ("data-dir", self.data_dir),
-            ("cache-dir", self.cache_dir),
-            ("warmups", self.warmups),
-        ):
+        for name, kind in {"device": Device, "precision": Precision, "steps": Steps}.items():
+            if (chosen := getattr(self, name)) not in get_args(kind):
+                raise unknown(name, str(chosen), get_args(kind))
+        for name, least in {"workers": 1, "checkpoint_every": 0, "cell_timeout": 1, "streams": 1}.items():
+            if (value := getattr(self, name)) is not None and value < least:
+                raise UserError(f"--{name.replace('_', '-')}: {value} is too small; at least {least} is needed.")
+        folders = {"data-dir": self.data_dir, "cache-dir": self.cache_dir, "warmups": self.warmups}
+        for option, path in {"out": self.folder, **folders}.items():
             if path is not None and path.exists() and not path.is_dir():
                 raise UserError(f"--{option}: {path} is a file; name a folder.")
         if self.data_dir is not None and not self.data_dir.exists():
             raise UserError(f"--data-dir: there is no folder {self.data_dir}.")
-
-    def _check_values(self) -> None:
-        for name, known in (
-            ("device", get_args(Device)),
-            ("precision", get_args(Precision)),
-            ("steps", get_args(Steps)),
-        ):
-            if (chosen := getattr(self, name)) not in known:
-                raise unknown(name, str(chosen), known)
-        for name, least in (("workers", 1), ("checkpoint_every", 0), ("cell_timeout", 1), ("streams", 1)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise UserError(f"--{name.replace('_', '-')}: {value} is too small; at least {least} is needed.")
 
     def environment(self, device: str, keep_models: Collection[str]) -> Environment:
         """What cells are told of it that run on ``device``. Raises UserError for what that cannot do."""

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.core.messages import Progress
 from clipfed_bench.core.version import VERSION
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
 from clipfed_bench.execution.ray_cluster import Cluster, Connect, absolute, alive, connected, room, shared_places
 from clipfed_bench.execution.ray_worker import Greeting, Place, Worker
-from clipfed_bench.execution.worker import Settings, explain_death, explain_timeout
+from clipfed_bench.execution.worker import AtWork, Settings, explain_death, explain_timeout
 
 _FALSE_STARTS = 20  # workers that may die before they have greeted, in a row
 
@@ -39,7 +38,7 @@ def execute(
     """
     settings = absolute(settings)
     with connect(cluster, workers) as ray, shared_places(settings, jobs) as places:
-        crew = _Crew(ray, jobs, workers, settings, cluster, places)
+        crew = _Crew(ray, Schedule(jobs), workers, settings, cluster, places)
         try:
             yield from crew.work()
         finally:
@@ -48,21 +47,15 @@ def execute(
 
 
 @dataclass(eq=False)
-class _Member:
+class _Member(AtWork):
     """A worker, from when it is asked for."""
 
     actor: Any
-    log: Path
     awaited: Any
     """What it will say next; None while it is idle, or dead."""
     node: str = ""
     """Id of its node, and of which machine; both known when it has greeted."""
     host: str = ""
-    job: Job | None = None
-    started: float = 0.0
-    """When it got the job, on the monotonic clock."""
-    last: Progress | None = None
-    """The job's last sign of life."""
     used: bool = False
     """It has had a job, and may hold memory."""
     lost: Exception | None = None
@@ -73,7 +66,7 @@ class _Member:
 @dataclass
 class _Crew:
     ray: Any
-    jobs: Sequence[Job]
+    schedule: Schedule
     limit: int | None
     settings: Settings
     cluster: Cluster
@@ -81,8 +74,6 @@ class _Crew:
     members: list[_Member] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._schedule = Schedule(self.jobs)
-        self._unfinished = {job.id for job in self.jobs}
         self._again: deque[Job] = deque()
         self._losses: Counter[str] = Counter()
         self._false_starts = 0
@@ -99,7 +90,7 @@ class _Crew:
 
     def work(self) -> Iterator[Event]:
         """Until every job is done or has failed."""
-        while not self._schedule.finished:
+        while self.schedule.left:
             self._look()
             self._fit()
             yield from self._hand_out()
@@ -119,9 +110,7 @@ class _Crew:
         self.members.remove(member)
         with contextlib.suppress(Exception):  # it is dead already, or the cluster is
             self.ray.kill(member.actor, no_restart=True)
-        with contextlib.suppress(OSError):
-            if member.log.stat().st_size == 0:
-                member.log.unlink()
+        member.drop_empty_log()
 
     # --- how many workers, and who does what ---
 
@@ -146,7 +135,7 @@ class _Crew:
         """As many workers as there is work and room for."""
         given = [*self._again, *(member.job for member in self.members if member.job is not None)]
         alone = any(job.alone for job in given)
-        wanted = 1 if alone else min(self.limit or room(self._nodes, self._gpus), len(self._unfinished))
+        wanted = 1 if alone else min(self.limit or room(self._nodes, self._gpus), self.schedule.left)
         present = [member for member in self.members if member.lost is None]
         spare = [m for m in present if not m.node] + [m for m in present if m.node and m.job is None]
         for member in spare[: max(0, len(present) - wanted)]:
@@ -154,18 +143,19 @@ class _Crew:
         for _ in range(wanted - len(present)):
             log = self.settings.logs / f"worker-{next(self._numbers)}.log"
             actor = self._hire.remote(self.settings, log, Path.cwd())
-            self.members.append(_Member(actor, log, actor.greet.remote(self.places, self.cluster.lateness)))
+            self.members.append(_Member(actor, actor.greet.remote(self.places, self.cluster.lateness), log=log))
 
     def _hand_out(self) -> Iterator[Event]:
         for member in [m for m in self.members if m.node and m.job is None and m.lost is None]:
-            job = self._again.popleft() if self._again else self._schedule.start()
+            job = self._again.popleft() if self._again else self.schedule.start()
             if job is None:
                 return
             if job.alone and member.used:  # what earlier jobs left in memory is in its way: a new process will take it
                 self._again.appendleft(job)
                 self.dismiss(member)
                 return
-            member.job, member.started, member.last, member.used = job, time.monotonic(), None, True
+            member.give(job)
+            member.used = True
             member.awaited = member.actor.run.options(num_returns="streaming").remote(job)
             yield Event("started", job)
 
@@ -182,20 +172,11 @@ class _Crew:
                 self._explain_false_start(error)
             member.awaited, member.lost, member.verdict_at = None, error, time.monotonic() + self.cluster.grace
             return
-        job, seconds = member.job, time.monotonic() - member.started
-        if kind == "step":
-            member.last = content
-            yield Event("step", job, step=content)
-            return
-        member.job = member.awaited = None
+        if kind != "step":
+            member.awaited = None
         if hurt:
             self.dismiss(member)
-        if kind == "done":
-            self._schedule.succeed(job)
-            self._unfinished.discard(job.id)
-            yield Event("done", job, outcome=content, seconds=seconds)
-        else:
-            yield from self._settle(job, content, seconds)
+        yield from member.heard(kind, content, self.schedule)
 
     def _welcome(self, member: _Member, hello: Greeting) -> None:
         member.node, member.host, member.awaited = hello.node, hello.host, None
@@ -219,12 +200,9 @@ class _Crew:
     def _stop_late_cells(self) -> Iterator[Event]:
         limit = self.settings.cell_timeout
         for member in list(self.members):
-            job, seconds = member.job, time.monotonic() - member.started
-            if limit is None or job is None or job.stage != "cell" or member.lost is not None:
-                continue
-            if seconds >= limit + self.cluster.last_words:
+            if limit is not None and member.lost is None and member.left(limit) <= -self.cluster.last_words:
                 self.dismiss(member)
-                yield from self._settle(job, explain_timeout(limit, member.last, member.log), seconds)
+                yield from member.heard("failed", explain_timeout(limit, member.last, member.log), self.schedule)
 
     def _judge(self) -> Iterator[Event]:
         """Decide about workers that were lost: did their node die, or only their process?"""
@@ -232,16 +210,16 @@ class _Crew:
             dead = member.node not in {node["NodeID"] for node in alive(self.ray)}
             if member.job is not None and not dead and time.monotonic() < member.verdict_at:
                 continue
-            job, error, seconds = member.job, member.lost, time.monotonic() - member.started
+            job, seconds = member.job, member.seconds
             self.dismiss(member)
             if job is None:
                 continue
-            failure = self._loss(job, member.host) if dead else _death(member, error)
+            failure = self._loss(job, member.host) if dead else _death(member)
             if dead and self._losses[job.id] <= self.cluster.retries:
                 self._again.append(job)
                 yield Event("retried", job, failure=failure, seconds=seconds)
             else:
-                yield from self._settle(job, failure, seconds)
+                yield from member.heard("failed", failure, self.schedule)
 
     def _loss(self, job: Job, host: str) -> Failure:
         self._losses[job.id] += 1
@@ -249,15 +227,9 @@ class _Crew:
         error = f"node {host} died" + (f" ({count} nodes have died under this job)" if count > 1 else "")
         return Failure(error, error)
 
-    def _settle(self, job: Job, failure: Failure, seconds: float) -> Iterator[Event]:
-        for event in self._schedule.settle(job, failure, seconds):
-            if event.kind == "failed":
-                self._unfinished.discard(event.job.id)
-            yield event
 
-
-def _death(member: _Member, error: Exception | None) -> Failure:
+def _death(member: _Member) -> Failure:
     """Ray does not say which signal it was; what kills a process without a word is the system, for memory."""
     how = f"on {member.host} died (the system does this when memory runs out: try fewer --workers)"
     failure = explain_death(how, member.log, memory=True)
-    return replace(failure, traceback=f"{failure.traceback}\nRay's account: {error}")
+    return replace(failure, traceback=f"{failure.traceback}\nRay's account: {member.lost}")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
+import math
 import os
 import signal
 import sys
+import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from clipfed_bench.core import work_counts as counts
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Environment, Progress, Report
 from clipfed_bench.execution.allocator import keep_freed_memory, return_freed_memory
-from clipfed_bench.execution.jobs import Failure, Job
+from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
 from clipfed_bench.execution.memory import ran_out_of_memory
 
 # Two OpenMP threads collapse when the other core is busy: one thread a process, one cell a core.
@@ -83,6 +87,54 @@ class Runner:
         function = getattr(self._module, _FUNCTIONS[job.stage])
         result: CellResult | None = function(job.spec, self._settings.environment, report)
         return result
+
+
+@dataclass(eq=False, kw_only=True)
+class AtWork:
+    """A worker as the parent knows it."""
+
+    log: Path
+    job: Job | None = None
+    started: float = 0.0
+    """When it got the job, on the monotonic clock."""
+    last: Progress | None = None
+    """The job's last sign of life."""
+
+    def give(self, job: Job) -> None:
+        """It begins with ``job`` now."""
+        self.job, self.started, self.last = job, time.monotonic(), None
+
+    @property
+    def seconds(self) -> float:
+        """Since it got the job."""
+        return time.monotonic() - self.started
+
+    def left(self, limit: float | None) -> float:
+        """Seconds until the cell that it is at has taken longer than ``limit``; any other job has all the time."""
+        if limit is None or self.job is None or self.job.stage != "cell":
+            return math.inf
+        return limit - self.seconds
+
+    def heard(self, kind: str, content: Any, schedule: Schedule) -> Iterator[Event]:
+        """What the first two parts of a message mean for its job, which it has no longer unless it is a step."""
+        job, seconds = self.job, self.seconds
+        assert job is not None
+        if kind == "step":
+            self.last = content
+            yield Event("step", job, step=content)
+            return
+        self.job = None
+        if kind == "done":
+            schedule.succeed(job)
+            yield Event("done", job, outcome=content, seconds=seconds)
+        else:
+            yield from schedule.settle(job, content, seconds)
+
+    def drop_empty_log(self) -> None:
+        """Remove its log if nothing is in it."""
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size == 0:
+                self.log.unlink()
 
 
 def explain(error: BaseException) -> Failure:

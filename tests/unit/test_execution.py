@@ -231,7 +231,7 @@ def test_alone_means_that_nothing_else_runs_and_nothing_waits_longer_than_it_mus
     assert [(e.kind, e.failure.error) for e in events] == [
         ("failed", "no memory; it was tried twice, the second time alone")
     ]
-    assert schedule.finished
+    assert not schedule.left
 
 
 def test_what_counts_as_memory_that_ran_out():

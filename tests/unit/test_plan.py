@@ -34,7 +34,7 @@ def test_a_failed_prefix_fails_the_cells_that_share_it():
     schedule = Schedule(jobs)
     doomed = schedule.fail(schedule.start(), Failure("boom", ""))
     assert [reason.error for _, reason in doomed] == ["the prefix that it needs failed: boom"] * 2
-    assert schedule.finished
+    assert not schedule.left
 
 
 def test_cells_without_warm_up_or_teacher_need_nothing():
@@ -76,4 +76,4 @@ def test_a_failed_need_fails_all_that_wait_for_it_and_nothing_else():
         assert job is not None
         assert job.spec.seed == 1
         schedule.succeed(job)
-    assert schedule.finished
+    assert not schedule.left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,12 @@ def find(search: Search) -> Found | None:
             search.broken.append(f"{folder}: no folder for {', '.join(absent)}")
             continue
         files = tuple(path for s in ("train", "test") for paths in present[s].values() for path in paths)
-        return Found("class folders", folder, files, lambda split, of=present: read(of[split], classes, side))
+        return Found("class folders", folder, files, partial(_read_split, present, classes, side))
     return None
+
+
+def _read_split(splits: dict[str, ClassFiles], classes: Sequence[str], side: int, split: str) -> Split:
+    return read(splits[split], classes, side)
 
 
 def read(content: ClassFiles, classes: Sequence[str], side: int, resize: bool = False) -> Split:
