@@ -41,10 +41,9 @@ def compare(
     places = decimals if decimals is not None else 1 if format == Format.screen else 2
     sheet = compare_defenses(found.results, defense, other, split_list(metrics), places)
     if format == Format.screen:
-        from rich.console import Console
-
+        from clipfed_bench.core.console import new_console
         from clipfed_bench.report.formats.terminal import screen
 
-        Console().print(screen(sheet))
+        new_console().print(screen(sheet))
     else:
         typer.echo(render(sheet, format.value), nl=False)

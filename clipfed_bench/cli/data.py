@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from clipfed_bench.core.console import new_console
 from clipfed_bench.core.errors import UserError, shown
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def show(
     labels = loaded.train.labels
     parts = divide(labels, len(loaded.classes), clients, **scheme, min_samples=min_samples, seed=seed)
     counts = client_counts(labels, parts, len(loaded.classes))
-    console = Console()
+    console = new_console()
     console.print(_table(counts, loaded, f"{dataset}: {_words(scheme)}, {clients} clients, seed {seed}"))
     console.print(f"{len(loaded.train):,} training and {len(loaded.test):,} test images from {loaded.source}")
     save_heat_map(counts, loaded.classes, f"{dataset}, {_words(scheme)}, {clients} clients, seed {seed}", path)

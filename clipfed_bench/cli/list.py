@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import typer
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from clipfed_bench.components.registry import Component, Kind, attacks, broken, defenses
+from clipfed_bench.core.console import new_console
 from clipfed_bench.core.values import show
 
 app = typer.Typer(help="Show attacks, defenses, data sets, models, teachers and presets.", no_args_is_help=True)
@@ -66,14 +66,14 @@ def list_teachers() -> None:
 
 
 def _names(described: Mapping[str, str]) -> None:
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     for name, text in described.items():
         console.print(Text(name, style="bold"))
         console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
 
 
 def _components(kind: Kind, components: Iterable[Component]) -> None:
-    console = Console(highlight=False)
+    console = new_console(highlight=False)
     for component in components:
         console.print(Text(component.name, style="bold"))
         console.print(Padding(Text(component.summary), (0, 0, 0, 4), expand=False))

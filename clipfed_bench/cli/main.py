@@ -12,6 +12,7 @@ import typer
 from clipfed_bench.cli import bench, compare, data, grid, paper, plot, regress, report, run, server_data, table, teacher
 from clipfed_bench.cli.list import app as list_app
 from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.notices import shown_by
 from clipfed_bench.core.version import VERSION
 
 app = typer.Typer(
@@ -62,7 +63,8 @@ app.add_typer(server_data.app, name="server-data")
 def main() -> None:
     """Run the command line. A user's mistake, a path that does not work for one, is a message and exit status 2."""
     try:
-        app(prog_name="clipfed-bench")
+        with shown_by(lambda text: typer.echo(f"warning: {text}", err=True)):
+            app(prog_name="clipfed-bench")
     except UserError as error:
         _fail(str(error))
     except OSError as error:

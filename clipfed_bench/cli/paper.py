@@ -94,8 +94,7 @@ def _cells(name: str, scale: str, seeds: int | None) -> tuple[CellSpec, ...]:
 
 
 def _render(cells: Mapping[str, Sequence[CellSpec]], session: Session) -> None:
-    from rich.console import Console
-
+    from clipfed_bench.core.console import new_console
     from clipfed_bench.paper import output
 
     folder = session.store.folder / "paper"
@@ -110,7 +109,7 @@ def _render(cells: Mapping[str, Sequence[CellSpec]], session: Session) -> None:
             missing.append(f"{name} cannot be made: {error}")
             continue
         if made.screen is not None:
-            Console().print(made.screen)
+            new_console().print(made.screen)
         typer.echo("\n".join(f"wrote {path}" for path in output.write(folder, name, made)))
     if missing:
         raise UserError("\n".join(missing))

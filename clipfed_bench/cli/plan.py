@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from clipfed_bench.cli.progress import clock
 from clipfed_bench.config.words import USUAL, heading, telling
+from clipfed_bench.core.console import new_console
 from clipfed_bench.core.values import show
 from clipfed_bench.core.work_counts import plural
 from clipfed_bench.execution.session import Session
@@ -14,7 +14,7 @@ from clipfed_bench.execution.session import Session
 
 def show_plan(session: Session) -> None:
     """Print the cells, what is done already, and how long the rest may take."""
-    estimate, out = session.estimate(), Console()
+    estimate, out = session.estimate(), new_console()
     seconds = {job.id: estimate.seconds(job) for job in session.jobs}
     varying = [name for name in USUAL if len({getattr(cell, name) for cell in session.cells}) > 1]
     names = list(dict.fromkeys(["dataset", "attack", "defense", *varying, *telling(session.cells)]))

@@ -57,7 +57,7 @@ class LiveDisplay:
             how = (f"{event.kind} ", "red" if event.kind == "failed" else "yellow")
             line = Text.assemble(how, self._board.label(event.job), ": ", one_line(event.failure.error))
             self._console.print(line, soft_wrap=True)
-        elif event.step is not None and event.step.note:
+        elif event.step is not None and event.step.stage and event.step.note:
             self._console.print(Text(f"{self._board.label(event.job)}: {event.step.note}"), soft_wrap=True)
 
     def _render(self) -> Group:

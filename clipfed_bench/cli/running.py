@@ -13,6 +13,7 @@ from rich.console import Console
 
 from clipfed_bench.cli.progress import LiveDisplay, PlainDisplay
 from clipfed_bench.config.words import in_brief, telling
+from clipfed_bench.core.console import new_console
 from clipfed_bench.core.work_counts import in_words
 from clipfed_bench.execution.board import Board
 from clipfed_bench.execution.session import Interrupted, Session, Show, Stock
@@ -48,7 +49,7 @@ class _Shown:
     quiet: bool
     rounds: bool
     tables: bool
-    console: Console = field(default_factory=Console)
+    console: Console = field(default_factory=new_console)
 
     def began(self, stock: Stock) -> None:
         if stock.done and not self.quiet:
@@ -59,7 +60,7 @@ class _Shown:
     def computing(self, board: Board) -> Show:
         if self.quiet:
             return nullcontext(lambda event: None)
-        if self.console.is_terminal and not self.rounds:
+        if self.console.is_terminal and self.console.file.isatty() and not self.rounds:
             return LiveDisplay(board, self.console)
         return PlainDisplay(board, typer.echo, self.rounds)
 

@@ -81,11 +81,10 @@ def table(
         return report.sheet(found.results, left, split_list(cols), split_list(metrics), places, spread.value, against)
 
     if format in (Format.screen, Format.all):
-        from rich.console import Console
-
+        from clipfed_bench.core.console import new_console
         from clipfed_bench.report.formats.terminal import screen
 
-        Console().print(screen(made(1)))
+        new_console().print(screen(made(1)))
     elif out is None:
         typer.echo(render(made(2), format.value), nl=False)
     if out is None and format != Format.all:

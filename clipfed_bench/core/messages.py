@@ -38,7 +38,8 @@ class Progress:
     """A finished round or preparation step."""
 
     stage: str
-    """``warmup``, ``teacher``, ``prefix`` or ``round``; empty where there is no step, only something ``computed``."""
+    """``warmup``, ``teacher``, ``prefix`` or ``round``; empty where there is no step, only something ``computed``, or a
+    ``note`` that is not about this job alone (:mod:`clipfed_bench.core.notices`)."""
     done: int
     total: int
     mta: float | None = None

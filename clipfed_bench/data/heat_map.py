@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
+from clipfed_bench.core.figures import drawing, rendered
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.splits import Index
 from clipfed_bench.data.class_names import spoken
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def client_counts(labels: Tensor, parts: Sequence[Tensor], classes: int) -> Index:
@@ -20,6 +23,7 @@ def client_counts(labels: Tensor, parts: Sequence[Tensor], classes: int) -> Inde
     return np.stack(rows).astype(np.int64)
 
 
+@drawing()
 def save_heat_map(counts: Index, classes: Sequence[str], title: str, path: Path) -> None:
     """Writes (clients, classes) ``counts`` as a heat map; numbers in the cells where there is room for them.
 
@@ -46,6 +50,4 @@ def save_heat_map(counts: Index, classes: Sequence[str], title: str, path: Path)
         for (row, column), count in np.ndenumerate(counts):
             color = "black" if count > 0.6 * counts.max() else "white"
             axes.text(column, row, f"{count}", ha="center", va="center", color=color, fontsize=7)
-    content = BytesIO()
-    figure.savefig(content, dpi=150, format=path.suffix[1:].lower())
-    write_atomically(path, content.getvalue())
+    write_atomically(path, rendered(figure, path.suffix[1:].lower(), dpi=150))

@@ -44,7 +44,11 @@ class Account:
         if step is not None:
             self.computed.update(step.computed)
             self._computed.setdefault(job.id, Counter()).update(step.computed)
-            if not step.stage or (job.id in self._at_work and not step.note):
+            if not step.stage:
+                if step.note:
+                    self.write("notice", **about, note=step.note)
+                return
+            if job.id in self._at_work and not step.note:
                 return
             self._at_work.add(job.id)
             self.write("step", **about, step=f"{step.stage} {step.done}/{step.total}", note=step.note)

@@ -17,6 +17,7 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.words import telling
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
+from clipfed_bench.core.notices import notice
 from clipfed_bench.core.provenance import provenance
 from clipfed_bench.execution import local, ray
 from clipfed_bench.execution.board import Board
@@ -194,6 +195,8 @@ class Session:
                 for event in events:
                     self._store(event)
                     self.account.record(event)
+                    if event.step is not None and event.step.note and not event.step.stage:
+                        notice(event.step.note)  # once, however many workers say it
                     board.handle(event)
                     show(event)
         finally:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from clipfed_bench.core import work_counts as counts
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Environment, Progress, Report
+from clipfed_bench.core.notices import shown_by
 from clipfed_bench.execution.allocator import keep_freed_memory, return_freed_memory
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
 from clipfed_bench.execution.memory import ran_out_of_memory
@@ -62,7 +63,8 @@ class Runner:
 
     def attempt(self, job: Job, report: Report) -> Message:
         """Do ``job``, telling ``report`` of each step. Never raises: the answer says what went wrong."""
-        message = self._attempt(job, lambda step: report(replace(step, computed=counts.take())))
+        with shown_by(lambda text: report(Progress("", 0, 0, note=text))):
+            message = self._attempt(job, lambda step: report(replace(step, computed=counts.take())))
         return_freed_memory()  # it is kept for a job's next step, and between jobs of use to others
         if rest := counts.take():
             report(Progress("", 0, 0, computed=rest))

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
 from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.locks import BusyError, locked
 from clipfed_bench.core.untrusted import read_json, reading
 from clipfed_bench.generate.settings import check_alike
 
@@ -57,11 +57,11 @@ class Parts:
             raise UserError(f"--out: {self.folder} cannot be made: {error.strerror}.") from None
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(FileLock(self.folder / ".lock", timeout=0))
-            except Timeout:
+                stack.enter_context(locked(self.folder / ".lock", wait=False))
+            except BusyError:
                 raise UserError(f"another process is at work on {self.folder}; wait for it or stop it.") from None
-            except (OSError, NotImplementedError):
-                pass  # some network file systems know no locks
+            except OSError:
+                pass  # what cannot be written is said when an image is
             stack.callback(self._remove_empty)
             yield self._compare(settings)
 

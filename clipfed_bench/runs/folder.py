@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.locks import BusyError, locked
 
 # What write_atomically, and a Ray cluster's search for shared folders, have under way.
 _PARTS = re.compile(r"\..+\.[0-9a-f]{32}\.tmp|\.seen-[0-9a-f]{32}")
@@ -30,29 +31,23 @@ def held(folder: Path, command: str) -> Iterator[None]:
     """Hold ``folder``, which exists, for this process alone, which was started by ``command``.
 
     The lock is the system's and ends with the process, however that dies. Raises UserError that names the holder, and
-    where the folder cannot be written. A file system without locks is used without one.
+    where the folder cannot be written. A file system without locks is used without (:func:`.locks.locked`).
     """
-    from filelock import FileLock, Timeout
-
-    lock, holder = FileLock(folder / ".lock"), folder / ".holder.json"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{folder} is in use by {_describe(holder)}. Wait until that is done, or name another folder with --out."
-        ) from None
-    except NotImplementedError:
-        pass
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
-    try:
+    holder = folder / ".holder.json"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / ".lock", wait=False))
+        except BusyError:
+            raise UserError(
+                f"{folder} is in use by {_describe(holder)}. Wait until that is done, or name another folder with "
+                "--out."
+            ) from None
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        stack.callback(_remove, holder)
         me = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now(), "command": command}
         write_atomically(holder, json.dumps(me).encode())
         yield
-    finally:
-        with contextlib.suppress(OSError):
-            holder.unlink()
-        lock.release()
 
 
 def clean(folder: Path, done: Iterable[str]) -> None:
@@ -99,6 +94,11 @@ def _drop(folder: Path, names: Iterable[str]) -> None:
         for name in names:
             (folder / f"{name}.safetensors").unlink(missing_ok=True)
         folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _describe(holder: Path) -> str:

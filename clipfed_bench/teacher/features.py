@@ -7,12 +7,12 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from filelock import FileLock
 from safetensors.torch import save
 from torch import Tensor
 
 from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.locks import locked as lock_file
 from clipfed_bench.toolbox.tensor_files import read_tensors
 
 
@@ -46,9 +46,9 @@ def locked(path: Path) -> Iterator[None]:
     absent = [folder for folder in path.parents if not folder.exists()]
     try:
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError, NotImplementedError):
+            with contextlib.suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(f"{path}.lock"))
+                stack.enter_context(lock_file(Path(f"{path}.lock")))
             yield
     except Exception:
         with contextlib.suppress(OSError):

@@ -17,6 +17,7 @@ import pytest
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Progress
+from clipfed_bench.core.notices import shown_by
 from clipfed_bench.execution.jobs import Event, Failure, Job
 from clipfed_bench.execution.journal import Account
 from clipfed_bench.runs import folder as run_folder
@@ -90,9 +91,12 @@ def test_a_folder_that_cannot_be_written_is_a_user_error_and_one_without_locks_i
         held(tmp_path),
     ):
         pass
-    refuse(NotImplementedError())
-    with held(tmp_path):
-        assert (tmp_path / ".holder.json").exists()
+    for number in (errno.EOPNOTSUPP, errno.ENOLCK):
+        refuse(OSError(number, os.strerror(number)))
+        said = []
+        with shown_by(said.append), held(tmp_path):
+            assert (tmp_path / ".holder.json").exists()
+        assert "has no locks" in said[0]
 
 
 def test_cleaning_removes_what_was_half_written_and_nothing_else(tmp_path):
@@ -131,6 +135,7 @@ def test_an_account_has_a_line_for_each_event_and_the_first_step(tmp_path):
         Event("started", job),
         *(Event("step", job, step=step) for step in steps),
         Event("step", job, step=Progress("round", 6, 9, note="warning: full")),
+        Event("step", job, step=Progress("", 0, 0, note="no locks")),
         Event("retried", job, failure=Failure("no memory", "tb"), seconds=1.23456),
         Event("started", job),
         Event("step", job, step=steps[-1]),
@@ -145,6 +150,7 @@ def test_an_account_has_a_line_for_each_event_and_the_first_step(tmp_path):
         {"event": "started", **about},
         {"event": "step", **about, "step": "round 3/9", "note": "goes on after round 3"},
         {"event": "step", **about, "step": "round 6/9", "note": "warning: full"},
+        {"event": "notice", **about, "note": "no locks"},
         {"event": "retried", **about, "seconds": 1.235, "error": "no memory"},
         {"event": "started", **about},
         {"event": "step", **about, "step": "round 5/9"},

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipfed_bench.core.figures import load_matplotlib
 from clipfed_bench.core.splits import Split
 from clipfed_bench.data.digits import enlarge
 from clipfed_bench.toolbox.rng import generator
@@ -60,9 +61,7 @@ _THRESHOLD = (0.08, 0.35)
 
 def font_files() -> list[Path]:
     """The font files used, those of them that the installed matplotlib has."""
-    import matplotlib as mpl
-
-    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    folder = Path(load_matplotlib().get_data_path()) / "fonts" / "ttf"
     return [path for path in (folder / f"{name}.ttf" for name in _FONTS) if path.is_file()]
 
 

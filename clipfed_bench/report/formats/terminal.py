@@ -19,7 +19,7 @@ def screen(*sheets: Sheet) -> Group:
     for sheet in sheets:
         shown += [Text(sheet.title, style="bold")] if _grouped(sheet) else []
         shown.append(_table(sheet))
-        shown += [Padding(Text(note, style="dim"), (0, 1)) for note in sheet.notes]
+        shown += [Padding(Text(note, style="dim"), (0, 0, 0, 1), expand=False) for note in sheet.notes]
         shown += [Text("")] if sheet.look.part else []
     return Group(*shown)
 

@@ -6,9 +6,9 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from clipfed_bench.core.figures import rendered
 from clipfed_bench.report.plots import style
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ _KEPT = {"line", "path", "polygon", "rect", "use", "g", "defs", "clipPath", "pat
 @contextmanager
 def drawing_inline() -> Iterator[None]:
     """Like :func:`~clipfed_bench.report.plots.style.drawing`, for figures that :func:`inline_svg` turns into SVG."""
-    import matplotlib
-
     theme: dict[Any, Any] = dict.fromkeys(_INKED, _INK) | dict.fromkeys(_CLEAR, "none")
-    with style.drawing(), matplotlib.rc_context(theme | {"grid.alpha": 0.13, "svg.fonttype": "none"}):
-        yield
+    with style.drawing():
+        import matplotlib
+
+        with matplotlib.rc_context(theme | {"grid.alpha": 0.13, "svg.fonttype": "none"}):
+            yield
 
 
 def inline_svg(figure: Figure, label: str, prefix: str) -> str:
@@ -40,9 +41,7 @@ def inline_svg(figure: Figure, label: str, prefix: str) -> str:
     Colors of series are CSS variables ``--s0``, ``--s1`` … in the order of
     :data:`~clipfed_bench.report.plots.style.COLORS`.
     """
-    content = BytesIO()
-    figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
-    root = ET.fromstring(content.getvalue())
+    root = ET.fromstring(rendered(figure, "svg", metadata={"Creator": None}))
     box = root.attrib["viewBox"]
     _simplify(root)
     used = {name for node in root.iter() for item in node.attrib.items() for name in _references(*item)}

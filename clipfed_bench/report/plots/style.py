@@ -1,7 +1,7 @@
 """How plots look: one color, marker and line for each defense, told apart also without color, on any background.
 
-Colors are those of Okabe and Ito (2008), made for color-blind readers. Imports matplotlib's figures without pyplot, so
-that nothing is global and no display is needed.
+Colors are those of Okabe and Ito (2008), made for color-blind readers. How
+they are drawn is :mod:`clipfed_bench.core.figures`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipfed_bench.core import figures
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = ("pdf", "png", "svg")
+FORMATS = figures.FORMATS
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 MARKERS = "osD^vPX*"
 LINES: tuple[str | tuple[int, tuple[int, ...]], ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
@@ -37,9 +37,6 @@ _RC: Any = {
     "legend.frameon": False,
     "lines.markersize": 5.0,
     "savefig.dpi": 200.0,
-    "text.parse_math": False,  # a $ in a name is a $
-    "svg.hashsalt": "clipfed-bench",  # the same figure is the same file
-    "pdf.fonttype": 42,
 }
 
 
@@ -62,10 +59,8 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Figures that are made and saved inside have the suite's fonts, grids and sizes."""
-    import matplotlib
-
-    with matplotlib.rc_context(_RC):
+    """Figures that are made and saved inside have the suite's fonts, grids and sizes, whatever a user has set."""
+    with figures.drawing(_RC):
         yield
 
 
@@ -75,12 +70,8 @@ def save(figure: Figure, folder: Path, stem: str, formats: Sequence[str] = ("pdf
     for format in formats:
         if format not in FORMATS:
             raise UserError(f"'{format}' is not a format of figures; it is one of {', '.join(FORMATS)}.")
-        content = BytesIO()
-        # Without a date, so that the same figure is the same file.
-        facts = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format, {})
-        figure.savefig(content, format=format, metadata=facts, bbox_inches="tight")
         paths.append(folder / f"{stem}.{format}")
-        write_atomically(paths[-1], content.getvalue())
+        write_atomically(paths[-1], figures.rendered(figure, format, bbox_inches="tight"))
     return paths
 
 
