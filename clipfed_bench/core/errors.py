@@ -40,7 +40,11 @@ def unknown(kind: str, name: str, known: Iterable[str], broken: Mapping[str, str
     if broken and name in broken:
         return UserError(broken[name])
     names = sorted(known)
-    near = difflib.get_close_matches(name[:100], names, n=1, cutoff=0.5)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    text = f"unknown {kind} '{shown(name)}'.{hint} Known: {', '.join(names)}."
+    text = f"unknown {kind} '{shown(name)}'.{nearest(name, names)} Known: {', '.join(names)}."
     return UserError(" ".join([text, *(broken or {}).values()]))
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """A question, with a space before it, for the known name that is most like ``name``; empty if none is."""
+    near = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=cutoff)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -75,10 +75,10 @@ class TensorCache:
     ) -> dict[str, Tensor]:
         """The tensors stored under ``key``; built and stored first where they are not, or are not ``usable``."""
         path = self.folder / f"{key}.safetensors"
-        if (stored := _read(path)) is not None and usable(stored):
+        if (stored := _read(path, usable)) is not None:
             return stored
         with locked(path):
-            if (stored := _read(path)) is not None and usable(stored):
+            if (stored := _read(path, usable)) is not None:
                 return stored
             built = {name: value.detach().cpu().contiguous() for name, value in build().items()}
             with contextlib.suppress(UserError):  # a cache that cannot be written costs time, never a run
@@ -86,8 +86,8 @@ class TensorCache:
             return built
 
 
-def _read(path: Path) -> dict[str, Tensor] | None:
-    try:
-        return read_tensors(path)[0]
-    except DamagedFileError:
-        return None
+def _read(path: Path, usable: Callable[[Mapping[str, Tensor]], bool]) -> dict[str, Tensor] | None:
+    with contextlib.suppress(DamagedFileError):
+        stored = read_tensors(path)[0]
+        return stored if usable(stored) else None
+    return None

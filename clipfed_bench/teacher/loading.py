@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import open_clip
 import torch
 from torch import nn
 
-from clipfed_bench.core.errors import DamagedFileError, TeacherError, shown
+from clipfed_bench.core.errors import DamagedFileError, TeacherError, nearest, shown
 from clipfed_bench.core.files import read_text
 from clipfed_bench.core.paths import cache_root
 from clipfed_bench.core.untrusted import parse_json, read_json, reading
@@ -77,7 +76,7 @@ def load_teacher(
     quick_gelu = bool(tag_config.get("quick_gelu", False))
     with _offline_errors(spec):
         tokens = open_clip.get_tokenizer(parsed.model)(sentences)
-    setup = json.dumps([config, preprocess.as_dict(), quick_gelu], sort_keys=True)
+    setup = json.dumps([config, asdict(preprocess), quick_gelu], sort_keys=True)
     return Teacher(
         partial(_load_model, parsed.model, path, quick_gelu, spec),
         preprocess,
@@ -106,17 +105,12 @@ def _stored_teacher(path: Path) -> TrainedTeacher | None:
     """What lies in the cache; None where there is nothing or it is damaged, and so has to be trained anew."""
     if not path.is_file():  # written last, so what lies beside it is complete
         return None
-    try:
-        with reading():
-            metadata = read_json(path.with_name(f"{path.stem}.train.json"))
-            metadata = metadata | {
-                "model": str(metadata["model"]),
-                "held_out_accuracy": float(metadata["held_out_accuracy"]),
-            }
-            read_json(path.with_name(f"{metadata['model']}.json"))
-            return TrainedTeacher(metadata["model"], path, metadata) if read_tensors(path)[0] else None
-    except DamagedFileError:
-        return None
+    with suppress(DamagedFileError), reading():
+        metadata = read_json(path.with_name(f"{path.stem}.train.json"))
+        metadata |= {"model": str(metadata["model"]), "held_out_accuracy": float(metadata["held_out_accuracy"])}
+        read_json(path.with_name(f"{metadata['model']}.json"))
+        return TrainedTeacher(metadata["model"], path, metadata) if read_tensors(path)[0] else None
+    return None
 
 
 def _weights(parsed: TeacherSpec, spec: str) -> tuple[Path, dict[str, Any]]:
@@ -126,19 +120,21 @@ def _weights(parsed: TeacherSpec, spec: str) -> tuple[Path, dict[str, Any]]:
         if not parsed.path.is_file():
             raise TeacherError(f"teacher '{spec}': there is no file '{parsed.path}'.\n{WAYS_OUT}")
         _register_beside(parsed.model, parsed.path)
-    if parsed.model not in open_clip.list_models():
-        raise TeacherError(f"teacher '{spec}': {_unknown_model(parsed)}\n{WAYS_OUT}")
+    if parsed.model not in (models := open_clip.list_models()):
+        beside = f", and there is no {parsed.model}.json beside the checkpoint" if parsed.kind == "checkpoint" else ""
+        hint = nearest(parsed.model, models, 0.6)
+        raise TeacherError(
+            f"teacher '{spec}': open_clip does not know the model '{parsed.model}'{beside}.{hint}\n{WAYS_OUT}"
+        )
     if parsed.kind == "checkpoint":
         assert parsed.path is not None
         return parsed.path, {}
     config = open_clip.get_pretrained_cfg(parsed.model, parsed.tag)
     if not config:
         tags = open_clip.list_pretrained_tags_by_model(parsed.model)
-        near = difflib.get_close_matches(parsed.tag, tags, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
         raise TeacherError(
-            f"teacher '{spec}': open_clip has no weights '{parsed.tag}' for {parsed.model}.{hint} "
-            f"It has: {', '.join(tags) or 'none'}.\n{WAYS_OUT}"
+            f"teacher '{spec}': open_clip has no weights '{parsed.tag}' for {parsed.model}."
+            f"{nearest(parsed.tag, tags, 0.6)} It has: {', '.join(tags) or 'none'}.\n{WAYS_OUT}"
         )
     with _offline_errors(spec):
         return Path(open_clip.download_pretrained(config)), config
@@ -168,13 +164,6 @@ def _check_config(path: Path) -> None:
             f"{shown(path)}: not open_clip's configuration of a model; it is JSON with embed_dim, vision_cfg (with "
             "image_size up to 4096) and text_cfg."
         )
-
-
-def _unknown_model(parsed: TeacherSpec) -> str:
-    near = difflib.get_close_matches(parsed.model, open_clip.list_models(), n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    beside = f", and there is no {parsed.model}.json beside the checkpoint" if parsed.kind == "checkpoint" else ""
-    return f"open_clip does not know the model '{parsed.model}'{beside}.{hint}"
 
 
 def _preprocess(config: dict[str, Any], tag_config: dict[str, Any]) -> Preprocess:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -61,10 +61,6 @@ class Preprocess:
             return [height]
         factor = max(height / rows, width / columns)
         return [round(rows * factor), round(columns * factor)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Its fields, for hashing."""
-        return asdict(self)
 
 
 def unit_range(images: Tensor) -> Tensor:

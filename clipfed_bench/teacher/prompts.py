@@ -12,25 +12,20 @@ from clipfed_bench.data.class_names import spoken
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "simple": ("a photo of a {}.",),
     # OpenAI's CIFAR-10/100 templates: github.com/openai/CLIP, data/prompts.md.
-    "openai-cifar": (
-        "a photo of a {}.",
-        "a blurry photo of a {}.",
-        "a black and white photo of a {}.",
-        "a low contrast photo of a {}.",
-        "a high contrast photo of a {}.",
-        "a bad photo of a {}.",
-        "a good photo of a {}.",
-        "a photo of a small {}.",
-        "a photo of a big {}.",
-        "a photo of the {}.",
-        "a blurry photo of the {}.",
-        "a black and white photo of the {}.",
-        "a low contrast photo of the {}.",
-        "a high contrast photo of the {}.",
-        "a bad photo of the {}.",
-        "a good photo of the {}.",
-        "a photo of the small {}.",
-        "a photo of the big {}.",
+    "openai-cifar": tuple(
+        template.replace(" of ", f" of {article} ")
+        for article in ("a", "the")
+        for template in (
+            "a photo of {}.",
+            "a blurry photo of {}.",
+            "a black and white photo of {}.",
+            "a low contrast photo of {}.",
+            "a high contrast photo of {}.",
+            "a bad photo of {}.",
+            "a good photo of {}.",
+            "a photo of small {}.",
+            "a photo of big {}.",
+        )
     ),
 }
 """Name -> templates; ``simple`` is the default [ours, after CLIP2FL]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from clipfed_bench.core.errors import TeacherError, unknown
@@ -52,10 +52,7 @@ class Recipe:
             "weight_decay": (self.weight_decay >= 0, "at least 0"),
             "width": (self.width in range(2, 257, 2), "a multiple of 2 from 2 to 256"),
             "depth": (1 <= self.depth <= 50, "from 1 to 50"),
-            "image_size": (
-                self.image_size is None or self.image_size in range(32, 1025, 32),
-                "a multiple of 32 up to 1024",
-            ),
+            "image_size": (self.image_size in (None, *range(32, 1025, 32)), "a multiple of 32 up to 1024"),
             "crop": (0 <= self.crop < 32, "from 0 to 31, less than an image has pixels"),
             "jitter": (0 <= self.jitter < 1, "in [0, 1)"),
             "cutout": (self.cutout >= 0, "at least 0"),
@@ -100,10 +97,6 @@ class Recipe:
             },
             "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
         }
-
-    def as_dict(self) -> dict[str, Any]:
-        """Its fields, for JSON."""
-        return asdict(self)
 
 
 def recipe(options: Mapping[str, Any]) -> Recipe:

@@ -107,10 +107,8 @@ class Teacher:
     @torch.no_grad()
     def _embed_images(self, images: Tensor) -> dict[str, Tensor]:
         self.computed += len(images)
-        batches = [
-            embed_images(self.model, self._preprocess, batch.to(self.device)) for batch in torch.split(images, BATCH)
-        ]
-        return {"features": torch.cat(batches) if batches else torch.empty(0, self.dim)}
+        features = embed_images(self.model, self._preprocess, images) if len(images) else torch.empty(0, self.dim)
+        return {"features": features}
 
     @torch.no_grad()
     def _embed_text(self, tokens: Tensor, classes: int) -> dict[str, Tensor]:
@@ -128,10 +126,12 @@ def _fits(stored: Mapping[str, Tensor], name: str, rows: int) -> bool:
 
 
 def embed_images(model: nn.Module, preprocess: Preprocess, images: Tensor) -> Tensor:
-    """One batch through an open_clip model: (B, 3, H, W) uint8 or float in [0, 1] -> (B, D) float32, L2-normalized."""
-    inputs = preprocess(unit_range(images)).contiguous(memory_format=torch.channels_last)
-    features: Tensor = model.encode_image(inputs)  # type: ignore[operator]
-    return F.normalize(features.float(), dim=-1)
+    """(N, 3, H, W) uint8 or float in [0, 1] through an open_clip model -> (N, D) float32, L2-normalized, beside it."""
+    device, features = next(model.parameters()).device, []
+    for batch in torch.split(images, BATCH):
+        inputs = preprocess(unit_range(batch.to(device))).contiguous(memory_format=torch.channels_last)
+        features.append(F.normalize(model.encode_image(inputs).float(), dim=-1))  # type: ignore[operator]
+    return torch.cat(features)
 
 
 def text_prototypes(model: nn.Module, tokens: Tensor, classes: int) -> Tensor:

@@ -15,7 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from clipfed_bench.teacher.features import digest
 from clipfed_bench.teacher.preprocess import Preprocess, unit_range
 from clipfed_bench.teacher.prompts import TEMPLATES, prompts
 from clipfed_bench.teacher.recipe import Recipe
-from clipfed_bench.teacher.teacher import BATCH, embed_images, text_prototypes
+from clipfed_bench.teacher.teacher import embed_images, text_prototypes
 from clipfed_bench.toolbox.images import Images, ServerData
 from clipfed_bench.toolbox.rng import generator, stream_seed
 from clipfed_bench.toolbox.tensor_files import all_finite
@@ -97,7 +97,7 @@ def train_teacher(
         "server_data": server.label,
         "server_data_hash": server.content_hash,
         "classes": list(classes),
-        "recipe": recipe.as_dict(),
+        "recipe": asdict(recipe),
         "seconds": round(time.perf_counter() - start, 1),
         "versions": {"torch": torch.__version__, "open_clip": open_clip.__version__},
     }
@@ -119,7 +119,7 @@ def check_out(out: Path) -> None:
 def local_key(server: ServerData, classes: Sequence[str], recipe: Recipe) -> str:
     """Cache key of the teacher that ``recipe`` makes of ``server``."""
     recipe = recipe.resolved(classes, len(server.data))
-    parts = {"recipe": recipe.as_dict(), "model": recipe.model_config(), "classes": list(classes)}
+    parts = {"recipe": asdict(recipe), "model": recipe.model_config(), "classes": list(classes)}
     return digest("local teacher 1", server.content_hash, json.dumps(parts, sort_keys=True))[:24]
 
 
@@ -170,12 +170,9 @@ def zero_shot_accuracy(
     tokens = _tokenizer(recipe)(prompts(classes, TEMPLATES["simple"]))
     model.eval()
     with torch.no_grad():
-        prototypes = text_prototypes(model, tokens, len(classes))
-        hits = [
-            (embed_images(model, preprocess, images) @ prototypes.T).argmax(1) == labels
-            for images, labels in zip(torch.split(data.images, BATCH), torch.split(data.labels, BATCH), strict=True)
-        ]
-    return float(torch.cat(hits).double().mean())
+        features = embed_images(model, preprocess, data.images)
+        predicted = (features @ text_prototypes(model, tokens, len(classes)).T).argmax(1)
+    return float((predicted == data.labels).double().mean())
 
 
 def _fit(

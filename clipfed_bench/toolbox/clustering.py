@@ -33,9 +33,7 @@ def majority_cluster(distances: Tensor) -> Tensor:
     count = len(distances)
     if count < 3:  # two clients cannot outvote each other, and HDBSCAN knows no cluster of one
         return torch.ones(count, dtype=torch.bool, device=distances.device)
-    # Distances that are equal on paper must be equal here, or the order of clients would break the tie.
-    matrix = round_significant(to_host(distances.detach()).double()).numpy()
-    kept = torch.from_numpy(_labels(matrix, count // 2 + 1) >= 0)
+    kept = torch.from_numpy(_labels(distances, count // 2 + 1) >= 0)
     return to_device(kept if kept.any() else torch.ones_like(kept), distances.device)
 
 
@@ -47,11 +45,10 @@ def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
     """
     if len(distances) < max(3, min_cluster_size):
         return torch.full((len(distances),), -1)
-    matrix = round_significant(to_host(distances.detach()).double()).numpy()
-    return torch.from_numpy(_labels(matrix, min_cluster_size, single=False).astype(np.int64))
+    return torch.from_numpy(_labels(distances, min_cluster_size, single=False).astype(np.int64))
 
 
-def _labels(distances: NDArray[np.float64], min_cluster_size: int, single: bool = True) -> NDArray[np.intp]:
+def _labels(distances: Tensor, min_cluster_size: int, single: bool = True) -> NDArray[np.intp]:
     """HDBSCAN's label of each client, -1 for noise; by the hdbscan package, or scikit-learn where it is absent."""
     if importlib.util.find_spec("hdbscan"):
         from hdbscan import HDBSCAN
@@ -63,4 +60,5 @@ def _labels(distances: NDArray[np.float64], min_cluster_size: int, single: bool 
         # scikit-learn counts the point itself among its samples, and overwrites the matrix unless told to copy.
         options = {"min_samples": 2, "copy": True}
     model = HDBSCAN(min_cluster_size=min_cluster_size, allow_single_cluster=single, metric="precomputed", **options)
-    return np.asarray(model.fit(distances).labels_)
+    # Distances that are equal on paper must be equal here, or the order of clients would break the tie.
+    return np.asarray(model.fit(round_significant(to_host(distances.detach()).double()).numpy()).labels_)

@@ -14,13 +14,9 @@ import torch
 from torch import Tensor
 
 
+@lru_cache(maxsize=64)
 def dct_matrix(n: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
     """The (n, n) orthonormal DCT-II matrix, ``n >= 1``; row k is the k-th basis vector. Cached: do not write to it."""
-    return _matrix(n, torch.device(device), dtype)
-
-
-@lru_cache(maxsize=64)
-def _matrix(n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):  # a tensor made in inference mode could never enter autograd afterwards
         frequency = torch.arange(n, dtype=torch.float64)[:, None]
         position = torch.arange(n, dtype=torch.float64)[None, :]

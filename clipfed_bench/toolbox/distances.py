@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,35 +117,8 @@ def _blocks(matrix: Tensor) -> Iterator[Tensor]:
 
 
 def _sorted_rows(block: Tensor) -> Tensor:
-    """Each column sorted, by minima and maxima of whole rows: no index copy, 5 to 7 times faster than ``torch.sort``.
-
-    Merge exchange (Batcher 1968; Knuth, The Art of Computer Programming 3, 5.2.2, Algorithm M).
-    """
-    block = block.clone()
-    count = len(block)
-    top = 1 << (count - 1).bit_length() >> 1  # the largest power of two below ``count``, 0 for a single row
-    width = top
-    while width:
-        offset, distance, merge = 0, width, top
-        while True:
-            for low in _runs(offset, count - distance, width):
-                _exchange(block[low], block[low.start + distance : low.stop + distance : low.step])
-            if merge == width:
-                break
-            offset, distance, merge = width, merge - width, merge // 2
-        width //= 2
-    return block
-
-
-def _runs(offset: int, stop: int, width: int) -> list[slice]:
-    """Of the rows from ``offset`` to below ``stop``, in runs of ``width`` (a power of two), every second run."""
-    if 2 * width * width < stop:  # few slices of many rows, not many of few
-        return [slice(first, stop, 2 * width) for first in range(offset, min(offset + width, stop))]
-    return [slice(first, min(first + width, stop), 1) for first in range(offset, stop, 2 * width)]
-
-
-def _exchange(low: Tensor, high: Tensor) -> None:
-    """Entry by entry the smaller value to ``low``, the larger to ``high``."""
-    smaller = torch.minimum(low, high)
-    torch.maximum(low, high, out=high)
-    low.copy_(smaller)
+    """Each column sorted. ``torch.sort`` also makes indices, and on a CPU takes 6 to 50 times as long as NumPy."""
+    if block.device.type != "cpu":
+        return block.sort(dim=0).values
+    rows = block.float() if block.dtype == torch.bfloat16 else block  # which NumPy does not know
+    return torch.from_numpy(np.sort(rows.numpy(), axis=0))

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import open_clip
 import pytest
@@ -104,7 +105,7 @@ def test_training_learns_writes_an_open_clip_checkpoint_and_repeats_itself(tmp_p
 
     second = train_teacher(server, CLASSES, TINY, tmp_path / "b.safetensors")
     assert file_sha256(first.path) == file_sha256(second.path)
-    other = train_teacher(server, CLASSES, Recipe(**{**TINY.as_dict(), "seed": 1}), tmp_path / "c.safetensors")
+    other = train_teacher(server, CLASSES, Recipe(**{**asdict(TINY), "seed": 1}), tmp_path / "c.safetensors")
     assert file_sha256(other.path) != file_sha256(first.path)
 
     open_clip.add_model_config(tmp_path / f"{first.model_name}.json")
