@@ -17,7 +17,7 @@ from rich.progress import track
 from clipfed_bench.core.errors import DamagedFileError, DataError
 from clipfed_bench.core.image_files import opened
 from clipfed_bench.core.splits import Bytes, Index, Split
-from clipfed_bench.data.catalog import Known
+from clipfed_bench.data.info import Info
 
 T = TypeVar("T")
 
@@ -123,10 +123,10 @@ def check_captions(texts: Sequence[str], where: Callable[[int], str]) -> None:
             )
 
 
-def check_complete(split: Split, name: str, known: Known, where: str) -> None:
+def check_complete(split: Split, name: str, known: Info, where: str) -> None:
     """Raise DataError unless ``split`` holds exactly the images per class that the known data set has."""
     check_labels(split.labels, len(known.classes), where)
-    expected = known.per_class(name)
+    (expected,) = set(known.counts(name))
     counts = np.bincount(split.labels, minlength=len(known.classes))
     missing = [c for c, count in zip(known.classes, counts, strict=True) if count == 0]
     if missing:

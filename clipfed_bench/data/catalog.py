@@ -7,7 +7,6 @@ Other packages add theirs by an entry point in the group ``clipfed_bench.dataset
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 
 from clipfed_bench.components.entry_points import Found, discover
@@ -50,31 +49,14 @@ CIFAR100_CLASSES = (
 # fmt: on
 
 
-@dataclass(frozen=True)
-class Known:
-    """What a copy of a downloadable data set must look like."""
-
-    name: str
-    classes: tuple[str, ...]
-    train_per_class: int
-    test_per_class: int
-    mean: tuple[float, float, float] | None
-    """Of the training pixels in [0, 1]: tells the real data set from a generated one of the same size."""
-    side: int = 32
-
-    def per_class(self, split: str) -> int:
-        """Images per class of ``train`` or ``test``."""
-        return self.train_per_class if split == "train" else self.test_per_class
-
-    def rows(self, split: str) -> int:
-        """Images of ``train`` or ``test``."""
-        return self.per_class(split) * len(self.classes)
-
-
-KNOWN: Mapping[str, Known] = {
-    "cifar10": Known("cifar10", CIFAR10_CLASSES, 5000, 1000, (0.4914, 0.4822, 0.4465)),
-    "cifar100": Known("cifar100", CIFAR100_CLASSES, 500, 100, (0.5071, 0.4865, 0.4409)),
+KNOWN: Mapping[str, Info] = {
+    name: Info(name, DATASETS[name], classes, (n,) * len(classes), (m,) * len(classes), f"{name}-generated", CLIP, mean)
+    for name, classes, n, m, mean in (
+        ("cifar10", CIFAR10_CLASSES, 5000, 1000, (0.4914, 0.4822, 0.4465)),
+        ("cifar100", CIFAR100_CLASSES, 500, 100, (0.5071, 0.4865, 0.4409)),
+    )
 }
+"""Those that are downloaded, and so what a copy must look like: n training and m test images of each class."""
 
 
 @cache
@@ -107,11 +89,7 @@ def info(name: str) -> Info:
     base = base_name(name)
     if base == "digits":  # for its server data see clipfed_bench.data.server_set.glyphs [ours]
         return Info(base, DATASETS[base], DIGIT_CLASSES, DIGITS_TRAIN, DIGITS_TEST, "glyphs", "local")
-    if base not in KNOWN:
-        return added().usable[base]
-    known, classes = KNOWN[base], len(KNOWN[base].classes)
-    train, test = (known.train_per_class,) * classes, (known.test_per_class,) * classes
-    return Info(base, DATASETS[base], known.classes, train, test, f"{base}-generated", CLIP)
+    return KNOWN[base] if base in KNOWN else added().usable[base]
 
 
 def server_data(name: str) -> str:

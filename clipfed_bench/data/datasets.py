@@ -14,11 +14,12 @@ from clipfed_bench.core.splits import Index, Split
 from clipfed_bench.data import cache
 from clipfed_bench.data import plugin_sets as added
 from clipfed_bench.data.arrays import canonical_order, channel_stats, check_complete, content_hash, first_per_class
-from clipfed_bench.data.catalog import KNOWN, Known, base_name, info, resolve_imbalance
+from clipfed_bench.data.catalog import KNOWN, base_name, info, resolve_imbalance
 from clipfed_bench.data.digits import load_digits
 from clipfed_bench.data.feasible import class_counts
 from clipfed_bench.data.formats import find as sources
 from clipfed_bench.data.formats.search import Found
+from clipfed_bench.data.info import Info
 from clipfed_bench.toolbox.images import Dataset, Images
 
 
@@ -67,7 +68,7 @@ def as_images(images: np.ndarray[Any, Any], labels: Index) -> Images:
     return Images(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.ascontiguousarray(labels)))
 
 
-def _known(known: Known, root: Path) -> tuple[cache.Arrays, str]:
+def _known(known: Info, root: Path) -> tuple[cache.Arrays, str]:
     found = sources.find(known, root)
 
     def build() -> cache.Arrays:
@@ -79,7 +80,8 @@ def _known(known: Known, root: Path) -> tuple[cache.Arrays, str]:
         _check_pixels(known, arrays["mean"], found)
         return arrays
 
-    return cache.cached(cache.source_key(f"dataset {known}", found.files), build), found.kind
+    key = cache.source_key(f"dataset {known.name} {known.train} {known.test}", found.files)
+    return cache.cached(key, build), found.kind
 
 
 def _canonical(split: Split) -> Split:
@@ -99,7 +101,7 @@ def _pack(train: Split, test: Split) -> cache.Arrays:
     }
 
 
-def _check_pixels(known: Known, mean: np.ndarray[Any, Any], found: Found) -> None:
+def _check_pixels(known: Info, mean: np.ndarray[Any, Any], found: Found) -> None:
     """A generated data set can have the same classes and sizes, but not the same mean color."""
     if known.mean is not None and np.abs(mean - np.array(known.mean)).max() > 0.002:
         shown, wanted = (", ".join(f"{v:.4f}" for v in m) for m in (mean, known.mean))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from clipfed_bench.components.described import check_classes, parse
 from clipfed_bench.core.errors import UserError, shown
@@ -31,10 +31,22 @@ class Info:
     """Used when none is named; None: there are none of its own."""
     teacher: str
     """Used when none is named."""
+    mean: tuple[float, float, float] | None = None
+    """Of the training pixels in [0, 1], if it tells the real data set from a generated one of the same size."""
     captions: tuple[str, ...] = ()
     """Templates for server images without captions; the built-in ones if there are none."""
     module: str | None = None
     """Of a plug-in: where its :class:`clipfed_bench.api.DataSource` is."""
+    side: ClassVar[int] = 32
+    """Of the images, pixels: all models are for this one."""
+
+    def counts(self, split: str) -> tuple[int, ...]:
+        """Images of each class in ``train`` or ``test``."""
+        return self.train if split == "train" else self.test
+
+    def rows(self, split: str) -> int:
+        """Images of ``train`` or ``test``."""
+        return sum(self.counts(split))
 
 
 def describe(name: str, module: str, origin: str | None) -> Info:
@@ -65,8 +77,8 @@ def describe(name: str, module: str, origin: str | None) -> Info:
         _counts("test_per_class", stated.get("test_per_class"), len(names)),
         f"{name}-generated" if any(_defines(node, "generated") for node in classes) else None,
         teacher,
-        captions,
-        module,
+        captions=captions,
+        module=module,
     )
 
 

@@ -17,9 +17,6 @@ from clipfed_bench.data.info import Info
 if TYPE_CHECKING:
     from clipfed_bench.api import DataSource
 
-SIDE = 32
-"""Pixels; all models are for images of this side."""
-
 T = TypeVar("T")
 
 
@@ -72,15 +69,13 @@ def _check(split: object, classes: int, where: str) -> None:
     """Raise DataError for what is no split of images that models can take."""
     if not isinstance(split, Split):
         raise DataError(f"{where}: a {type(split).__name__}; a clipfed_bench.core.splits.Split is needed.")
-    images, labels = split.images, split.labels
-    good = isinstance(images, np.ndarray) and isinstance(labels, np.ndarray) and images.dtype == np.uint8
-    if not good or images.shape != (len(labels), 3, SIDE, SIDE) or labels.dtype != np.int64 or labels.ndim != 1:
-        kinds = " and ".join(
-            f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else type(a).__name__ for a in (images, labels)
-        )
-        raise DataError(
-            f"{where}: images and labels are {kinds}; uint8 (N, 3, {SIDE}, {SIDE}) and int64 (N,) are needed."
-        )
+    labels, side = split.labels, Info.side
+    arrays = (split.images, labels)
+    kinds = [f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else type(a).__name__ for a in arrays]
+    count = labels.size if isinstance(labels, np.ndarray) else None
+    if kinds != [f"uint8 {(count, 3, side, side)}", f"int64 {(count,)}"]:
+        needed = f"uint8 (N, 3, {side}, {side}) and int64 (N,) are needed"
+        raise DataError(f"{where}: images and labels are {' and '.join(kinds)}; {needed}.")
     check_labels(labels, classes, where)
     texts = split.captions
     if texts is not None and (len(texts) != len(labels) or not all(isinstance(text, str) for text in texts)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +24,7 @@ class Classifier(nn.Module):
         With its eight bits one image in two hundred would have two largest logits, and count as the lower class.
         """
         features = self.features(images)
-        if features.dtype == torch.float32:
-            return self._logits(features)
-        with torch.autocast(features.device.type, enabled=False):
-            return self._logits(features.float())
-
-    def _logits(self, features: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(features)
+        exact = features.dtype == torch.float32
+        with nullcontext() if exact else torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.classifier(features.float())
         return logits

@@ -73,16 +73,9 @@ class CellSetup:
     def federation(self) -> Federation:
         """The clients with their shares of the data."""
         spec, data = self.spec, self.data
-        parts = shared.shares(
-            data.train.labels.cpu().numpy().tobytes(),
-            len(data.classes),
-            spec.clients,
-            spec.partition,
-            spec.alpha,
-            spec.degree,
-            spec.min_samples,
-            spec.seed,
-        )
+        settings = {name: getattr(spec, name) for name in ("alpha", "degree", "min_samples", "seed")}
+        labels = data.train.labels.cpu().numpy().tobytes()
+        parts = shared.shares(labels, len(data.classes), spec.clients, scheme=spec.partition, **settings)
         device = data.train.labels.device
         clients = [data.train.take(part.to(device)) for part in parts]
         normalize = Normalizer(data.mean, data.std, device)

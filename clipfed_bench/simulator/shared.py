@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Progress, Report
 from clipfed_bench.core.work_counts import counted
 from clipfed_bench.data.datasets import load_dataset
-from clipfed_bench.data.partition import Scheme, partition
+from clipfed_bench.data.partition import partition
 from clipfed_bench.data.server_set.load import load_server_data, reserve_holdout
 from clipfed_bench.models.build import build_model
 from clipfed_bench.simulator.evaluate import normalized
@@ -61,27 +61,9 @@ def executor(
 
 @lru_cache(maxsize=64)
 @counted("partition")
-def shares(
-    labels: bytes,
-    classes: int,
-    clients: int,
-    scheme: Scheme,
-    alpha: float | None,
-    degree: float | None,
-    min_samples: int,
-    seed: int,
-) -> list[Tensor]:
-    """Images of each client; ``labels`` are those of int64, by content, so that equal data sets share it."""
-    return partition(
-        np.frombuffer(labels, dtype=np.int64),
-        classes,
-        clients,
-        scheme=scheme,
-        alpha=alpha,
-        degree=degree,
-        min_samples=min_samples,
-        seed=seed,
-    )
+def shares(labels: bytes, classes: int, clients: int, **settings: Any) -> list[Tensor]:
+    """As :func:`partition`; ``labels`` are those of int64, by content, so that equal data sets share it."""
+    return partition(np.frombuffer(labels, dtype=np.int64), classes, clients, **settings)
 
 
 @lru_cache(maxsize=2)

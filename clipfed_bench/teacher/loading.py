@@ -59,8 +59,7 @@ def load_teacher(
     sentences = prompts(classes, load_templates(templates))
     root = cache_dir if cache_dir is not None else cache_root()
     provenance = {"name": spec, "templates": templates}
-    if parsed.kind == "local":
-        assert parsed.recipe is not None
+    if parsed.recipe is not None:
         if server_data is None:
             raise TeacherError(f"the teacher '{spec}' is trained on server data, and none was given.")
         trained = local_teacher(server_data, classes, parsed.recipe, root, progress)
@@ -115,19 +114,17 @@ def _stored_teacher(path: Path) -> TrainedTeacher | None:
 
 def _weights(parsed: TeacherSpec, spec: str) -> tuple[Path, dict[str, Any]]:
     """The file with the weights, downloaded if need be, and what open_clip knows about the tag."""
-    if parsed.kind == "checkpoint":
-        assert parsed.path is not None
+    if parsed.path is not None:
         if not parsed.path.is_file():
             raise TeacherError(f"teacher '{spec}': there is no file '{parsed.path}'.\n{WAYS_OUT}")
         _register_beside(parsed.model, parsed.path)
     if parsed.model not in (models := open_clip.list_models()):
-        beside = f", and there is no {parsed.model}.json beside the checkpoint" if parsed.kind == "checkpoint" else ""
+        beside = f", and there is no {parsed.model}.json beside the checkpoint" if parsed.path is not None else ""
         hint = nearest(parsed.model, models, 0.6)
         raise TeacherError(
             f"teacher '{spec}': open_clip does not know the model '{parsed.model}'{beside}.{hint}\n{WAYS_OUT}"
         )
-    if parsed.kind == "checkpoint":
-        assert parsed.path is not None
+    if parsed.path is not None:
         return parsed.path, {}
     config = open_clip.get_pretrained_cfg(parsed.model, parsed.tag)
     if not config:

@@ -47,7 +47,7 @@ def small_cifar(monkeypatch: pytest.MonkeyPatch) -> None:
     """CIFAR-10 has 6 + 2 images a class."""
     from clipfed_bench.data import catalog
 
-    known = replace(catalog.KNOWN["cifar10"], train_per_class=6, test_per_class=2, mean=None)
+    known = replace(catalog.KNOWN["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
     monkeypatch.setitem(catalog.KNOWN, "cifar10", known)
 
 

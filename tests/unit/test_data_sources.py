@@ -18,7 +18,7 @@ from clipfed_bench.data.formats import official
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     """CIFAR-10 has 6 + 2 images a class, nothing is downloaded, and the cache is empty."""
-    known = replace(catalog.KNOWN["cifar10"], train_per_class=6, test_per_class=2, mean=None)
+    known = replace(catalog.KNOWN["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
     monkeypatch.setitem(catalog.KNOWN, "cifar10", known)
     monkeypatch.setenv("CLIPFED_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CLIPFED_BENCH_DATA", raising=False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipfed_bench.core.errors import DataError
-from clipfed_bench.data.catalog import Known
 from clipfed_bench.data.formats import folders, official, parquet
 from clipfed_bench.data.formats.search import Found, Search, walk
+from clipfed_bench.data.info import Info
 
 
-def find(known: Known, root: Path) -> Found:
+def find(known: Info, root: Path) -> Found:
     """A complete copy of ``known`` under ``root``; torchvision's download into ``root`` if there is none.
 
     Raises DataError: a copy is there but damaged or incomplete; or nothing fits and the download fails.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipfed_bench.core.splits import Split
-from clipfed_bench.data.catalog import Known
+from clipfed_bench.data.info import Info
 
 _DEPTH = 5
 """Folder levels below the data folder that are searched."""
@@ -34,7 +34,7 @@ class Search:
     """A search for one data set. Sources note what they saw, for the message when nothing fits."""
 
     root: Path
-    known: Known
+    known: Info
     files: tuple[Path, ...]
     seen: list[str] = field(default_factory=list)
     """Things that are of another kind, e.g. a generated data set."""
