@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from clipfed_bench.core.work_counts import count
 from clipfed_bench.models.base import Classifier
-from clipfed_bench.toolbox.compute import Compute, Step
+from clipfed_bench.toolbox.compute import Compute, RecordedStep
 from clipfed_bench.toolbox.device import on_device
 
 
@@ -54,7 +52,7 @@ class Training:
         self._samples, self._schedule, self._compute = samples, schedule, compute
         self._optimizer = torch.optim.SGD(trained, lr=schedule.lr, momentum=schedule.momentum)
         self._record = compute.recorder()
-        self._recorded: dict[int, tuple[Tensor, Step]] = {}
+        self._recorded: dict[int, RecordedStep] = {}
 
     def __call__(self, stream: torch.Generator) -> None:
         """A round: all epochs; ``stream`` shuffles the samples."""
@@ -90,21 +88,7 @@ class Training:
 
     def _replay(self, index: Tensor) -> None:
         if len(index) not in self._recorded:
-            self._recorded[len(index)] = self._record_for(index)
-        own, step = self._recorded[len(index)]
-        own.copy_(index)
-        step()
-
-    @torch.no_grad()
-    def _record_for(self, index: Tensor) -> tuple[Tensor, Step]:
-        """A step on indices of its own. What recording it changes is put back."""
-        own = index.clone()
-        momenta = [state["momentum_buffer"] for state in self._optimizer.state.values()]
-        changed = [*self._model.parameters(), *self._model.buffers(), *self._trained, *momenta]
-        before = [tensor.clone() for tensor in changed]
-        with torch.enable_grad():
-            step = self._record(partial(self._step, own))
-        count("recorded step")
-        for tensor, value in zip(changed, before, strict=True):
-            tensor.copy_(value)
-        return own, step
+            momenta = [state["momentum_buffer"] for state in self._optimizer.state.values()]
+            changed = [*self._model.parameters(), *self._model.buffers(), *self._trained, *momenta]
+            self._recorded[len(index)] = RecordedStep(self._record, self._step, [index], changed)
+        self._recorded[len(index)](index)

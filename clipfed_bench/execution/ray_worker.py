@@ -80,10 +80,7 @@ class Worker:
         self._thread.submit(
             lambda: messages.put(self._runner.attempt(job, lambda step: messages.put(("step", step, False))))
         )
-        ended = False
-        while not ended:
-            message = messages.get()
-            ended = message[0] != "step"
-            if ended:
-                faulthandler.cancel_dump_traceback_later()
+        while (message := messages.get())[0] == "step":
             yield message
+        faulthandler.cancel_dump_traceback_later()
+        yield message

@@ -54,16 +54,11 @@ class Settings:
         double = next((n for n in names if names.count(n) > 1), None)
         if double:
             raise UserError(f"--classes: '{double}' is named twice.")
-        for name, value, least in (
-            ("per-class", self.per_class, 1),
-            ("steps", self.steps, 1),
-            ("guidance", self.guidance, 0),
-            ("size", self.size, 8),
-            ("image-size", self.image_size, 8),
-            ("seed", self.seed, 0),
-        ):
-            if value is not None and not value >= least:
-                raise UserError(f"--{name} {value}: at least {least} is needed.")
+        least = {"per_class": 1, "steps": 1, "guidance": 0, "size": 8, "image_size": 8, "seed": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise UserError(f"--{name.replace('_', '-')} {value}: at least {low} is needed.")
         if self.size is not None and self.size % 8:
             raise UserError(f"--size {self.size}: a multiple of 8 is needed; many models want one of 64, e.g. 512.")
         if self.dtype not in get_args(Dtype):

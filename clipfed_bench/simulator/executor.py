@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipfed_bench.api import GradientRule
-from clipfed_bench.core.work_counts import count
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.flat import own_copy
 from clipfed_bench.simulator.local import Hyper, Task, fused_sgd_step, sgd_step, train_batches
 from clipfed_bench.simulator.shape_checks import fitting
-from clipfed_bench.toolbox.compute import Compute, Recorder, kernel_search
+from clipfed_bench.toolbox.compute import Compute, RecordedStep, kernel_search
 from clipfed_bench.toolbox.images import Normalizer
 
 
@@ -59,7 +58,7 @@ class Lane:
         if compute.on_gpu and compute.streams > 1:
             self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._record = compute.recorder()
-        self._recorded: dict[tuple[int, bool], _Recorded] = {}
+        self._recorded: dict[tuple[int, bool], RecordedStep] = {}
 
     def wait(self) -> None:
         """Begin after what has been asked of the device so far."""
@@ -138,29 +137,12 @@ class Lane:
     def _update(self) -> None:
         sgd_step(self._flat.params, self._flat.grad, self._velocity, self._hyper)
 
-    def _replay(self, pixels: Tensor, labels: Tensor, whole: bool) -> _Recorded:
+    def _replay(self, pixels: Tensor, labels: Tensor, whole: bool) -> RecordedStep:
         """The step for this size of batch, ``whole`` or without the update, recorded when it is first asked for."""
         key = (len(labels), whole)
         if key not in self._recorded:
+            batch = pixels.contiguous(memory_format=torch.channels_last), labels
             changed = (self._flat.params, self._flat.buffers, self._flat.grad, self._velocity)
-            before = [tensor.clone() for tensor in changed]
             with kernel_search(len(labels) % self._hyper.batch_size == 0):  # ragged sizes are many, and used little
-                self._recorded[key] = _Recorded(pixels, labels, partial(self._both, whole), self._record)
-            count("recorded step")
-            for tensor, value in zip(changed, before, strict=True):
-                tensor.copy_(value)
+                self._recorded[key] = RecordedStep(self._record, partial(self._both, whole), batch, changed)
         return self._recorded[key]
-
-
-class _Recorded:
-    """A step on a batch of its own, which each new batch is copied into."""
-
-    def __init__(self, pixels: Tensor, labels: Tensor, step: partial[None], record: Recorder) -> None:
-        self._pixels = torch.empty_like(pixels, memory_format=torch.channels_last).copy_(pixels)
-        self._labels = labels.clone()
-        self._step = record(partial(step, self._pixels, self._labels))
-
-    def __call__(self, pixels: Tensor, labels: Tensor) -> None:
-        self._pixels.copy_(pixels)
-        self._labels.copy_(labels)
-        self._step()

@@ -7,10 +7,14 @@ docs/performance.md states. Each result says which it was.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import Tensor
+
+from clipfed_bench.core.work_counts import count
 
 Step = Callable[[], None]
 """Reads and writes tensors that stay where they are; nothing that it does depends on a value on the device."""
@@ -75,6 +79,29 @@ def kernel_search(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+
+
+class RecordedStep:
+    """A step on tensors of its own, which new ones of the same shapes are copied into.
+
+    It is recorded when it is made, on copies of ``inputs``. ``changed`` is what that changes, and is put back.
+    """
+
+    def __init__(
+        self, record: Recorder, step: Callable[..., None], inputs: Sequence[Tensor], changed: Sequence[Tensor]
+    ) -> None:
+        before = [tensor.detach().clone() for tensor in changed]
+        self._inputs = [tensor.clone() for tensor in inputs]
+        self._step = record(partial(step, *self._inputs))
+        count("recorded step")
+        with torch.no_grad():
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
+
+    def __call__(self, *inputs: Tensor) -> None:
+        for own, new in zip(self._inputs, inputs, strict=True):
+            own.copy_(new)
+        self._step()
 
 
 class GraphRecorder:

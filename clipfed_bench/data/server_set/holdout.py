@@ -45,10 +45,7 @@ def _chosen(dataset: Dataset, size: int) -> tuple[Tensor, Tensor]:
     """Masks over ``discarded`` (empty if there is none) and ``train``."""
     train = dataset.train.labels
     discarded = train[:0] if dataset.discarded is None else dataset.discarded.labels
-    from_discarded, from_train = (
-        torch.zeros(len(discarded), dtype=torch.bool),
-        torch.zeros(len(train), dtype=torch.bool),
-    )
+    from_discarded, from_train = (torch.zeros(len(labels), dtype=torch.bool) for labels in (discarded, train))
     for label, name in enumerate(dataset.classes):
         spare, held = (discarded == label).nonzero().flatten(), (train == label).nonzero().flatten()
         needed = max(size - len(spare), 0)
