@@ -6,7 +6,7 @@ Other packages add theirs by an entry point in the group ``clipfed_bench.dataset
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 
 from clipfed_bench.components.entry_points import Found, discover
@@ -98,14 +98,6 @@ def server_data(name: str) -> str:
     if chosen is None:
         raise UserError(f"server data: {name} has none of its own; name a path, or holdout:N.")
     return chosen
-
-
-def all_server_data() -> Iterator[str]:
-    """The names of server data that belong to one data set."""
-    for name in ("digits", *KNOWN, *added().usable):
-        own = info(name).server_data
-        if own is not None:
-            yield own
 
 
 def resolve_imbalance(name: str, factor: float | None) -> float:

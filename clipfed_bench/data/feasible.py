@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clipfed_bench.core.errors import UserError, shown
-from clipfed_bench.data.catalog import all_server_data, base_name, info
+from clipfed_bench.data.catalog import KNOWN, added, base_name, info
 
 _HOLDOUT = "holdout:"
 
@@ -75,6 +75,7 @@ def check_server_data(spec: str, name: str) -> None:
         )
     if spec == "glyphs" and base != "digits":
         raise UserError(f"server data 'glyphs' shows digits; {name} needs e.g. {own or 'holdout:N'}.")
-    if spec != own and spec != "glyphs" and spec in set(all_server_data()):
+    others = {info(other).server_data for other in ("digits", *KNOWN, *added().usable)} - {own, "glyphs"}
+    if spec in others:
         choice = f"{own}, a path" if own else "a path"
         raise UserError(f"server data '{spec}' has other classes than {base}; use {choice} or holdout:N.")

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 def client_counts(labels: Tensor, parts: Sequence[Tensor], classes: int) -> Index:
     """(clients, classes) int64: how many images of each class each client holds."""
-    rows = [labels[part].bincount(minlength=classes).numpy() for part in parts]
-    return np.stack(rows).astype(np.int64)
+    return np.stack([labels[part].bincount(minlength=classes).numpy() for part in parts])
 
 
 @drawing()

@@ -29,8 +29,3 @@ KNOWN_MODELS = {
     "black-forest-labs/FLUX.2-klein-4B": KnownModel(4, 1.0),
 }
 """Id on the hub -> settings, after its model card; steps of the first three are ours."""
-
-
-def known_model(model: str) -> KnownModel | None:
-    """The settings of a model by its id, whatever the case."""
-    return next((known for name, known in KNOWN_MODELS.items() if name.lower() == model.strip().lower()), None)

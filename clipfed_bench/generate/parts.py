@@ -42,6 +42,7 @@ class Parts:
 
     def __init__(self, out: Path) -> None:
         self.folder = out.with_name(f"{out.name}.parts")
+        self._settings = self.folder / "settings.json"
 
     @contextlib.contextmanager
     def opened(self, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -62,8 +63,11 @@ class Parts:
                 raise UserError(f"another process is at work on {self.folder}; wait for it or stop it.") from None
             except OSError:
                 pass  # what cannot be written is said when an image is
-            stack.callback(self._remove_empty)
-            yield self._compare(settings)
+            try:
+                yield self._compare(settings)
+            finally:
+                if not any(self.folder.glob("*.arrow")):
+                    self.remove()
 
     def settle(self, settings: Mapping[str, Any]) -> None:
         """Write down the settings, now that nothing is open; or compare them with those of the images that are there.
@@ -92,14 +96,6 @@ class Parts:
     def remove(self) -> None:
         """The folder is gone afterwards, as far as the file system lets it go."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _remove_empty(self) -> None:
-        if next(self.folder.glob("*.arrow"), None) is None:
-            self.remove()
-
-    @property
-    def _settings(self) -> Path:
-        return self.folder / "settings.json"
 
     def _compare(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         try:

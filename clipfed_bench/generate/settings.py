@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.class_names import normalize
-from clipfed_bench.generate.models import DEFAULT_MODEL, Dtype, known_model
+from clipfed_bench.generate.models import DEFAULT_MODEL, KNOWN_MODELS, Dtype
 from clipfed_bench.generate.prompts import VERSION
 
 OPEN = ("commit", "steps", "guidance")
@@ -96,7 +96,8 @@ def resolve(settings: Settings, device: str) -> Settings:
 
     ``dtype`` auto is float32 on a CPU; on a GPU it is the known model's, else bfloat16, which never overflows.
     """
-    known = known_model(settings.model)
+    asked = settings.model.strip().lower()
+    known = next((known for name, known in KNOWN_MODELS.items() if name.lower() == asked), None)
     changes: dict[str, Any] = {
         name: getattr(known, name)
         for name in ("steps", "guidance", "size")
