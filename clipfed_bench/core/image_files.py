@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from clipfed_bench.core.errors import DamagedFileError, UserError
@@ -43,3 +44,16 @@ def opened(source: bytes | Path) -> Iterator[Image.Image]:
     except Exception as error:  # damaged images raise nearly anything
         reason = str(error) if isinstance(error, ValueError) else f"it is damaged: {error}"
         raise DamagedFileError(reason) from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """``image`` with 8 bits of red, green and blue: 16 bits of gray are scaled, what is transparent is on white [ours].
+
+    Pillow's own conversion cuts gray values above 255 off, and shows what is below transparency.
+    """
+    if image.mode.startswith("I"):
+        image = Image.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from clipfed_bench.core.errors import DamagedFileError, DataError
-from clipfed_bench.core.image_files import opened
+from clipfed_bench.core.image_files import as_rgb, opened
 from clipfed_bench.core.splits import Bytes, Index, Split
 from clipfed_bench.data.info import Info
 
@@ -38,7 +38,7 @@ def decode(data: bytes | Path, side: int, where: str, resize: bool = False) -> B
         with opened(data) as picture:
             if picture.size != (side, side) and not resize:
                 raise DataError(f"{where}: the image is {picture.width}×{picture.height}; {side}×{side} was expected.")
-            image = picture.convert("RGB")
+            image = as_rgb(picture)
     except DamagedFileError as error:
         raise DataError(f"{where}: the image cannot be decoded, it is truncated or no image ({error}).") from error
     if image.size != (side, side):
@@ -123,6 +123,26 @@ def check_captions(texts: Sequence[str], where: Callable[[int], str]) -> None:
             )
 
 
+def long_tail(labels: Index, known: Info, where: str) -> str:
+    """What is to be said where training ``labels`` look like a long tail that somebody has cut; empty where not.
+
+    That is: images of every class and of none too many, at least twice as many of the largest as of the smallest, and
+    not just one class that stands out. A shard that is missing takes images of all classes alike, or whole classes.
+    """
+    counts = np.sort(np.bincount(labels, minlength=len(known.classes)))
+    if counts[0] == 0 or counts[-1] > max(known.train) or counts[-2] < 2 * counts[0] or counts[-1] < 2 * counts[1]:
+        return ""
+    if counts[-1] - counts[0] < 6 * np.sqrt(counts.mean()):  # so much is chance
+        return ""
+    factor = counts[-1] / counts[0]
+    return (
+        f"{where}: {counts.sum():,} training images, from {counts[-1]:,} to {counts[0]:,} a class. This looks like a "
+        f"{known.name} whose long tail (imbalance factor {factor:.3g}) is cut already, not like a damaged copy. Here "
+        "long tails are cut from the complete data set, alike for all runs: give that one, with "
+        f"--dataset {known.name}-lt --imbalance-factor {factor:.3g}."
+    )
+
+
 def check_complete(split: Split, name: str, known: Info, where: str) -> None:
     """Raise DataError unless ``split`` holds exactly the images per class that the known data set has."""
     check_labels(split.labels, len(known.classes), where)
@@ -131,6 +151,8 @@ def check_complete(split: Split, name: str, known: Info, where: str) -> None:
     missing = [c for c, count in zip(known.classes, counts, strict=True) if count == 0]
     if missing:
         raise DataError(f"{where}: the {name} split of {known.name} has no image of class {', '.join(missing)}.")
+    if name == "train" and (tail := long_tail(split.labels, known, where)):
+        raise DataError(tail)
     wrong = [f"{c} {count:,}" for c, count in zip(known.classes, counts, strict=True) if count != expected]
     if wrong:
         raise DataError(

@@ -25,7 +25,7 @@ from clipfed_bench.core.untrusted import reading
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-_VERSION = "1"
+_VERSION = "2"
 """Part of every key; changes with what is stored."""
 
 

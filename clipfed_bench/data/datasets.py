@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from clipfed_bench.core.errors import DataError
+from clipfed_bench.core.errors import DataError, shown
+from clipfed_bench.core.notices import notice
 from clipfed_bench.core.paths import data_root
 from clipfed_bench.core.splits import Index, Split
 from clipfed_bench.data import cache
@@ -69,19 +71,28 @@ def as_images(images: np.ndarray[Any, Any], labels: Index) -> Images:
 
 
 def _known(known: Info, root: Path) -> tuple[cache.Arrays, str]:
-    found = sources.find(known, root)
+    failed: list[DataError] = []
+    for found in sources.find(known, root):
+        try:
+            key = cache.source_key(f"dataset {known.name} {known.train} {known.test}", found.files)
+            arrays = cache.cached(key, partial(_build, known, found))
+        except DataError as error:
+            failed.append(error)
+        else:
+            for reason in failed:
+                notice(f"{reason} It is passed over; {shown(found.where)} is taken.")
+            return arrays, found.kind
+    raise failed[0]
 
-    def build() -> cache.Arrays:
-        splits = {}
-        for split in ("train", "test"):
-            splits[split] = found.read(split)
-            check_complete(splits[split], split, known, str(found.where))
-        arrays = _pack(*(_canonical(splits[s]) for s in ("train", "test")))
-        _check_pixels(known, arrays["mean"], found)
-        return arrays
 
-    key = cache.source_key(f"dataset {known.name} {known.train} {known.test}", found.files)
-    return cache.cached(key, build), found.kind
+def _build(known: Info, found: Found) -> cache.Arrays:
+    splits = {}
+    for split in ("train", "test"):
+        splits[split] = found.read(split)
+        check_complete(splits[split], split, known, str(found.where))
+    arrays = _pack(*(_canonical(splits[s]) for s in ("train", "test")))
+    _check_pixels(known, arrays["mean"], found)
+    return arrays
 
 
 def _canonical(split: Split) -> Split:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from clipfed_bench.core.errors import DamagedFileError, UserError
-from clipfed_bench.core.image_files import FORMATS, opened
+from clipfed_bench.core.image_files import FORMATS, as_rgb, opened
 from clipfed_bench.toolbox.rng import generator
 
 
@@ -87,7 +87,7 @@ def read_image(attack: str, path: str, shape: tuple[int, int, int]) -> Tensor:
     channels, height, width = shape
     try:
         with opened(Path(path)) as file:
-            picture = file.convert("L" if channels == 1 else "RGB")
+            picture = as_rgb(file).convert("L" if channels == 1 else "RGB")
     except DamagedFileError as error:
         raise UserError(
             f"{attack}: image '{path}' cannot be read ({error}); give an image file ({', '.join(FORMATS)}), "

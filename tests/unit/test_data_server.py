@@ -40,9 +40,9 @@ def expected(images, labels):
     return sorted((i.tobytes(), int(c)) for i, c in zip(images, labels, strict=True))
 
 
-def test_generated_is_found_by_content_and_read_whole(root):
+def test_generated_is_found_by_its_name_and_read_whole(root):
     data = arrays(3)["train"]
-    write_parquet(root / "server" / "train-00000-of-00001.parquet", *data)
+    write_parquet(root / "server" / "generated" / "train-00000-of-00001.parquet", *data)
     server = load_server_data("cifar10-generated", load_dataset("cifar10", root), root)
     assert pixels(server.data) == expected(*data)
     assert server.label == "generated"
@@ -52,14 +52,14 @@ def test_generated_is_found_by_content_and_read_whole(root):
     assert len({c.replace(CLASSES[i], "") for c, i in zip(server.captions, server.data.labels, strict=True)}) > 3
 
 
-def test_generated_with_both_splits_is_told_by_its_name(root):
+def test_generated_with_both_splits_is_read_to_train(root):
     parquet_folder(root / "cifar10-generated", arrays(3))
     server = load_server_data("cifar10-generated", load_dataset("cifar10", root), root)
     assert pixels(server.data) == expected(*arrays(3)["train"])
 
 
 def test_generated_class_folders_are_found(root):
-    class_folders(root / "pictures", *arrays(3)["train"])
+    class_folders(root / "pictures-synthetic", *arrays(3)["train"])
     server = load_server_data("cifar10-generated", load_dataset("cifar10", root), root)
     assert pixels(server.data) == expected(*arrays(3)["train"])
 
@@ -70,6 +70,10 @@ def test_generated_not_there_and_ambiguous(root):
         load_server_data("cifar10-generated", dataset, root)
     for name in "ab":
         write_parquet(root / name / "train.parquet", *arrays(3)["train"])
+    with pytest.raises(DataError, match=r"neither name nor metadata say that they are generated: .*/a, .*/b, .*/real"):
+        load_server_data("cifar10-generated", dataset, root)
+    for name in "ab":
+        (root / name).rename(root / f"fake_{name}")
     with pytest.raises(DataError, match="several sets"):
         load_server_data("cifar10-generated", dataset, root)
     with pytest.raises(UserError, match="other classes"):

@@ -217,6 +217,12 @@ def test_notes_state_settings_teacher_and_upper_bound():
     assert "teacher" not in " ".join(table(THREE).notes)
 
 
+def test_notes_say_what_was_seen_of_server_data():
+    seen = "generated, but 3 of 9 images look like cifar10's own, encoded again or resized"
+    notes = " ".join(table(frame(cell() | {"server_label": seen}, cell(seed=1) | {"server_label": "generated"})).notes)
+    assert f"Server data are {seen}." in notes
+
+
 def test_notes_say_when_cells_come_from_different_sources_or_seeds():
     results = frame(cell() | {"git_sha": "aaa"}, cell(seed=1) | {"git_sha": "bbb"})
     assert "Cells differ in the version of the source: aaa, bbb." in table(results).notes

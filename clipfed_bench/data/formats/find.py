@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from clipfed_bench.core.errors import DataError
+from clipfed_bench.core.errors import DataError, shown
+from clipfed_bench.core.notices import notice
 from clipfed_bench.data.formats import folders, official, parquet
-from clipfed_bench.data.formats.search import Found, Search, walk
+from clipfed_bench.data.formats.search import Found, Search, distinct, walk
 from clipfed_bench.data.info import Info
 
 
-def find(known: Info, root: Path) -> Found:
-    """A complete copy of ``known`` under ``root``; torchvision's download into ``root`` if there is none.
+def find(known: Info, root: Path) -> Iterator[Found]:
+    """Complete copies of ``known`` under ``root``, the one to be taken first; torchvision's download if there is none.
 
-    Raises DataError: a copy is there but damaged or incomplete; or nothing fits and the download fails.
+    That there are several is said. Raises DataError: a copy is there but damaged or incomplete; or nothing fits and the
+    download fails.
     """
-    search = Search(root, known, walk(root))
-    for source in (parquet.find, official.find, folders.find):
-        found = source(search)
-        if found:
-            return found
-    if search.broken:
+    seen: list[str] = []
+    search = Search(root, known, walk(root, seen), seen)
+    ready, images = parquet.find(search), folders.find(search)
+    copies = distinct([*ready, *([] if ready else official.find(search)), *images])
+    if len(copies) > 1:
+        others = ", ".join(shown(found.where) for found in copies[1:])
+        notice(f"{known.name}: several copies; {shown(copies[0].where)} is taken, before {others}.")
+    yield from copies
+    if ready:
+        yield from official.find(search)  # slow to import, and hardly ever needed
+    elif not copies and search.broken:
         raise DataError(f"{known.name}: {_list(search.broken)}\nMend or remove it.")
-    return _download(search)
+    elif not copies:
+        yield _download(search)
 
 
 def _download(search: Search) -> Found:
@@ -33,9 +42,7 @@ def _download(search: Search) -> Found:
         download_url(files.url, search.root, filename=files.archive, md5=files.md5)  # shows a progress bar
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong MD5 is a RuntimeError
         raise DataError(_nothing(search, f"downloading {files.url} failed: {error}")) from error
-    found = official.find(Search(search.root, known, (search.root / files.archive,)))
-    assert found is not None
-    return found
+    return official.find(Search(search.root, known, (search.root / files.archive,)))[0]
 
 
 def _nothing(search: Search, reason: str) -> str:
@@ -44,8 +51,8 @@ def _nothing(search: Search, reason: str) -> str:
     state = "" if search.root.is_dir() else " (no such folder)"
     return (
         f"{known.name} was not found under {search.root}{state}. Looked for:\n"
-        f"  - Hugging Face parquet shards: columns img or image, and label or fine_label; {known.rows('train'):,} "
-        f"train and {known.rows('test'):,} test rows\n"
+        "  - Hugging Face parquet shards, or Arrow files of save_to_disk: columns img or image, and label or "
+        f"fine_label; {known.rows('train'):,} train and {known.rows('test'):,} test rows\n"
         f"  - the official archive {files.archive}, or its extracted batches {', '.join(sorted(files.names()))}\n"
         f"  - class folders: train/{known.classes[0]}/*.png, test/{known.classes[0]}/*.png and so on\n"
         f"Seen there: {_list(search.seen) if search.seen else 'nothing of the kind'}\n"

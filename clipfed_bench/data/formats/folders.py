@@ -26,8 +26,8 @@ def by_class(files: Iterable[Path]) -> dict[Path, ClassFiles]:
     return found
 
 
-def find(search: Search) -> Found | None:
-    """A folder with ``train`` and ``test`` in it, both with a folder for every class of the data set."""
+def find(search: Search) -> list[Found]:
+    """Folders with ``train`` and ``test`` in them, both with a folder for every class of the data set."""
     classes, side = search.known.classes, search.known.side
     splits: dict[Path, dict[str, ClassFiles]] = {}
     for folder, content in by_class(search.files).items():
@@ -35,6 +35,7 @@ def find(search: Search) -> Found | None:
             splits.setdefault(folder.parent, {})[folder.name] = content
         else:
             search.seen.append(f"{folder}: image folders of other classes ({', '.join(sorted(content)[:5])} …)")
+    fits = []
     for folder, present in splits.items():
         if not {"train", "test"} <= set(present):
             search.seen.append(f"{folder}: class folders, but only {', '.join(sorted(present))} (server data?)")
@@ -45,8 +46,8 @@ def find(search: Search) -> Found | None:
             search.broken.append(f"{folder}: no folder for {', '.join(absent)}")
             continue
         files = tuple(path for s in ("train", "test") for paths in present[s].values() for path in paths)
-        return Found("class folders", folder, files, partial(_read_split, present, classes, side))
-    return None
+        fits.append(Found("class folders", folder, files, partial(_read_split, present, classes, side)))
+    return fits
 
 
 def _read_split(splits: dict[str, ClassFiles], classes: Sequence[str], side: int, split: str) -> Split:

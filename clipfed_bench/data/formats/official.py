@@ -53,13 +53,13 @@ def published(name: str) -> Official:
     return Official(theirs.url, theirs.filename, size, theirs.tgz_md5, batches, label_key)
 
 
-def find(search: Search) -> Found | None:
-    """The archive by its name, or a folder with all of its batches."""
+def find(search: Search) -> list[Found]:
+    """Archives by their name, then folders with all of its batches."""
     official = published(search.known.name)
-    side = search.known.side
+    side, fits = search.known.side, []
     for path in search.files:
         if path.name == official.archive:
-            return Found("official archive", path, (path,), partial(_read_archive, path, official, side))
+            fits.append(Found("official archive", path, (path,), partial(_read_archive, path, official, side)))
     names = official.names()
     folders: dict[Path, set[str]] = {}
     for path in search.files:
@@ -71,8 +71,8 @@ def find(search: Search) -> Found | None:
             search.broken.append(f"{folder}: extracted batches without {', '.join(missing)}")
             continue
         files = tuple(folder / name for name in sorted(names))
-        return Found("official batches", folder, files, partial(_read_folder, folder, official, side))
-    return None
+        fits.append(Found("official batches", folder, files, partial(_read_folder, folder, official, side)))
+    return fits
 
 
 def _read_archive(path: Path, official: Official, side: int, split: str) -> Split:

@@ -1,40 +1,42 @@
-"""Images in parquet files, as the Hugging Face hub stores them.
+"""Images in parquet files, as the Hugging Face hub stores them, and in Arrow files, as its library saves them.
 
 One row an image: a column ``img`` or ``image`` (a struct with ``bytes``, or the bytes themselves), a column
 ``fine_label`` or ``label`` (integers, with class names in the schema's ``huggingface`` metadata, or the names
-themselves) and perhaps ``caption`` or ``text``.
+themselves) and perhaps ``caption``, ``text`` or ``prompt``. Which Arrow types these have is :mod:`.columns`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from clipfed_bench.core.errors import DamagedFileError, DataError, shown
-from clipfed_bench.core.splits import Bytes, Index, Split
-from clipfed_bench.core.untrusted import parquet_file, parse_json, reading
-from clipfed_bench.data.arrays import check_captions, check_labels, decode_all, decoding
-from clipfed_bench.data.class_names import class_indices, overlap
+from clipfed_bench.core.splits import Index, Split
+from clipfed_bench.core.untrusted import parse_json, read_json, reading
+from clipfed_bench.data.arrays import decoding, long_tail
+from clipfed_bench.data.class_names import overlap
+from clipfed_bench.data.formats import columns, rows
+from clipfed_bench.data.formats.naming import says_generated, split_of
 from clipfed_bench.data.formats.search import Found, Search
+from clipfed_bench.data.info import Info
 
-_IMAGE_COLUMNS = ("img", "image")
-_LABEL_COLUMNS = ("fine_label", "label", "labels")
-_CAPTION_COLUMNS = ("caption", "text", "prompt")
+T = TypeVar("T")
+
 _BATCH = 50
 """Rows in memory at a time: a small file may hold one large image many times."""
-_EXPANDS = 2**26
-"""Bytes of a column that may expand to more than a hundred times its size in the file; images hardly do."""
+_LABELS = 2**16
+"""Labels in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One parquet file of images, as far as its footer tells."""
+    """One file of images, as far as its footer tells."""
 
     path: Path
     rows: int
@@ -42,7 +44,11 @@ class Shard:
     label: str
     caption: str | None
     names: tuple[str, ...] | None
-    """Class names of integer labels, by label; None where the schema has none."""
+    """Class names: of integer labels, by label, as the schema has them; or those that occur. None: neither."""
+    generated: bool = False
+    """Its metadata say so."""
+    aside: str = ""
+    """What looks like captions and is not taken."""
 
 
 @dataclass
@@ -50,8 +56,10 @@ class Group:
     """The shards of one data set: those of one folder, or of its ``train`` and ``test`` folders."""
 
     folder: Path
-    splits: dict[str, list[Shard]]
-    damaged: list[str]
+    splits: dict[str, list[Shard]] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
+    useless: list[str] = field(default_factory=list)
+    """Why files are none of its shards."""
 
     def shards(self) -> list[Shard]:
         """All shards of all splits."""
@@ -62,100 +70,163 @@ class Group:
         return {name: sum(shard.rows for shard in shards) for name, shards in self.splits.items()}
 
     def has_classes(self, classes: Sequence[str]) -> bool:
-        """Whether the schema's class names are these; false where it has none."""
+        """Whether the class names are these; false where there are none."""
         names = next((shard.names for shard in self.shards() if shard.names), None)
         return names is not None and len(names) == len(classes) and overlap(names, classes) == 1.0
 
 
-def groups(files: Iterable[Path]) -> list[Group]:
-    """The data sets among ``files``; a file that holds no labelled images is left out."""
+def groups(files: Iterable[Path], root: Path) -> list[Group]:
+    """The data sets among ``files`` below ``root``. A group may hold damaged or useless files alone.
+
+    Files that say nothing of their split are ``train`` where nothing else is; else they are in a split without a name.
+    """
     found: dict[Path, Group] = {}
     for path in files:
-        if path.suffix != ".parquet":
+        if path.suffix not in rows.SUFFIXES or path.name.startswith(("cache-", "tmp")):  # steps of `datasets`
             continue
-        own = _split_of(path.stem)
-        split = own or _split_of(path.parent.name) or "train"
-        folder = path.parent.parent if own is None and _split_of(path.parent.name) else path.parent
-        group = found.setdefault(folder, Group(folder, {}, []))
+        own, above = split_of(path.stem), split_of(path.parent.name) if path.parent != root else None
+        folder = path.parent.parent if own is None and above else path.parent
+        group = found.setdefault(folder, Group(folder))
         try:
             shard = inspect(path)
         except DataError as error:
             group.damaged.append(str(error))
             continue
-        if shard:
-            group.splits.setdefault(split, []).append(shard)
-    return [group for group in found.values() if group.splits or group.damaged]
+        if isinstance(shard, str):
+            group.useless.append(shard)
+        else:
+            group.splits.setdefault(own or above or "", []).append(shard)
+    for group in found.values():
+        group.damaged += _absent(group)
+        if "" in group.splits and "train" not in group.splits:
+            group.splits["train"] = group.splits.pop("")
+    return list(found.values())
 
 
-def _split_of(name: str) -> str | None:
-    match = re.search(r"(?:^|[^a-z])(train|test)(?![a-z])", name.lower())
-    return match[1] if match else None
+def _absent(group: Group) -> list[str]:
+    """Files that a folder of ``save_to_disk`` should hold by its ``state.json``, and does not."""
+    gone = []
+    for folder in {shard.path.parent for shard in group.shards() if shard.path.suffix == ".arrow"}:
+        try:
+            with reading():
+                names = [str(item["filename"]) for item in read_json(folder / "state.json")["_data_files"]]
+        except (DamagedFileError, FileNotFoundError):
+            continue
+        gone += [f"{folder / name}: state.json names it, and it is not there" for name in names if _no(folder / name)]
+    return gone
 
 
-def find(search: Search) -> Found | None:
-    """The folder whose shards have the data set's class names, both splits, and exactly its numbers of rows.
+def _no(path: Path) -> bool:
+    try:
+        return not path.is_file()
+    except (OSError, ValueError):
+        return True
 
-    Without names in the schema the numbers of rows decide, and the label column (``fine_label`` for 100 classes).
+
+def find(search: Search) -> list[Found]:
+    """Folders whose shards have the data set's class names, and exactly its rows to train on and to test.
+
+    Without class names the numbers of rows decide, and the label column (``fine_label`` for 100 classes). One whose
+    name says that it was generated counts where there is no other.
     """
     known, fits = search.known, []
     expected = {split: known.rows(split) for split in ("train", "test")}
-    for group in groups(search.files):
+    for group in groups(search.files, search.root):
         rows = group.rows()
         named = any(shard.names for shard in group.shards())
         label_fits = len(known.classes) <= 10 or any(s.label == "fine_label" for s in group.shards())
-        ours = group.has_classes(known.classes) if named else rows == expected and label_fits
-        counts = ", ".join(f"{count:,} {split}" for split, count in sorted(rows.items())) or "no readable"
-        if not ours:
-            search.seen.append(f"{group.folder}: parquet of other classes ({counts} rows)")
-            search.seen.extend(group.damaged)
+        counts = ", ".join(f"{count:,} {split or 'other'}" for split, count in sorted(rows.items())) or "no readable"
+        if not (group.has_classes(known.classes) if named else rows == expected and label_fits):
+            search.seen += [f"{group.folder}: parquet of other classes ({counts} rows)"] if rows else []
+            search.seen += group.damaged + group.useless
         elif group.damaged:
-            search.broken.extend(group.damaged)
-        elif set(rows) != set(expected):
-            search.seen.append(f"{group.folder}: parquet with these classes but only {counts} rows (server data?)")
-        elif rows != expected:
+            search.broken += group.damaged
+        elif not expected.keys() <= rows.keys():
+            other = f"{group.folder}: parquet with these classes but only {counts} rows (server data?)"
+            search.seen.append(_long_tail(group, known) or other)
+        elif tail := _long_tail(group, known):
+            search.broken.append(tail)
+        elif not expected.items() <= rows.items():
             wanted = ", ".join(f"{count:,} {split}" for split, count in sorted(expected.items()))
             search.broken.append(f"{group.folder}: parquet with {counts} rows instead of {wanted}; is a shard missing?")
         else:
             fits.append(group)
-    if not fits:
-        return None
-    group = min(fits, key=lambda g: bool(re.search("generated|synthetic|fake", g.folder.name.lower())))
-    files = tuple(shard.path for shard in group.shards())
-    return Found("parquet", group.folder, files, lambda split: read(group.splits[split], known.classes, known.side))
+    real = [group for group in fits if not says_generated(group.folder.name)]
+    return [_found(group, known) for group in real or fits]
 
 
-def inspect(path: Path) -> Shard | None:
-    """What the file holds, or None if it has no image and label column.
+def _found(group: Group, known: Info) -> Found:
+    files = tuple(shard.path for split in ("train", "test") for shard in group.splits[split])
+    return Found(
+        files[0].suffix[1:], group.folder, files, lambda split: read(group.splits[split], known.classes, known.side)
+    )
 
-    Raises DataError: the file is truncated or no parquet file.
+
+def _long_tail(group: Group, known: Info) -> str:
+    """What is to be said of a set with fewer images that is no damaged copy; nothing else is."""
+    if not 0 < group.rows().get("train", 0) < known.rows("train"):
+        return ""
+    try:
+        return long_tail(read_labels(group.splits["train"], known.classes), known, str(group.folder))
+    except DataError:
+        return ""
+
+
+def inspect(path: Path) -> Shard | str:
+    """What the file holds; or why it is of no use, where it has no image and label column.
+
+    Raises DataError: the file is truncated or of another kind.
     """
     try:
-        with parquet_file(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
+        with rows.opened(path) as file:
+            schema, count = file.schema, file.count
+            image, label, caption = (columns.find_column(schema, role) for role in columns.NAMES)
+            names = _class_names(schema.metadata, label)
+            if names is None and label is not None and columns.is_text(schema.field(label).type):
+                names = _distinct(file, label)
     except DamagedFileError as error:
-        size = path.stat().st_size if path.exists() else 0
-        raise DataError(f"{path}: truncated or no parquet file ({size:,} bytes; {shown(error, 300)}).") from error
+        kind, size = path.suffix[1:].replace("arrow", "Arrow"), path.stat().st_size if path.exists() else 0
+        raise DataError(f"{path}: truncated or no {kind} file ({size:,} bytes; {shown(error, 300)}).") from error
     twice = [name for name in dict.fromkeys(schema.names) if schema.names.count(name) > 1]
-    if any(name in (*_IMAGE_COLUMNS, *_LABEL_COLUMNS, *_CAPTION_COLUMNS) for name in twice):
+    if any(name in known for name in twice for known in columns.NAMES.values()):
         raise DataError(f"{path}: several columns are called '{shown(twice[0])}'.")
-    image = next((c for c in _IMAGE_COLUMNS if c in schema.names), None)
-    label = next((c for c in _LABEL_COLUMNS if c in schema.names), None)
-    caption = next(
-        (c for c in _CAPTION_COLUMNS if c in schema.names and pa.types.is_string(schema.field(c).type)), None
-    )
     if image is None or label is None:
-        return None
-    return Shard(path, rows, image, label, caption, _class_names(schema.metadata, label))
+        seen = [columns.not_taken(schema, role) for role, name in (("image", image), ("label", label)) if name is None]
+        return f"{path}: no column of images and of labels" + "".join(f"; {text}" for text in seen if text)
+    aside = "" if caption else columns.not_taken(schema, "caption")
+    return Shard(path, count, image, label, caption, names, _says_generated(schema.metadata), aside)
 
 
-def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:
-    """Names of a ClassLabel feature in the schema's ``huggingface`` metadata."""
+def _distinct(file: rows.Rows, label: str) -> tuple[str, ...]:
+    found: set[str] = set()
+    for batch in file.batches([label], _LABELS):
+        found.update(text for text in batch.column(label).unique().to_pylist() if text is not None)
+    return tuple(sorted(found))
+
+
+def _stated(metadata: dict[bytes, bytes] | None) -> Any:
+    """``info`` of the schema's ``huggingface`` metadata, if it is there and a dictionary."""
     try:
         with reading():
-            names: Any = parse_json((metadata or {})[b"huggingface"])["info"]["features"][label]["names"]
+            info = parse_json((metadata or {})[b"huggingface"])["info"]
+    except DamagedFileError:
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def _class_names(metadata: dict[bytes, bytes] | None, label: str | None) -> tuple[str, ...] | None:
+    """Names of a ClassLabel feature."""
+    try:
+        with reading():
+            names: Any = _stated(metadata)["features"][label]["names"]
     except DamagedFileError:
         return None
     return tuple(map(str, names)) if isinstance(names, list) else None
+
+
+def _says_generated(metadata: dict[bytes, bytes] | None) -> bool:
+    """Whether ``clipfed-bench server-data generate`` made it, or the name that `datasets` keeps says so."""
+    return b"clipfed_bench" in (metadata or {}) or says_generated(str(_stated(metadata).get("dataset_name")))
 
 
 def read(shards: Sequence[Shard], classes: Sequence[str], side: int, resize: bool = False) -> Split:
@@ -164,76 +235,44 @@ def read(shards: Sequence[Shard], classes: Sequence[str], side: int, resize: boo
     Raises DataError: truncated file or image, wrong size (unless ``resize``), label out of range, foreign class name.
     """
     parts = [_read_shard(shard, classes, side, resize) for shard in shards]
-    captions = [part.captions for part in parts]
-    return Split(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        None if any(c is None for c in captions) else tuple(text for c in captions for text in c or ()),
-    )
+    texts = tuple(text for part in parts for text in part.captions or [""] * len(part.labels))
+    images, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    return Split(images, labels, texts if any(texts) else None)
+
+
+def read_labels(shards: Sequence[Shard], classes: Sequence[str]) -> Index:
+    """The labels of ``shards``, as indices into ``classes``; no image is decoded. Raises DataError as :func:`read`."""
+    return np.concatenate([np.empty(0, dtype=np.int64), *(_open(shard, partial(_labels, classes)) for shard in shards)])
+
+
+def _labels(classes: Sequence[str], shard: Shard, file: rows.Rows) -> Index:
+    parts = [batch.column(shard.label) for batch in file.batches([shard.label], _LABELS)]
+    if not parts:
+        return np.empty(0, dtype=np.int64)
+    whole = pa.chunked_array(parts)
+    stored = None if columns.is_text(whole.type) else shard.names
+    return columns.labels(whole, shard.label, stored, classes, str(shard.path))
+
+
+def _open(shard: Shard, read: Callable[[Shard, rows.Rows], T]) -> T:
+    try:
+        with rows.opened(shard.path) as file:
+            rows.check_size(file, shard.path)
+            return read(shard, file)
+    except DamagedFileError as error:
+        raise DataError(f"{shard.path}: truncated or damaged file ({shown(error, 300)}).") from error
 
 
 def _read_shard(shard: Shard, classes: Sequence[str], side: int, resize: bool) -> Split:
-    columns = [c for c in (shard.image, shard.label, shard.caption) if c]
-    images, labels, row = [], [], 0
-    captions: list[str] = []
-    try:
-        with parquet_file(shard.path) as file:
-            _refuse_bomb(file.metadata, shard)
-            batches = file.iter_batches(_BATCH, columns=columns, use_threads=False)
-            for batch in decoding(batches, shard.rows, shard.path.name, -(-shard.rows // _BATCH)):
-                images.append(_images(batch.column(shard.image), shard, row, side, resize))
-                labels.append(_labels(batch.column(shard.label), shard, row, classes))
-                captions += _captions(batch.column(shard.caption), shard, row) if shard.caption else ()
-                row += len(batch)
-    except DamagedFileError as error:
-        raise DataError(f"{shard.path}: truncated or damaged parquet file ({shown(error, 300)}).") from error
-    none = np.empty((0, 3, side, side), dtype=np.uint8)
-    return Split(
-        np.concatenate([none, *images]),
-        np.concatenate([np.empty(0, dtype=np.int64), *labels]),
-        tuple(captions) if shard.caption else None,
-    )
+    return _open(shard, partial(_split, classes, side, resize))
 
 
-def _refuse_bomb(metadata: Any, shard: Shard) -> None:
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            column = metadata.row_group(group).column(index)
-            size, large = column.total_compressed_size, column.total_uncompressed_size
-            if large > max(_EXPANDS, 100 * size):
-                name = column.path_in_schema
-                raise DataError(f"{shard.path}: column '{name}' expands from {size:,} to {large:,} bytes; not read.")
-
-
-def _images(column: Any, shard: Shard, first: int, side: int, resize: bool) -> Bytes:
-    encoded: list[bytes] = []
-    for row, cell in enumerate(column.to_pylist(), first):
-        item = cell.get("bytes") if isinstance(cell, dict) else cell
-        if not isinstance(item, bytes):
-            raise DataError(f"{shard.path}: row {row} has no image bytes in column '{shard.image}'.")
-        encoded.append(item)
-    return decode_all(encoded, side, lambda row: f"{shard.path}: row {first + row}", resize, shard.path.name)
-
-
-def _captions(column: Any, shard: Shard, first: int) -> list[str]:
-    texts = [text or "" for text in column.to_pylist()]
-    check_captions(texts, lambda row: f"{shard.path}: row {first + row}")
-    return texts
-
-
-def _labels(column: Any, shard: Shard, first: int, classes: Sequence[str]) -> Index:
-    """Labels as indices into ``classes``; ``first`` is the number of the first row."""
-    if column.null_count:
-        raise DataError(f"{shard.path}: {column.null_count} rows have no label in column '{shard.label}'.")
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        texts = column.to_pylist()
-        names = sorted(set(texts))
-        index = dict(zip(names, class_indices(names, classes, str(shard.path)), strict=True))
-        return np.array([index[t] for t in texts], dtype=np.int64)
-    if not pa.types.is_integer(column.type):
-        raise DataError(f"{shard.path}: column '{shard.label}' is {column.type}; integers or class names are needed.")
-    labels: Index = column.to_numpy(zero_copy_only=False).astype(np.int64)
-    check_labels(labels, len(shard.names or classes), str(shard.path), first)
-    if shard.names is None:
-        return labels
-    return np.array(class_indices(shard.names, classes, str(shard.path)), dtype=np.int64)[labels]
+def _split(classes: Sequence[str], side: int, resize: bool, shard: Shard, file: rows.Rows) -> Split:
+    wanted = [name for name in (shard.image, shard.caption) if name]
+    where, images, captions = str(shard.path), [np.empty((0, 3, side, side), dtype=np.uint8)], []
+    labels = _labels(classes, shard, file)
+    for batch in decoding(file.batches(wanted, _BATCH), shard.rows, shard.path.name, -(-shard.rows // _BATCH)):
+        first = sum(map(len, images))
+        images.append(columns.images(batch.column(shard.image), shard.image, where, first, side, resize))
+        captions += columns.captions(batch.column(shard.caption), where, first) if shard.caption else []
+    return Split(np.concatenate(images), labels, tuple(captions) if shard.caption else None)

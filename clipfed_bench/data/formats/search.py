@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeVar
 
+from clipfed_bench.core.errors import shown
 from clipfed_bench.core.splits import Split
 from clipfed_bench.data.info import Info
 
@@ -17,12 +19,23 @@ _DEPTH = 5
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 
+class Copy(Protocol):
+    """Something that files hold."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+
+
+T = TypeVar("T", bound=Copy)
+
+
 @dataclass(frozen=True)
 class Found:
     """A complete copy of a data set."""
 
     kind: str
-    """``parquet``, ``official archive``, ``official batches`` or ``class folders``."""
+    """``parquet``, ``arrow``, ``official archive``, ``official batches`` or ``class folders``."""
     where: Path
     files: tuple[Path, ...]
     read: Callable[[str], Split]
@@ -42,15 +55,42 @@ class Search:
     """Things that are this data set but damaged or incomplete."""
 
 
-def walk(root: Path) -> tuple[Path, ...]:
-    """All files below ``root``, sorted, to a fixed depth; hidden names are left out."""
+def walk(root: Path, seen: list[str] | None = None) -> tuple[Path, ...]:
+    """All files below ``root``, sorted, to a fixed depth; hidden names are left out.
+
+    Links to files and folders are followed; a folder that several lead to is searched once, under the first name. Links
+    to ``root``, or to a folder that it is in, lead in a circle; they are left out, and noted in ``seen``.
+    """
     files = []
-    base = len(root.parts)
-    for folder, folders, names in os.walk(root):
+    base, above = len(root.parts), {_identity(folder) for folder in (root, *Path(os.path.realpath(root)).parents)}
+    known = {_identity(root)}
+    for folder, folders, names in os.walk(root, followlinks=True):
         path = Path(folder)
-        folders[:] = [] if len(path.parts) - base >= _DEPTH else sorted(f for f in folders if not f.startswith("."))
+        below = [] if len(path.parts) - base >= _DEPTH else sorted(f for f in folders if not f.startswith("."))
+        folders.clear()
+        for name in below:
+            identity = _identity(path / name)
+            if identity in above:
+                if seen is not None:
+                    seen.append(f"{shown(path / name)}: a link that leads in a circle")
+            elif identity not in known:
+                folders.append(name)
+            known.add(identity)
         files += [path / name for name in sorted(names) if not name.startswith(".") and not _blocks(path / name)]
     return tuple(files)
+
+
+def distinct(copies: Sequence[T]) -> list[T]:
+    """``copies`` without those whose files are links to those of another, as in the hub's cache."""
+    return list({frozenset(map(os.path.realpath, copy.files)): copy for copy in reversed(copies)}.values())[::-1]
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _blocks(path: Path) -> bool:

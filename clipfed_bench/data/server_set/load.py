@@ -9,6 +9,7 @@ import numpy as np
 
 from clipfed_bench.core.errors import DataError, UserError
 from clipfed_bench.core.files import expand
+from clipfed_bench.core.notices import notice
 from clipfed_bench.core.paths import data_root
 from clipfed_bench.core.splits import Bytes, Split
 from clipfed_bench.data import plugin_sets as added
@@ -21,7 +22,11 @@ from clipfed_bench.data.formats import server_images as generated
 from clipfed_bench.data.server_set import captions
 from clipfed_bench.data.server_set.glyphs import PER_CLASS, glyphs
 from clipfed_bench.data.server_set.holdout import held_out, reserve_holdout
+from clipfed_bench.data.server_set.near import near_duplicates
 from clipfed_bench.toolbox.images import Dataset, ServerData
+
+_CHANCE = 0.001
+"""Share of images that may look like the data set's own in a set that is found by name."""
 
 __all__ = ["load_server_data", "reserve_holdout"]
 
@@ -60,9 +65,11 @@ def load_server_data(
     if known.module is not None and spec == known.server_data:
         split = added.generated(known, data_root(data_dir))
     else:
-        split = _read(_source(spec, base, data_dir), dataset)
-    _check_foreign(split, dataset, spec)
-    return _finish(split, dataset, per_class, "generated")
+        source = _source(spec, base, data_dir)
+        for note in source.notes:
+            notice(note)
+        split = _read(source, dataset)
+    return _finish(split, dataset, per_class, _check_foreign(split, dataset, spec))
 
 
 def _source(spec: str, base: str, data_dir: Path | None) -> generated.Source:
@@ -94,22 +101,39 @@ def _finish(split: Split, dataset: Dataset, per_class: int | None, label: str) -
         split = split.take(order)
         mask = first_per_class(split.labels, [per_class] * len(dataset.classes))
         split = split.take(np.flatnonzero(mask))
-    usual = captions.DIGIT if base_name(dataset.name) == "digits" else captions.PHOTO
-    templates = info(dataset.name).captions or usual
-    texts = split.captions or captions.expand(split.labels, dataset.classes, templates)
+    templates = captions.DIGIT if base_name(dataset.name) == "digits" else captions.PHOTO
+    usual = captions.expand(split.labels, dataset.classes, info(dataset.name).captions or templates)
+    texts = tuple(own or other for own, other in zip(split.captions or usual, usual, strict=True))
     split = Split(split.images, split.labels, texts)
     return ServerData(as_images(split.images, split.labels), texts, label, content_hash(split))
 
 
-def _check_foreign(split: Split, dataset: Dataset, spec: str) -> None:
-    """Server data must not contain the clients' or the test images; tell by exact pixels."""
-    own = {_pixel_hash(image) for part in (dataset.train, dataset.test) for image in part.images.numpy()}
+def _check_foreign(split: Split, dataset: Dataset, spec: str) -> str:
+    """What tables call it: generated, as far as can be seen.
+
+    It must not contain images of the data set itself, told by exact pixels; nor, if it was found by name alone, images
+    that were made of those. In what the user named such are said. Raises DataError.
+    """
+    parts = [part.images.numpy() for part in (dataset.train, dataset.test, dataset.discarded) if part is not None]
+    own = {_pixel_hash(image) for part in parts for image in part}
     shared = sum(_pixel_hash(image) in own for image in split.images)
     if shared:
         raise DataError(
             f"server data '{spec}': {shared:,} of its {len(split.labels):,} images are images of {dataset.name} "
             "itself, which the server must not have. For real images that no client holds, use holdout:N."
         )
+    near = near_duplicates(split.images, np.concatenate(parts))
+    if not near:
+        return "generated"
+    base = base_name(dataset.name)
+    what = f"{near:,} of {len(split.labels):,} images look like {base}'s own, encoded again or resized"
+    if base in KNOWN and spec == f"{base}-generated" and near > _CHANCE * len(split.labels):
+        raise DataError(
+            f"server data '{spec}': {what}, so it is not taken by itself. Remove them, or name another set by its "
+            "path; for real images that no client holds, use holdout:N."
+        )
+    notice(f"server data '{spec}': {what}; the server should have none of the clients' images.")
+    return f"generated, but {what}"
 
 
 def _pixel_hash(image: Bytes) -> bytes:

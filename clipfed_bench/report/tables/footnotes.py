@@ -58,7 +58,7 @@ def of_cells(records: Sequence[Record], axes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _cells(records: Sequence[Record], axes: Sequence[str]) -> tuple[str, ...]:
-    return _settings(records, axes), _server(records), _upper_bound(records)
+    return _settings(records, axes), _server(records), _upper_bound(records), _doubtful(records)
 
 
 def _sources(records: Sequence[Record]) -> tuple[str, ...]:
@@ -123,6 +123,12 @@ def _upper_bound(records: Sequence[Record]) -> str:
     if not held_out:
         return ""
     return f"Server data {', '.join(held_out)}: real images that no client holds, an upper bound for generated ones."
+
+
+def _doubtful(records: Sequence[Record]) -> str:
+    """What was seen of server data that should be generated, and are not as far as can be told."""
+    found = sorted({label for record in records if (label := str(record.get("server_label"))).startswith("generated,")})
+    return f"Server data are {'; '.join(found)}." if found else ""
 
 
 def _gaps(records: Sequence[Record], seeds: Sequence[Sequence[int]]) -> str:
