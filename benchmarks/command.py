@@ -9,11 +9,10 @@ from rich.console import Console
 
 from benchmarks import text
 from benchmarks.run import Request, measure
-from clipfed_bench.core.console import new_console
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.execution.gpu import keep_cells_at_a_time
 from clipfed_bench.report.formats.markdown import markdown
-from clipfed_bench.report.formats.terminal import screen
+from clipfed_bench.report.formats.terminal import show
 
 
 def bench(request: Request, json_path: Path | None, markdown_path: Path | None) -> None:
@@ -21,7 +20,7 @@ def bench(request: Request, json_path: Path | None, markdown_path: Path | None) 
     log = Console(stderr=True, highlight=False)
     result = measure(request, lambda what: log.print(f"measuring {what}", style="dim"))
     tables = text.sections(result)
-    new_console().print(screen(*tables))
+    show(*tables)
     if result["cells_per_gpu"] is not None:
         keep_cells_at_a_time(result["machine"]["device_name"], result["cells_per_gpu"])
     if json_path is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from clipfed_bench.report.formats.sheet import PART, Sheet, listing
+from clipfed_bench.report.formats.sheet import Sheet, listing
 
 
 def sections(result: dict[str, Any]) -> list[Sheet]:
@@ -23,7 +23,7 @@ def sections(result: dict[str, Any]) -> list[Sheet]:
 
 
 def _section(title: str, headings: Sequence[str], rows: Iterable[tuple[str, ...]], note: str = "") -> Sheet:
-    return listing(title, headings, 1, rows, (note,) if note else (), look=PART)
+    return listing(title, headings, 1, rows, (note,) if note else ())
 
 
 _MACHINE = (

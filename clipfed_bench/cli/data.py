@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich import box
 from rich.table import Table
 
+from clipfed_bench.cli.options import DataDirOption
 from clipfed_bench.core.console import new_console
 from clipfed_bench.core.errors import UserError, shown
 
-if TYPE_CHECKING:
-    from clipfed_bench.toolbox.images import Dataset
-
-app = typer.Typer(no_args_is_help=True, help="Look at data sets and at how clients share them.")
+app = typer.Typer(no_args_is_help=True)
 
 _WIDE = 20
 """More classes than this are not printed one by one."""
@@ -41,9 +40,7 @@ def show(
         float | None, typer.Option("--imbalance-factor", help="Of a -lt data set. [default: 10]")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the partition.")] = 0,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of data sets; else CLIPFED_BENCH_DATA, else in the cache.")
-    ] = None,
+    data_dir: DataDirOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Heat map to write. [default: DATASET-SCHEME.png, here]")
     ] = None,
@@ -53,7 +50,8 @@ def show(
 
     base_name(dataset)  # it becomes part of a file's name
     scheme = _scheme(partition, alpha, degree)
-    path = out or Path(f"{dataset}-{_slug(scheme)}.png")
+    words = _words(scheme)
+    path = out or Path(f"{dataset}-{words.replace(' ', '-')}.png")
     if path.suffix.lower() not in (".png", ".pdf", ".svg") or not path.parent.is_dir() or path.is_dir():
         raise UserError(f"--out {shown(path)}: a .png, .pdf or .svg file in a folder that exists is needed.")
     if seed < 0:
@@ -68,9 +66,10 @@ def show(
     parts = divide(labels, len(loaded.classes), clients, **scheme, min_samples=min_samples, seed=seed)
     counts = client_counts(labels, parts, len(loaded.classes))
     console = new_console()
-    console.print(_table(counts, loaded, f"{dataset}: {_words(scheme)}, {clients} clients, seed {seed}"))
+    what = f"{words}, {clients} clients, seed {seed}"
+    console.print(_table(counts, loaded.classes, f"{dataset}: {what}"))
     console.print(f"{len(loaded.train):,} training and {len(loaded.test):,} test images from {loaded.source}")
-    save_heat_map(counts, loaded.classes, f"{dataset}, {_words(scheme)}, {clients} clients, seed {seed}", path)
+    save_heat_map(counts, loaded.classes, f"{dataset}, {what}", path)
     console.print(f"Heat map: {path}", soft_wrap=True)
 
 
@@ -92,25 +91,18 @@ def _words(scheme: dict[str, Any]) -> str:
     return scheme["scheme"] + "".join(values) if scheme["scheme"] != "degree" else values[0].strip()
 
 
-def _slug(scheme: dict[str, Any]) -> str:
-    return _words(scheme).replace(" ", "-")
-
-
-def _table(counts: Any, dataset: Dataset, title: str) -> Table:
+def _table(counts: Any, classes: Sequence[str], title: str) -> Table:
     """Clients by classes with totals; with many classes only how many each client holds."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("client", justify="right", min_width=6)
-    wide = len(dataset.classes) > _WIDE
-    for name in ["classes held", "largest class"] if wide else dataset.classes:
+    wide = len(classes) > _WIDE
+    for name in ["classes held", "largest class"] if wide else classes:
         table.add_column(name, justify="right", min_width=5, overflow="fold")
     table.add_column("total", justify="right", style="bold", min_width=6)
-    for client, row in enumerate(counts):
-        largest = f"{dataset.classes[int(row.argmax())]} {row.max()}"
+    for client, row in enumerate([*counts, counts.sum(axis=0)]):
+        if client == len(counts):
+            table.add_section()
+        largest = f"{classes[int(row.argmax())]} {row.max()}"
         cells = [str(int((row > 0).sum())), largest] if wide else [str(int(c)) if c else "·" for c in row]
-        table.add_row(str(client), *cells, str(int(row.sum())))
-    table.add_section()
-    totals = counts.sum(axis=0)
-    largest = f"{dataset.classes[int(totals.argmax())]} {totals.max()}"
-    cells = [str(int((totals > 0).sum())), largest] if wide else [str(int(t)) for t in totals]
-    table.add_row("total", *cells, str(int(totals.sum())))
+        table.add_row("total" if client == len(counts) else str(client), *cells, str(int(row.sum())))
     return table

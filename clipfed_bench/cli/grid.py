@@ -1,7 +1,8 @@
-"""``clipfed-bench grid``: many cells, in parallel, into one run folder."""
+"""``clipfed-bench grid``: many cells, in parallel, into one run folder; ``clipfed-bench run``: one, round by round."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +10,12 @@ from typing import Annotated
 import typer
 
 from clipfed_bench.cli import options
+from clipfed_bench.core.errors import UserError
 
 
-@options.cell_options()
+@options.expand()
 def grid(
+    *,
     preset: options.PresetOption = None,
     config: options.ConfigOption = None,
     scale: options.ScaleOption = None,
@@ -20,28 +23,11 @@ def grid(
     out: Annotated[
         Path | None, typer.Option("--out", help="Run folder; results/runs/ and the grid's name if not given.")
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", min=1, help="Cells at a time; if not given, one per core, on a GPU as `bench` found."
-        ),
-    ] = None,
-    device: options.DeviceOption = "auto",
-    data_dir: options.DataDirOption = None,
-    cache_dir: options.CacheDirOption = None,
-    warmups: options.WarmupsOption = None,
-    precision: options.PrecisionOption = "auto",
-    steps: options.StepsOption = "auto",
-    streams: options.StreamsOption = None,
-    executor: options.ExecutorOption = "local",
-    address: options.AddressOption = None,
-    gpus_per_cell: options.GpusOption = None,
-    checkpoint_every: options.CheckpointOption = None,
-    cell_timeout: options.TimeoutOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cells and how long they may take.")] = False,
+    place: options.PlaceOptions,
+    dry_run: options.DryRunOption = False,
     skip_failed: Annotated[bool, typer.Option("--skip-failed", help="Leave cells that failed before alone.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, just the table.")] = False,
-    **cell: str | None,
+    cell: Mapping[str, str | None],
 ) -> None:
     """Run every combination of the values given, and tabulate MTA and ASR.
 
@@ -49,20 +35,38 @@ def grid(
     on with an interrupted grid; failed cells are tried again. A cell that fails does not stop the others, and makes the
     exit status 1. What can be chosen is shown by `clipfed-bench list`.
     """
-    from clipfed_bench.cli.plan import show_plan
-    from clipfed_bench.cli.running import show_run
+    from clipfed_bench.cli.running import show_plan, show_run
     from clipfed_bench.config.grid import make_grid
-    from clipfed_bench.execution.places import Places
     from clipfed_bench.execution.session import Session
     from clipfed_bench.runs.folder import RUNS
 
     asked = make_grid(options.choose_axes(cell, preset, config, seeds, scale))
-    cluster = options.choose_cluster(executor, address, gpus_per_cell, device)
-    places = Places(out or RUNS / asked.name, device, workers, data_dir, cache_dir, warmups, cluster)
-    places = replace(places, checkpoint_every=checkpoint_every, cell_timeout=cell_timeout)
-    places = replace(places, precision=precision, steps=steps, streams=streams)
-    session = Session(asked.cells, places, skip_failed)
+    session = Session(asked.cells, place.places(out or RUNS / asked.name), skip_failed)
     if dry_run:
         show_plan(session)
     elif not show_run(session, quiet):
+        raise typer.Exit(1)
+
+
+@options.expand(panel="Cell", without=("workers", "warmups", "checkpoint_every", "cell_timeout"))
+def run(
+    *,
+    preset: options.PresetOption = None,
+    config: options.ConfigOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; results/runs/run if not given.")] = None,
+    place: options.PlaceOptions,
+    cell: Mapping[str, str | None],
+) -> None:
+    """Run one cell and print its rounds as they come. A cell that is done is only shown."""
+    from clipfed_bench.cli.running import show_run
+    from clipfed_bench.config.grid import make_grid
+    from clipfed_bench.execution.session import Session
+    from clipfed_bench.runs.folder import RUNS
+
+    asked = make_grid(options.choose_axes(cell, preset, config))
+    if len(asked.cells) != 1:
+        count = len(asked.cells)
+        raise UserError(f"these settings make {count} cells; give single values, or use 'clipfed-bench grid'.")
+    session = Session(asked.cells, replace(place, workers=1).places(out or RUNS / "run"))
+    if not show_run(session, rounds=True):
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clipfed_bench.cli import bench, compare, data, grid, paper, plot, regress, report, run, server_data, table, teacher
+from clipfed_bench.cli import bench, data, grid, paper, regress, report, server_data, table, teacher
 from clipfed_bench.cli.list import app as list_app
 from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.core.notices import shown_by
@@ -45,19 +45,16 @@ def _prose(text: str | None) -> str:
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(text or ""))
 
 
-app.command("grid", help=_prose(grid.grid.__doc__))(grid.grid)
-app.command("run", help=_prose(run.run.__doc__))(run.run)
-app.add_typer(list_app, name="list")
-app.command("table", help=_prose(table.table.__doc__))(table.table)
-app.command("compare", help=_prose(compare.compare.__doc__))(compare.compare)
-app.command("regress", help=_prose(regress.regress.__doc__))(regress.regress)
-app.command("report", help=_prose(report.report.__doc__))(report.report)
-app.command("plot", help=_prose(plot.plot.__doc__))(plot.plot)
-app.command("bench", help=_prose(bench.bench.__doc__))(bench.bench)
-app.command("paper", help=_prose(paper.paper.__doc__))(paper.paper)
-app.add_typer(data.app, name="data")
-app.add_typer(teacher.app, name="teacher")
-app.add_typer(server_data.app, name="server-data")
+_COMMANDS = (
+    *(grid.grid, grid.run, table.table, table.compare, regress.regress, report.report, report.plot, bench.bench),
+    paper.paper,
+)
+_GROUPS = {"list": list_app, "data": data.app, "teacher": teacher.app, "server-data": server_data.app}
+
+for _command in _COMMANDS:
+    app.command(help=_prose(_command.__doc__))(_command)
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def main() -> None:

@@ -1,10 +1,11 @@
-"""Command-line options made from the fields of a cell, so that nothing is written twice."""
+"""Command-line options that several commands have, each written once: fields of a cell, and of where it is computed."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import Field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import Field, asdict, dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -20,11 +21,13 @@ from clipfed_bench.execution.machine import Device
 from clipfed_bench.runs.reading import Run, read_run
 
 if TYPE_CHECKING:
-    from clipfed_bench.execution.ray_cluster import Cluster
+    from clipfed_bench.execution.places import Places
 
 PANEL = "Cell: every value can be a list (a,b,c)"
 SCALE = "Several machines"
+GPU = "On a GPU"
 
+RunArgument = Annotated[Path, typer.Argument(help="Run folder, or a results.parquet.", show_default=False)]
 PresetOption = Annotated[
     str | None, typer.Option("--preset", help=f"A grid that comes with the package: {', '.join(preset_names())}.")
 ]
@@ -34,114 +37,124 @@ ConfigOption = Annotated[
 ScaleOption = Annotated[
     str | None, typer.Option("--scale", help="One of the scales that the preset or file has, e.g. cpu.")
 ]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show the cells and how long they may take.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where cells run; auto takes a GPU if there is one.")]
 DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of data sets; else CLIPFED_BENCH_DATA, else in the cache.")
 ]
 CacheDirOption = Annotated[
-    Path | None,
-    typer.Option("--cache-dir", help="Folder of teachers; else CLIPFED_BENCH_CACHE, else your cache."),
+    Path | None, typer.Option("--cache-dir", help="Folder of teachers; else CLIPFED_BENCH_CACHE, else your cache.")
 ]
-
-WarmupsOption = Annotated[
-    Path | None,
-    typer.Option("--warmups", help="Folder of warm-up checkpoints, for runs that share them; else in the run folder."),
-]
-
-Executor = Literal["local", "ray"]
-ExecutorOption = Annotated[
-    Executor,
-    typer.Option("--executor", help="Processes of this machine, or of a Ray cluster.", rich_help_panel=SCALE),
-]
-AddressOption = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        help="Ray cluster, HOST:PORT or auto; else RAY_ADDRESS, else Ray is started here.",
-        metavar="ADDRESS",
-        rich_help_panel=SCALE,
-    ),
-]
-GpusOption = Annotated[
-    float | None,
-    typer.Option(
-        "--gpus-per-cell",
-        help="With Ray: share of a GPU that a cell takes, up to 1; 1 if not given.",
-        metavar="X",
-        rich_help_panel=SCALE,
-    ),
-]
-
-PrecisionOption = Annotated[
-    Precision,
-    typer.Option(
-        "--precision", help="Of training and evaluation; auto is bfloat16 on a GPU, float32 (reproducible) on a CPU."
-    ),
-]
-GPU = "On a GPU"
-StepsOption = Annotated[
-    Steps,
-    typer.Option(
-        "--steps", help="Training steps one by one, or as CUDA graphs; auto takes graphs.", rich_help_panel=GPU
-    ),
-]
-StreamsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--streams", min=1, help="Clients of a cell that train side by side (default: 4).", rich_help_panel=GPU
-    ),
-]
+Spread = Literal["std", "ci", "bootstrap", "range", "none"]
+"""What stands beside a mean."""
 
 
-def choose_cluster(
-    executor: Executor, address: str | None, gpus_per_cell: float | None, device: Device
-) -> Cluster | None:
-    """The Ray cluster that the user asked for; None for processes of this machine. Raises UserError."""
-    from clipfed_bench.execution.ray_cluster import Cluster
+@dataclass(frozen=True)
+class PlaceOptions:
+    """Where cells are computed: each field is an option of the commands that compute (see :func:`expand`)."""
 
-    for option, value in (("--address", address), ("--gpus-per-cell", gpus_per_cell)):
-        if executor != "ray" and value is not None:
-            raise UserError(f"{option} is for cells on a Ray cluster: add --executor ray.")
-    if device == "cpu" and gpus_per_cell is not None:
-        raise UserError("--gpus-per-cell: with --device cpu, cells take no GPU.")
-    return Cluster(address, gpus_per_cell) if executor == "ray" else None
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cells at a time; if not given, one per core, on a GPU as `bench` found."),
+    ] = None
+    device: DeviceOption = "auto"
+    data_dir: DataDirOption = None
+    cache_dir: CacheDirOption = None
+    warmups: Annotated[
+        Path | None,
+        typer.Option(help="Folder of warm-up checkpoints, for runs that share them; else in the run folder."),
+    ] = None
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of training and evaluation; auto is bfloat16 on a GPU, float32 (reproducible) on a CPU."),
+    ] = "auto"
+    steps: Annotated[
+        Steps,
+        typer.Option(help="Training steps one by one, or as CUDA graphs; auto takes graphs.", rich_help_panel=GPU),
+    ] = "auto"
+    streams: Annotated[
+        int | None,
+        typer.Option(min=1, help="Clients of a cell that train side by side (default: 4).", rich_help_panel=GPU),
+    ] = None
+    executor: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Processes of this machine, or of a Ray cluster.", rich_help_panel=SCALE),
+    ] = "local"
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster, HOST:PORT or auto; else RAY_ADDRESS, else Ray is started here.",
+            metavar="ADDRESS",
+            rich_help_panel=SCALE,
+        ),
+    ] = None
+    gpus_per_cell: Annotated[
+        float | None,
+        typer.Option(
+            help="With Ray: share of a GPU that a cell takes, up to 1; 1 if not given.",
+            metavar="X",
+            rich_help_panel=SCALE,
+        ),
+    ] = None
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Rounds after which an unfinished cell is kept on disk, 0: never; about every two minutes if not "
+            "given.",
+            min=0,
+            metavar="N",
+        ),
+    ] = None
+    cell_timeout: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop cells that take longer; they count as failed.", min=1, max=1_000_000, metavar="SECONDS"
+        ),
+    ] = None
+
+    def places(self, folder: Path) -> Places:
+        """What was chosen, for a run in ``folder``. Raises UserError."""
+        from clipfed_bench.execution.places import Places
+        from clipfed_bench.execution.ray_cluster import Cluster
+
+        chosen = asdict(self)
+        executor, address, gpus_per_cell = (chosen.pop(name) for name in ("executor", "address", "gpus_per_cell"))
+        for option, value in (("--address", address), ("--gpus-per-cell", gpus_per_cell)):
+            if executor != "ray" and value is not None:
+                raise UserError(f"{option} is for cells on a Ray cluster: add --executor ray.")
+        if self.device == "cpu" and gpus_per_cell is not None:
+            raise UserError("--gpus-per-cell: with --device cpu, cells take no GPU.")
+        cluster = Cluster(address, gpus_per_cell) if executor == "ray" else None
+        return Places(folder, cluster=cluster, **chosen)
 
 
-CheckpointOption = Annotated[
-    int | None,
-    typer.Option(
-        "--checkpoint-every",
-        min=0,
-        metavar="N",
-        help="Rounds after which an unfinished cell is kept on disk, 0: never; about every two minutes if not given.",
-    ),
-]
-TimeoutOption = Annotated[
-    float | None,
-    typer.Option(
-        "--cell-timeout",
-        min=1,
-        max=1_000_000,
-        metavar="SECONDS",
-        help="Stop cells that take longer; they count as failed.",
-    ),
-]
+def expand(panel: str = PANEL, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator: replaces two parameters of a command by options, and gives it their values in them.
 
-
-def cell_options(panel: str = PANEL) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorator: replaces the ``**cell`` of a command by an option for each field of a cell, all of them text."""
+    ``place``, a :class:`PlaceOptions`, becomes an option for each of its fields but those ``without``; ``cell``, a
+    mapping, one for each field of a cell, all of them text, in a ``panel`` of the help.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        kinds = get_type_hints(PlaceOptions, include_extras=True)
+        of_place = [_parameter(f.name, kinds[f.name], f.default) for f in fields(PlaceOptions) if f.name not in without]
+        of_cell = [_parameter(name, _cell_option(name, field, panel)) for name, field in FIELDS.items()]
         hints = get_type_hints(command, include_extras=True)
-        own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        parameters = [p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY) for p in own]
-        for name, field in FIELDS.items():
-            annotation = Annotated[str | None, _option(name, field, panel)]
-            kind = inspect.Parameter.KEYWORD_ONLY
-            parameters.append(inspect.Parameter(name, kind, default=None, annotation=annotation))
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
-        return command
+        parameters: list[inspect.Parameter] = []
+        for name, own in inspect.signature(command).parameters.items():
+            expanded = {"place": of_place, "cell": of_cell}.get(name)
+            parameters += expanded or [_parameter(name, hints[name], own.default)]
+
+        @wraps(command)
+        def call(**values: Any) -> None:
+            values["place"] = PlaceOptions(**{option.name: values.pop(option.name) for option in of_place})
+            if "cell" in hints:
+                values["cell"] = {option.name: values.pop(option.name) for option in of_cell}
+            command(**values)
+
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+        return call
 
     return decorate
 
@@ -176,11 +189,14 @@ def stored_run(path: Path) -> Run:
     return found
 
 
-def _option(name: str, field: Field[Any], panel: str) -> Any:
+def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _cell_option(name: str, field: Field[Any], panel: str) -> Any:
     meta = field.metadata
-    help = f"{meta['help']} ({show(field.default)}; {meta['origin']})"
-    kind = value_type(field).removesuffix(" | None")
-    metavar = {"int": "N", "float": "X", "str": "TEXT"}[kind]
-    return typer.Option(
-        "--" + name.replace("_", "-"), help=escape(help), metavar=metavar, rich_help_panel=panel, show_default=False
-    )
+    help = escape(f"{meta['help']} ({show(field.default)}; {meta['origin']})")
+    metavar = {"int": "N", "float": "X", "str": "TEXT"}[value_type(field).removesuffix(" | None")]
+    option = "--" + name.replace("_", "-")
+    about = typer.Option(option, help=help, metavar=metavar, rich_help_panel=panel, show_default=False)
+    return Annotated[str | None, about]

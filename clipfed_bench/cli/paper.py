@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,14 +15,15 @@ if TYPE_CHECKING:
     from clipfed_bench.config.cell_spec import CellSpec
     from clipfed_bench.execution.session import Session
 
-TABLES = tuple(f"table{n}" for n in range(1, 6))
-FIGURES = tuple(f"fig{n}" for n in range(3, 8))
+KNOWN = (*(f"table{n}" for n in range(1, 6)), *(f"fig{n}" for n in range(3, 8)))
 UNTRAINED = ("fig4", "fig5")
 """Figures of server data and triggers alone: their cells are never run."""
 FULL = "full"
 
 
+@options.expand(without=("executor", "address", "gpus_per_cell", "checkpoint_every", "cell_timeout"))
 def paper(
+    *,
     what: Annotated[
         list[str], typer.Argument(help="table1 … table5, fig3 … fig7, or all.", metavar="WHAT...", show_default=False)
     ],
@@ -32,17 +32,8 @@ def paper(
     out: Annotated[
         Path | None, typer.Option(help="Run folder; results/runs/paper or paper-SCALE if not given.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Cells at a time; if not given, one per core, on a GPU as `bench` found.")
-    ] = None,
-    device: options.DeviceOption = "auto",
-    precision: options.PrecisionOption = "auto",
-    steps: options.StepsOption = "auto",
-    streams: options.StreamsOption = None,
-    data_dir: options.DataDirOption = None,
-    cache_dir: options.CacheDirOption = None,
-    warmups: options.WarmupsOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cells and how long they may take.")] = False,
+    place: options.PlaceOptions,
+    dry_run: options.DryRunOption = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only render what is stored, however little.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, just the tables.")] = False,
 ) -> None:
@@ -52,9 +43,7 @@ def paper(
     Markdown and parquet; figures are PDF and PNG, with their numbers as parquet. All of them share one run folder, so
     that no cell is run twice. Files are in its folder `paper`.
     """
-    from clipfed_bench.cli.plan import show_plan
-    from clipfed_bench.cli.running import show_run
-    from clipfed_bench.execution.places import Places
+    from clipfed_bench.cli.running import show_plan, show_run
     from clipfed_bench.execution.session import Session
     from clipfed_bench.runs.folder import RUNS
 
@@ -62,10 +51,8 @@ def paper(
     cells = {name: _cells(name, scale, seeds) for name in names}
     trained = [cell for name in names if name not in UNTRAINED for cell in cells[name]]
     folder = out or RUNS / ("paper" if scale == FULL else f"paper-{scale}")
-    places = Places(folder, device, workers, data_dir, cache_dir, warmups)
-    places = replace(places, precision=precision, steps=steps, streams=streams)
     needed = tuple({cell.key: cell for cell in trained}.values())
-    session = Session(needed, places, keep_models=[cell.key for cell in cells.get("fig3", ())])
+    session = Session(needed, place.places(folder), keep_models=[cell.key for cell in cells.get("fig3", ())])
     if dry_run:
         show_plan(session)
         return
@@ -76,11 +63,10 @@ def paper(
 
 
 def _names(what: Sequence[str]) -> list[str]:
-    known = (*TABLES, *FIGURES)
     for name in what:
-        if name not in (*known, "all"):
-            raise unknown("table or figure", name, (*known, "all"))
-    return [name for name in known if name in what or "all" in what]
+        if name not in (*KNOWN, "all"):
+            raise unknown("table or figure", name, (*KNOWN, "all"))
+    return [name for name in KNOWN if name in what or "all" in what]
 
 
 def _cells(name: str, scale: str, seeds: int | None) -> tuple[CellSpec, ...]:
@@ -94,22 +80,18 @@ def _cells(name: str, scale: str, seeds: int | None) -> tuple[CellSpec, ...]:
 
 
 def _render(cells: Mapping[str, Sequence[CellSpec]], session: Session) -> None:
-    from clipfed_bench.core.console import new_console
-    from clipfed_bench.paper import output
+    from clipfed_bench.paper.output import write
+    from clipfed_bench.report.formats.terminal import show
 
-    folder = session.store.folder / "paper"
     missing: list[str] = []
     for name, chosen in cells.items():
         try:
-            if name in TABLES:
-                made = output.table(name, chosen, session.store)
-            else:
-                made = output.figure(name, chosen, session.environment, session.store)
+            paths, sheet = write(name, chosen, session.environment, session.store)
         except UserError as error:
             missing.append(f"{name} cannot be made: {error}")
             continue
-        if made.screen is not None:
-            new_console().print(made.screen)
-        typer.echo("\n".join(f"wrote {path}" for path in output.write(folder, name, made)))
+        if sheet is not None:
+            show(sheet)
+        typer.echo("\n".join(f"wrote {path}" for path in paths))
     if missing:
         raise UserError("\n".join(missing))

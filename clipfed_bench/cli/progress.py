@@ -5,8 +5,12 @@ Both are contexts while it runs, and give what shows an event that the board has
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
+from rich import progress
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -33,6 +37,47 @@ def one_line(text: str) -> str:
 def per_cent(value: float | None) -> str:
     """A fraction in per cent; ``–`` where there is none yet."""
     return "–" if value is None or value != value else f"{100 * value:.1f}"
+
+
+@contextmanager
+def show_steps(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error if it is a terminal, else now and then a line; nothing before the first step.
+
+    What it gives is told how many of all steps are done, which are called ``unit``.
+    """
+    if not sys.stderr.isatty():
+        yield _StepLines(unit)
+        return
+    columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+    bars = progress.Progress(progress.TextColumn(title), *columns, console=Console(stderr=True), transient=True)
+    with ExitStack() as stack:
+
+        def step(done: int, total: int) -> None:
+            if not bars.tasks:  # what comes before may have a bar of its own, such as a download
+                stack.enter_context(bars)
+                bars.add_task("", total=total)
+            bars.update(bars.task_ids[0], completed=done)
+
+        yield step
+
+
+class _StepLines:
+    """At most one line for each twentieth of the work, with the time that is left."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._first: tuple[int, float] | None = None
+        self._next = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._first = self._first or (done, time.monotonic())
+        if done < min(self._next, total):
+            return
+        self._next = done + max(1, total // 20)
+        before, since = self._first
+        rate = (time.monotonic() - since) / (done - before) if done > before else 0.0
+        left = f", about {clock(rate * (total - done))} left" if rate and done < total else ""
+        print(f"{done:,} of {total:,} {self._unit}{left}", file=sys.stderr, flush=True)
 
 
 class LiveDisplay:

@@ -114,15 +114,14 @@ def _run(preset: str, places: Places, quiet: bool) -> Path:
 
 def _show(known: Reference, results: pd.DataFrame, report: Path | None) -> bool:
     """Print the comparison, and write it to ``report``; whether it passed."""
-    from clipfed_bench.core.console import new_console
-    from clipfed_bench.report.formats.terminal import screen
+    from clipfed_bench.report.formats.terminal import show
     from clipfed_bench.report.regression.compare import compare_with
     from clipfed_bench.report.regression.verdict import describe
 
     comparison = compare_with(known, results)
     verdict = describe(known, comparison, set(results["git_sha"].dropna()) if "git_sha" in results else ())
     if verdict.moved is not None:
-        new_console().print(screen(verdict.moved))
+        show(verdict.moved)
     typer.echo("\n".join([*verdict.lines, verdict.headline]))
     if report is not None:
         write_atomically(report, verdict.markdown.encode())

@@ -1,4 +1,4 @@
-"""``clipfed-bench report``: a run as one HTML page."""
+"""``clipfed-bench report``: a run as one HTML page; ``clipfed-bench plot``: figures of a run as files."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import Annotated
 
 import typer
 
-from clipfed_bench.cli.table import Spread
+from clipfed_bench.cli import options
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.runs.reading import read_run
+from clipfed_bench.core.values import split_list
+from clipfed_bench.report.plots import KINDS
+
+_HELP = "; ".join(f"{name}: {text}" for name, text in KINDS.items())
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, or a results.parquet.", show_default=False)],
+    run: options.RunArgument,
     out: Annotated[
         Path | None, typer.Option(help="File to write, NAME.html; report.html in the run folder if not given.")
     ] = None,
     spread: Annotated[
-        Spread, typer.Option(help="Beside the means of tables, as for clipfed-bench table.")
-    ] = Spread.std,
+        options.Spread, typer.Option(help="Beside the means of tables, as for clipfed-bench table.")
+    ] = "std",
     against: Annotated[
         str | None,
         typer.Option(
@@ -37,11 +40,26 @@ def report(
     from clipfed_bench.core.files import check_place, write_atomically
     from clipfed_bench.report.page.html import render
 
-    found = read_run(run)
+    found = options.stored_run(run)
     path = out or found.folder / "report.html"
     check_place(path, "--out")
-    page = render(found.name, found.results, found.history, found.warnings, spread.value, against)
+    page = render(found.name, found.results, found.history, found.warnings, spread, against)
     write_atomically(path, page.encode("utf-8", "replace"))
-    for warning in found.warnings:
-        typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"wrote {path}")
+
+
+def plot(
+    run: options.RunArgument,
+    kind: Annotated[str, typer.Argument(help=f"{_HELP}.", show_default=False)],
+    format: Annotated[str, typer.Option(help="pdf, png and svg, by commas.")] = "pdf,png",
+    out: Annotated[Path | None, typer.Option(help="Folder to write into; the run's if not given.")] = None,
+) -> None:
+    """Draw a run: KIND.pdf and KIND.png, then KIND-2 and so on where one page is too small.
+
+    Plots against alpha, degree or the malicious share are called by that.
+    """
+    from clipfed_bench.report.plots import write_plots
+
+    found = options.stored_run(run)
+    for path in write_plots(kind, found.results, found.history, out or found.folder, split_list(format)):
+        typer.echo(f"wrote {path}")

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.machine import Device, resolve_device
 from clipfed_bench.generate.models import DEFAULT_MODEL, Dtype
-
-if TYPE_CHECKING:
-    from clipfed_bench.generate.run import Progress
 
 app = typer.Typer(no_args_is_help=True, help="Make a server data set with a text-to-image model.")
 
@@ -33,11 +27,6 @@ TemplatesOption = Annotated[
     typer.Option("--templates", help="Own prompts: a text file, one a line, {} for the class name; else built-in."),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of prompts and noise.")]
-
-
-@app.callback()
-def server_data() -> None:
-    """Make a server data set with a text-to-image model."""
 
 
 @app.command()
@@ -78,6 +67,7 @@ def generate(
 
     The same command goes on with an interrupted one. Needs: pip install 'clipfed-bench\\[generate]'.
     """
+    from clipfed_bench.cli.progress import show_steps
     from clipfed_bench.generate.settings import Settings
 
     settings = Settings(
@@ -103,7 +93,7 @@ def generate(
         typer.echo(f"Note: {note}", err=True)
     typer.echo(f"Loading {model} ...", err=True)
     try:
-        with _shown() as progress:
+        with show_steps("Drawing images", "images") as progress:
             made = make(settings, out, place, together, progress)
     except KeyboardInterrupt:
         again = shlex.join(["clipfed-bench", *sys.argv[1:]])
@@ -151,58 +141,3 @@ def _templates(choice: str | None) -> tuple[str, ...] | None:
     from clipfed_bench.teacher.prompts import load_templates
 
     return None if choice is None else load_templates(choice)
-
-
-@contextlib.contextmanager
-def _shown() -> Iterator[Progress]:
-    """A bar on standard error if it is a terminal, else a line now and then."""
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("Drawing images"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with contextlib.ExitStack() as stack:
-        bars = Bars(*columns, console=Console(stderr=True))
-
-        def step(done: int, total: int) -> None:
-            if not bars.tasks:  # not before the model is there: a download has a bar of its own
-                stack.enter_context(bars)
-                bars.add_task("", total=total, completed=done)
-            bars.update(bars.task_ids[0], completed=done)
-
-        yield step
-
-
-class _Lines:
-    """At most one line for each twentieth of the work, with the time that is left."""
-
-    def __init__(self) -> None:
-        self.first: tuple[int, float] | None = None
-        self.next = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        """Print how far it is, where it is time to."""
-        if self.first is None:
-            self.first = (done, time.monotonic())
-        elif done < min(self.next, total):
-            return
-        self.next = done + max(1, total // 20)
-        before, since = self.first
-        rate = (time.monotonic() - since) / (done - before) if done > before else 0.0
-        left = f", about {_clock(rate * (total - done))} left" if rate and done < total else ""
-        print(f"{done:,} of {total:,} images{left}", file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    from clipfed_bench.cli.progress import clock
-
-    return clock(seconds)

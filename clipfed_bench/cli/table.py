@@ -1,42 +1,19 @@
-"""``clipfed-bench table``: a run's table again, with other rows, columns, metrics, decimals or formats."""
+"""``clipfed-bench table``: a run's table with other rows, columns or metrics; ``compare``: two defenses by seed."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from clipfed_bench.cli import options
 from clipfed_bench.core.values import split_list
-
-if TYPE_CHECKING:
-    from clipfed_bench.report.formats.sheet import Sheet
-
-
-class Format(StrEnum):
-    """How a table is written; ``all`` is the screen and every file."""
-
-    screen = "screen"
-    latex = "latex"
-    markdown = "markdown"
-    csv = "csv"
-    all = "all"
-
-
-class Spread(StrEnum):
-    """What stands beside a mean."""
-
-    std = "std"
-    ci = "ci"
-    bootstrap = "bootstrap"
-    range = "range"
-    none = "none"
+from clipfed_bench.report.formats.sheet import Sheet
 
 
 def table(
-    run: Annotated[Path, typer.Argument(help="Run folder, or a results.parquet.", show_default=False)],
+    run: options.RunArgument,
     rows: Annotated[
         str | None, typer.Option(help="Settings of the rows, by commas; attack,alpha (or degree) if not given.")
     ] = None,
@@ -48,12 +25,12 @@ def table(
         int | None, typer.Option(min=0, max=6, help="Decimals; 1 on the screen and 2 in files if not given.")
     ] = None,
     spread: Annotated[
-        Spread,
+        options.Spread,
         typer.Option(
             help="Beside a mean over seeds: standard deviation, 95 % t interval, 95 % bootstrap interval, smallest and "
             "largest, or nothing."
         ),
-    ] = Spread.std,
+    ] = "std",
     against: Annotated[
         str | None,
         typer.Option(
@@ -62,8 +39,9 @@ def table(
         ),
     ] = None,
     format: Annotated[
-        Format, typer.Option(help="screen, or text to standard output, to a file with --out.")
-    ] = Format.screen,
+        Literal["screen", "latex", "markdown", "csv", "all"],
+        typer.Option(help="screen, or text to standard output, to a file with --out."),
+    ] = "screen",
     out: Annotated[
         Path | None, typer.Option(help="Folder for table.tex, table.md, table.csv; for 'all' the run's if not given.")
     ] = None,
@@ -71,6 +49,7 @@ def table(
     """Show or write the table of a run: means over seeds, best defense of each row in bold."""
     from clipfed_bench import report
     from clipfed_bench.report.formats import SUFFIXES, render
+    from clipfed_bench.report.formats.terminal import show
 
     found = options.stored_run(run)
     left = None if rows is None else split_list(rows)
@@ -78,17 +57,42 @@ def table(
     def made(usual: int) -> Sheet:
         """The table with as many decimals as asked for, or as is ``usual``."""
         places = usual if decimals is None else decimals
-        return report.sheet(found.results, left, split_list(cols), split_list(metrics), places, spread.value, against)
+        return report.sheet(found.results, left, split_list(cols), split_list(metrics), places, spread, against)
 
-    if format in (Format.screen, Format.all):
-        from clipfed_bench.core.console import new_console
-        from clipfed_bench.report.formats.terminal import screen
-
-        new_console().print(screen(made(1)))
+    if format in ("screen", "all"):
+        show(made(1))
     elif out is None:
-        typer.echo(render(made(2), format.value), nl=False)
-    if out is None and format != Format.all:
+        typer.echo(render(made(2), format), nl=False)
+    if out is None and format != "all":
         return
-    formats = tuple(SUFFIXES) if format in (Format.screen, Format.all) else (format.value,)
+    formats = tuple(SUFFIXES) if format in ("screen", "all") else (format,)
     for path in report.write_tables(out or found.folder, made(2), formats):
         typer.echo(f"wrote {path}", err=True)
+
+
+def compare(
+    run: options.RunArgument,
+    defense: Annotated[str, typer.Option("--defense", help="A defense of the run, with its options.")],
+    other: Annotated[str, typer.Option("--with", help="The defense to subtract.")],
+    metrics: Annotated[str, typer.Option(help="What is compared: mta, asr, mta_tail, tpr, seconds_defense …")] = (
+        "mta,asr"
+    ),
+    decimals: Annotated[
+        int | None, typer.Option(min=0, max=6, help="Decimals; 1 on the screen and 2 in text if not given.")
+    ] = None,
+    format: Annotated[
+        Literal["screen", "latex", "markdown", "csv"], typer.Option(help="screen, or text to standard output.")
+    ] = "screen",
+) -> None:
+    """Compare two defenses of a run, paired by seed: differences, intervals and p values in every setting."""
+    from clipfed_bench.report.compare import compare_defenses
+    from clipfed_bench.report.formats import render
+    from clipfed_bench.report.formats.terminal import show
+
+    found = options.stored_run(run)
+    places = decimals if decimals is not None else 1 if format == "screen" else 2
+    sheet = compare_defenses(found.results, defense, other, split_list(metrics), places)
+    if format == "screen":
+        show(sheet)
+    else:
+        typer.echo(render(sheet, format), nl=False)

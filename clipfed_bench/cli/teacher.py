@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from clipfed_bench.cli.options import CacheDirOption, DataDirOption
 from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.values import parse_choice
 
 if TYPE_CHECKING:
-    from clipfed_bench.teacher.train import Progress
     from clipfed_bench.toolbox.images import Dataset, ServerData
 
 app = typer.Typer(help="Train a small teacher on server data, or measure a teacher's accuracy.", no_args_is_help=True)
@@ -45,18 +42,21 @@ def train(
     A tenth of each class is held out. The result depends on data, recipe and seed alone. `--teacher local` does the
     same by itself and caches the result.
     """
+    from clipfed_bench.cli.progress import show_steps
     from clipfed_bench.teacher.recipe import recipe
 
-    pairs: list[tuple[str, object]] = [*map(_pair, option or ()), ("seed", seed)]
-    pairs += [] if epochs is None else [("epochs", epochs)]
-    chosen = recipe(_once(pairs))
+    _, given = parse_choice(f"recipe[{','.join(option or ())}]")
+    own: dict[str, object] = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
+    if twice := sorted(given.keys() & own.keys()):
+        raise UserError(f"--option: '{twice[0]}' is given twice; --seed and --epochs are options of their own.")
+    chosen = recipe({**given, **own})
 
     from clipfed_bench.teacher.train import check_out, train_teacher
 
     check_out(out)
     task, load_server = _load(dataset, data, data_dir)
     server = load_server()
-    with show_progress("Training the teacher") as progress:
+    with show_steps("Training the teacher", "epochs of training") as progress:
         trained = train_teacher(server, task.classes, chosen, out, progress)
     facts = trained.metadata
     typer.echo(
@@ -80,6 +80,7 @@ def evaluate(
 
     The server data is measured for a local teacher, which is trained on it, and where it is named.
     """
+    from clipfed_bench.cli.progress import show_steps
     from clipfed_bench.teacher.prompts import check_templates
     from clipfed_bench.teacher.spec import parse_teacher_spec
 
@@ -91,7 +92,7 @@ def evaluate(
 
     task, load_server = _load(dataset, server_data, data_dir)
     server = load_server() if local or server_data is not None else None
-    with show_progress("Training the teacher") as progress:
+    with show_steps("Training the teacher", "epochs of training") as progress:
         teacher = load_teacher(
             spec,
             task.classes,
@@ -108,25 +109,6 @@ def evaluate(
         note = ", most of it trained on" if local else ""
         accuracy = teacher.accuracy(server.data.images, server.data.labels)
         typer.echo(f"server data ({server.label}{note}): {100 * accuracy:.2f} %")
-
-
-@contextmanager
-def show_progress(title: str) -> Iterator[Progress]:
-    """A progress bar on stderr if it is a terminal, else a line for each step; nothing if there is no step."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: print(f"{title}: epoch {done}/{total}", file=sys.stderr, flush=True)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(title, total=None, visible=False)
-
-        def step(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total, visible=True)
-
-        yield step
 
 
 def _load(dataset: str, spec: str | None, data_dir: Path | None) -> tuple[Dataset, Callable[[], ServerData]]:
@@ -150,19 +132,3 @@ def _check_device(device: str) -> None:
         count = torch.cuda.device_count()
         if int(index or 0) >= count:
             raise UserError(f"--device: torch sees {count} GPUs here, so there is no {device}; use cpu.")
-
-
-def _once(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
-    options: dict[str, object] = {}
-    for name, value in pairs:
-        if name in options:
-            raise UserError(f"--option: '{shown(name)}' is given twice; --seed and --epochs are options of their own.")
-        options[name] = value
-    return options
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UserError(f"--option: '{shown(text)}' is not of the form NAME=VALUE, as in width=24.")
-    return name.strip(), value.strip()

@@ -20,6 +20,9 @@ USUAL = ("dataset", "partition", "alpha", "degree", "attack", "defense", "seed")
 SPEAKING = ("dataset", "partition", "attack", "attack_name", "defense", "defense_name", "model")
 """Settings whose values need no heading beside them."""
 
+UPPER_BOUND = "real images that no client holds, an upper bound for generated ones"
+"""What held-out server data are."""
+
 _PHRASES = {
     "dataset": "data set {}",
     "min_samples": "at least {} images a client",
@@ -34,6 +37,9 @@ _PHRASES = {
     "eval_every": "evaluated every {} rounds",
     "server_per_class": "{} server images a class",
 }
+_NEUTRAL = {"attack_start": 1, "attack_scale": 1.0, "weight_decay": 0.0}
+"""Values that say no more than that a feature is not in use; None for any other setting."""
+
 _MODELS = {"resnet18": "ResNet-18", "cnn": "small CNN"}
 
 
@@ -52,10 +58,22 @@ def titled(name: str, value: Any) -> str:
     return label(value) if isinstance(value, str) else f"{heading(name)} {label(value)}"
 
 
+def spoken(name: str, value: Any) -> str:
+    """``20 %``, ``holdout:30 (real images ...)``: a setting's value as a part of a sentence."""
+    text = f"{100 * value:g} %" if name == "malicious" else show(value)
+    return f"{text} ({UPPER_BOUND})" if name == "server_data" and text.startswith("holdout:") else text
+
+
 def phrase(name: str, values: Iterable[Any]) -> str:
     """``20 clients``, ``lr 0.1/0.2``: a setting with all its values, as a part of a sentence."""
-    texts = [f"{100 * value:g} %" if name == "malicious" else show(value) for value in values]
-    return _PHRASES.get(name, f"{heading(name)} {{}}").format("/".join(texts))
+    return _PHRASES.get(name, f"{heading(name)} {{}}").format("/".join(spoken(name, value) for value in values))
+
+
+def phrases(cells: Sequence[Cell], names: Iterable[str]) -> list[str]:
+    """A phrase for each of the settings ``names`` that is in use in any of ``cells``, with all its values."""
+    known = {name: distinct(cells, name) for name in names}
+    used = {name: values for name, values in known.items() if values and values != [_NEUTRAL.get(name)]}
+    return [phrase(name, v if isinstance(v[0], str) else sorted(v)) for name, v in used.items()]
 
 
 def distinct(cells: Iterable[Cell], name: str) -> list[Any]:
@@ -66,13 +84,6 @@ def distinct(cells: Iterable[Cell], name: str) -> list[Any]:
 def listed(cells: Iterable[Cell], name: str) -> str:
     """The same in one text, ``0.1/0.5``."""
     return "/".join(map(label, distinct(cells, name)))
-
-
-def counted(count: int, word: str) -> str:
-    """``1 cell``, ``2 values of alpha``."""
-    if count == 1:
-        return f"1 {word}"
-    return f"{count} " + (word.replace("value", "values") if "value" in word else f"{word}s")
 
 
 def partition(spec: CellSpec) -> str:

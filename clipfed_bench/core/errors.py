@@ -32,6 +32,11 @@ def shown(value: object, most: int = 100) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
 
 
+def printable(text: str) -> str:
+    """``text`` with a replacement character for each that has no shape, such as a control character."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
 def unknown(kind: str, name: str, known: Iterable[str], broken: Mapping[str, str] | None = None) -> UserError:
     """The error for a name that is not known, with the nearest known one.
 

@@ -72,25 +72,13 @@ def source_digest(*others: Path) -> str:
 @cache
 def cpu_name() -> str:
     """The processor's model name, or its architecture where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
 
 @cache
 def cpu_id() -> str:
     """What libraries choose their kernels by: the processor's vendor and model as numbers, else its name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    found: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        found.setdefault(name.strip(), value.strip())
+    found = _cpuinfo()
     return " ".join(found[name] for name in _CPU_ID if name in found) or cpu_name()
 
 
@@ -98,6 +86,16 @@ def cpu_capability() -> str:
     """The vector instructions that torch uses, e.g. AVX2; ``unknown`` in a process that has not imported torch."""
     torch = sys.modules.get("torch")
     return "unknown" if torch is None else str(torch.backends.cpu.get_cpu_capability())
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux tells of the first processor; nothing elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in reversed(text.splitlines()))
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _version(name: str) -> str:

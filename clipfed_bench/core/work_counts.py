@@ -64,6 +64,7 @@ def in_words(computed: Mapping[str, int]) -> str:
 
 
 def plural(number: int, name: str) -> str:
-    """``2 prefixes``."""
-    ending = "" if number == 1 else "es" if name.endswith("x") else "s"
-    return f"{number:,} {name}{ending}"
+    """``1 cell``, ``2 prefixes``, ``2 values of alpha``."""
+    what, of, rest = name.partition(" of ")
+    ending = "" if number == 1 else "es" if what.endswith("x") else "s"
+    return f"{number:,} {what}{ending}{of}{rest}"

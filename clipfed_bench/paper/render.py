@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from clipfed_bench.config.words import heading, label, titled
-from clipfed_bench.paper.tables import PaperTable, Place, Value
-from clipfed_bench.report.formats.sheet import PAPER, Cell, Entry, Number, Sheet
-from clipfed_bench.runs.metrics import MAIN, METRICS
+from clipfed_bench.paper.tables import PaperTable
+from clipfed_bench.report.formats.sheet import Cell, Entry, Number, Sheet
+from clipfed_bench.report.tables.table import Place
+from clipfed_bench.runs.metrics import MAIN, METRICS, Metric
 
 SOURCES = {"ours": "ours", "published": "publ.", "difference": "diff."}
 """Whose numbers a line has, and what that is called on a terminal."""
@@ -23,7 +25,7 @@ def in_files(table: PaperTable) -> Sheet:
         for row in table.rows
         for source, numbers in _lines(table, row, 2, spread=True)
     ]
-    return Sheet(_title(table), corner, tuple(heads), tuple(rows), table.notes, look=PAPER, joint=" ")
+    return Sheet(_title(table), corner, tuple(heads), tuple(rows), table.notes, look="paper")
 
 
 def on_screen(table: PaperTable) -> Sheet:
@@ -44,7 +46,7 @@ def on_screen(table: PaperTable) -> Sheet:
             pairs = (numbers[i : i + len(MAIN)] for i in range(0, len(numbers), len(MAIN)))
             rows.append((label(row[-1]), name, *(Cell(pair, _kind(source)) for pair in pairs)))
     corner = (heading(table.layout.rows[-1]), " " * max(map(len, SOURCES.values())))
-    return Sheet(_title(table), corner, tuple(heads), tuple(rows), table.notes, look=PAPER)
+    return Sheet(_title(table), corner, tuple(heads), tuple(rows), table.notes, look="paper")
 
 
 def _title(table: PaperTable) -> str:
@@ -68,21 +70,15 @@ def _lines(
     table: PaperTable, row: Place, decimals: int, spread: bool = False
 ) -> Iterator[tuple[str, tuple[Number, ...]]]:
     """The lines of ``row``: whose numbers they are, and a number for each column and metric."""
-    values = [table.values[*row, *col, metric] for col in table.cols for metric in MAIN]
-    yield "ours", tuple(_number(v.ours, decimals, v.best, v.std if spread else None) for v in values)
-    if any(v.published is not None for v in values):
-        yield "published", tuple(_number(v.published, decimals, v.best_published) for v in values)
-        yield "difference", tuple(_signed(v, decimals) for v in values)
+    values = [(METRICS[metric], table.values[*row, *col, metric]) for col in table.cols for metric in MAIN]
 
+    def shown(metric: Metric, share: float | None, best: bool = False, std: float | None = None) -> Number:
+        if share is None:
+            return Number("–", best=best, known=False)
+        return Number(metric.text(share, decimals), "" if std is None else metric.text(std, decimals), best)
 
-def _number(share: float | None, decimals: int, best: bool, std: float | None = None) -> Number:
-    if share is None:
-        return Number("–", best=best, known=False)
-    return Number(f"{100 * share:.{decimals}f}", "" if std is None else f"{100 * std:.{decimals}f}", best)
-
-
-def _signed(value: Value, decimals: int) -> Number:
-    found = value.difference
-    if found is None:
-        return Number("–", known=False)
-    return Number(f"{100 * found:+.{decimals}f}".replace("-", "−"))
+    yield "ours", tuple(shown(m, v.ours.mean, v.ours.best, v.ours.std if spread else None) for m, v in values)
+    if any(v.published is not None for _, v in values):
+        yield "published", tuple(shown(m, v.published, v.best_published) for m, v in values)
+        changes = [shown(m.difference(), v.difference) for m, v in values]
+        yield "difference", tuple(replace(change, text=change.text.replace("-", "−")) for change in changes)

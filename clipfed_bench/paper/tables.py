@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.words import scale
 from clipfed_bench.paper.published import SOURCE, published
+from clipfed_bench.report.tables.table import Number, Place, over_seeds
 from clipfed_bench.runs.metrics import MAIN, METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Place = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -48,18 +45,15 @@ LAYOUTS = {
 class Value:
     """One metric in one place; fractions, None where there is none."""
 
-    ours: float | None = None
-    std: float | None = None
-    """Sample standard deviation over seeds, of two at least."""
-    seeds: int = 0
-    published: float | None = None
-    best: bool = False
-    best_published: bool = False
+    ours: Number
+    """Over seeds."""
+    published: float | None
+    best_published: bool
 
     @property
     def difference(self) -> float | None:
         """Ours minus published."""
-        return None if self.ours is None or self.published is None else self.ours - self.published
+        return None if self.ours.mean is None or self.published is None else self.ours.mean - self.published
 
 
 @dataclass(frozen=True)
@@ -74,17 +68,15 @@ class PaperTable:
 
     def frame(self) -> pd.DataFrame:
         """A row for each place: its settings, and of MTA and ASR ours, std, seeds, published and difference."""
-        import pandas as pd
-
         rows = []
         for place in (row + col for row in self.rows for col in self.cols):
             found: dict[str, Any] = {"table": self.layout.number, **dict(zip(self.layout.axes, place, strict=True))}
             for metric in MAIN:
                 value = self.values[*place, metric]
                 found |= {
-                    metric: value.ours,
-                    f"{metric}_std": value.std,
-                    f"{metric}_seeds": value.seeds,
+                    metric: value.ours.mean,
+                    f"{metric}_std": value.ours.std,
+                    f"{metric}_seeds": value.ours.n,
                     f"{metric}_published": value.published,
                     f"{metric}_difference": value.difference,
                 }
@@ -100,24 +92,22 @@ def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame) -> 
     Rows and columns are those of ``cells``, in their order; places without a finished cell have no value of ours.
     """
     layout = LAYOUTS[name]
-    places = list(dict.fromkeys(_place(layout, cell) for cell in cells))
     known = published(layout.number, layout.axes)
     done = {row["key"]: row for row in results.to_dict("records") if row["status"] == "done"}
-    found: defaultdict[Place, list[float]] = defaultdict(list)
+    places: dict[Place, list[CellSpec]] = {}
     for cell in cells:
-        for metric in MAIN if cell.key in done else ():
-            found[*_place(layout, cell), metric].append(done[cell.key][metric])
+        places.setdefault(_place(layout, cell), []).append(cell)
     values = {}
-    for place in places:
+    for group in _rivals(layout, places):
         for i, metric in enumerate(MAIN):
-            ours = found.get((*place, metric), [])
-            values[*place, metric] = Value(
-                fmean(ours) if ours else None,
-                stdev(ours) if len(ours) > 1 else None,
-                len(ours),
-                known[place][i] if place in known else None,
-            )
-    values = _mark_best(layout, places, values)
+            figures = {place: [done[c.key][metric] for c in places[place] if c.key in done] for place in group}
+            ours = {place: over_seeds(found) for place, found in figures.items()}
+            best = METRICS[metric].best({p: round(n.mean, 4) for p, n in ours.items() if n.mean is not None})
+            theirs = {place: known[place][i] for place in group if place in known}
+            best_published = METRICS[metric].best(theirs)
+            for place in group:
+                number = replace(ours[place], best=place in best)
+                values[*place, metric] = Value(number, theirs.get(place), place in best_published)
     split = len(layout.rows)
     return PaperTable(
         layout,
@@ -133,59 +123,40 @@ def _place(layout: Layout, cell: CellSpec) -> Place:
     return tuple(values[axis] for axis in layout.axes)
 
 
-def agreement(layout: Layout, places: Sequence[Place], values: Mapping[Place, Value], metric: str) -> tuple[int, int]:
+def agreement(layout: Layout, places: Iterable[Place], values: Mapping[Place, Value], metric: str) -> tuple[int, int]:
     """(pairs of defenses that are ordered as published, pairs with both values), over all settings of the table.
 
     Pairs that are equal in either, at the published two decimals of a per cent, are left out.
     """
     same = total = 0
-    for group in _rivals(layout, places).values():
-        for a, b in combinations([values[*place, metric] for place in group], 2):
-            if None in (a.ours, b.ours, a.published, b.published):
-                continue
-            ours, theirs = round(a.ours - b.ours, 4), round(a.published - b.published, 4)  # type: ignore[operator]
+    for group in _rivals(layout, places):
+        found = (values[*place, metric] for place in group)
+        known = [(v.ours.mean, v.published) for v in found if v.ours.mean is not None and v.published is not None]
+        for (ours_a, theirs_a), (ours_b, theirs_b) in combinations(known, 2):
+            ours, theirs = round(ours_a - ours_b, 4), round(theirs_a - theirs_b, 4)
             if ours and theirs:
                 same, total = same + ((ours > 0) == (theirs > 0)), total + 1
     return same, total
 
 
-def _rivals(layout: Layout, places: Sequence[Place]) -> dict[Place, list[Place]]:
+def _rivals(layout: Layout, places: Iterable[Place]) -> Iterable[list[Place]]:
     """Places that differ in nothing but the defense."""
     at = layout.axes.index("defense")
     groups: defaultdict[Place, list[Place]] = defaultdict(list)
     for place in places:
         groups[place[:at] + place[at + 1 :]].append(place)
-    return groups
-
-
-def _mark_best(layout: Layout, places: Sequence[Place], values: dict[Place, Value]) -> dict[Place, Value]:
-    """Highest MTA and lowest ASR among defenses, ours and the published ones each for themselves."""
-    marked = dict(values)
-    for group in _rivals(layout, places).values():
-        for metric in MAIN:
-            known = {place: values[*place, metric] for place in group}
-            ours = _best({place: round(v.ours, 4) for place, v in known.items() if v.ours is not None}, metric)
-            theirs = _best({place: v.published for place, v in known.items() if v.published is not None}, metric)
-            for place, v in known.items():
-                marked[*place, metric] = replace(v, best=place in ours, best_published=place in theirs)
-    return marked
-
-
-def _best(shown: Mapping[Place, float], metric: str) -> set[Place]:
-    """The places with the best of several values; a value alone is not the best of anything."""
-    best = max if METRICS[metric].better == "highest" else min
-    return {place for place, value in shown.items() if len(shown) > 1 and value == best(shown.values())}
+    return groups.values()
 
 
 def _notes(
     layout: Layout,
     cells: Sequence[CellSpec],
-    places: Sequence[Place],
+    places: Iterable[Place],
     values: Mapping[Place, Value],
     done: Container[str],
 ) -> Iterator[str]:
     yield f"Ours: {scale([cell.as_dict() for cell in cells])}."
-    counts = sorted({values[*place, "mta"].seeds for place in places} - {0})
+    counts = sorted({values[*place, "mta"].ours.n for place in places} - {0})
     if counts and counts[-1] == 1:
         yield "One seed and so no spread; last evaluation."
     elif counts:

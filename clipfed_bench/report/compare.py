@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from clipfed_bench.config.words import heading, label
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.formats.sheet import Sheet, listing
-from clipfed_bench.report.tables.axes import Record, sort_key
+from clipfed_bench.report.tables.axes import Record, ranks
 from clipfed_bench.report.tables.footnotes import meaning, of_cells
 from clipfed_bench.report.tables.paired import ALIKE, Setting, cells_of, setting
 from clipfed_bench.report.tables.statistics import LEVEL, Paired, compare_paired, enough, smallest_p
 from clipfed_bench.report.tables.table import to_records
 from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _USUAL = ("attack", "alpha", "degree")
 """Shown even where they do not vary, as in tables."""
@@ -36,8 +35,6 @@ def compare_defenses(results: pd.DataFrame, a: str, b: str, metrics: Sequence[st
     for defenses that are not in the results, that are the same, or that have no seed in common, and for unknown
     metrics.
     """
-    if not 0 <= decimals <= 6:
-        raise UserError(f"decimals: {decimals} is out of range; it must be from 0 to 6.")
     shown = find_metrics(metrics)
     records = to_records(results)
     first, second = cells_of(records, a), cells_of(records, b)
@@ -50,7 +47,7 @@ def compare_defenses(results: pd.DataFrame, a: str, b: str, metrics: Sequence[st
     used = [record for pairs in groups.values() for pair in pairs for record in pair]
     varying = [axis for axis in ALIKE if axis not in _USUAL and len({record[axis] for record in used}) > 1]
     axes = (*varying, *(axis for axis in _USUAL if any(record[axis] is not None for record in used)))
-    places = sorted(groups, key=lambda place: sort_key(axes)([place[ALIKE.index(axis)] for axis in axes]))
+    places = sorted(groups, key=lambda place: ranks(place[ALIKE.index(axis)] for axis in axes))
     rows, numbers, most = [], [], 0
     for place in places:
         values = {axis: place[ALIKE.index(axis)] for axis in axes}

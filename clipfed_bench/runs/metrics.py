@@ -9,8 +9,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import TypeVar
 
 from clipfed_bench.core.errors import unknown
+
+Holder = TypeVar("Holder")
 
 FLOOR = 0.03
 """What a fraction may move by in any case on another machine [ours]."""
@@ -67,6 +70,13 @@ class Metric:
     def difference(self) -> Metric:
         """The same of differences, of which none is the best."""
         return replace(self, better=None, signed=True)
+
+    def best(self, values: Mapping[Holder, float]) -> set[Holder]:
+        """Who has the best of several values; nobody where neither is better, or there is one alone."""
+        if self.better is None or len(values) < 2:
+            return set()
+        best = (max if self.better == "highest" else min)(values.values())
+        return {holder for holder, value in values.items() if value == best}
 
 
 def _last(name: str) -> Callable[[Recorded], float]:

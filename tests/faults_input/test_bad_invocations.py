@@ -189,7 +189,11 @@ OTHER_CASES = cases(
     ("teacher over a folder", ("teacher", "train", "--out", "d.safetensors"), ("d.safetensors is in the way",)),
     ("teacher below a file", ("teacher", "train", "--out", "f/t.safetensors"), ("f is in the way",)),
     ("teacher of no epochs", ("teacher", "train", "--out", "a.safetensors", "--epochs", "0"), ("epochs 0", "from 1")),
-    ("recipe without value", ("teacher", "train", "--out", "a.safetensors", "-o", "width"), ("'width'", "NAME=VALUE")),
+    (
+        "recipe without value",
+        ("teacher", "train", "--out", "a.safetensors", "-o", "width"),
+        ("'width'", "option=value"),
+    ),
     (
         "recipe twice",
         ("teacher", "train", "--out", "a.safetensors", "-o", "width=8", "-o", "width=4"),

@@ -11,10 +11,9 @@ import pytest
 from makers.frames import SECONDS, cell, frame, grid, history
 
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.report.page import html_tables as grids
-from clipfed_bench.report.page import provenance_section as facts
-from clipfed_bench.report.page import summary
+from clipfed_bench.report.page import facts
 from clipfed_bench.report.page.html import render
+from clipfed_bench.report.tables.printed import spread_out
 from clipfed_bench.report.tables.table import table
 
 VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
@@ -133,12 +132,12 @@ def test_the_numbers_are_those_of_the_table(whole):
 def test_what_was_run_is_said_in_words(whole):
     words = check(whole[0]).section("run")
     for part in (
-        "cifar10-lt (largest class 10 times the smallest)",
+        "cifar10-lt, imbalance factor 10",
         "ResNet-18 for 32×32 images",
-        "100, 10 of them in each round, 20 % malicious",
-        "300, evaluated every 10",
-        "none: no defense of this run needs one",
-        "dirichlet, alpha 0.1, 0.5",
+        "100, 10 of them a round, malicious 20 %",
+        "evaluated every 10 rounds",
+        "Teachernone",
+        "dirichlet, alpha 0.1/0.5",
     ):
         assert part in words
     assert "Not the scale of the paper" not in words
@@ -146,21 +145,18 @@ def test_what_was_run_is_said_in_words(whole):
 
 def test_what_keeps_a_run_from_the_papers_scale():
     small = [dict(cell(model="cnn", rounds=8)), dict(cell(defense="clip-fed", teacher="local", rounds=8))]
-    assert summary.caution(small) == (
+    assert facts.caution(small) == (
         "Not the scale of the paper (ResNet-18, 100 clients, 300 rounds, CLIP ViT-L/14 as teacher): other model, "
         "rounds and teacher, so these numbers do not compare with its."
     )
-    assert summary.caution([dict(cell(defense="clip-fed"))]) == ""
+    assert facts.caution([dict(cell(defense="clip-fed"))]) == ""
 
 
-def test_teacher_and_server_data_by_what_is_known_of_them():
-    facts_of_teacher = {"teacher_trained_on": "generated 8af", "teacher_held_out_accuracy": "0.8980"}
-    records = [cell(defense="clip-fed", teacher="local", server_data="holdout:30") | facts_of_teacher, cell()]
-    words = dict(summary.what_was_run(records))
-    assert (
-        words["Teacher"] == "local (trained on generated 8af, accuracy on held-out server images 0.8980) for clip-fed"
-    )
-    assert words["Server data"].startswith("holdout:30, 300 images a class (real images that no client holds")
+def test_teacher_and_server_data():
+    words = dict(facts.what_was_run([cell(defense="clip-fed", teacher="local", server_data="holdout:30"), cell()]))
+    assert words["Teacher"].startswith("local, templates ")
+    assert words["Server data"].startswith("holdout:30 (real images that no client holds")
+    assert words["Server data"].endswith(", 300 server images a class")
 
 
 def test_cost_in_numbers():
@@ -256,12 +252,12 @@ def test_results_that_are_no_cells_or_cannot_be_told_apart():
 
 def test_a_wide_table_is_turned():
     results = frame(*(cell(0.5 + i / 100, 0.1, defense=d) for i, d in enumerate(("fedavg", "krum", "flame"))))
-    made = grids.of_table(table(results, decimals=1), "c")
+    made = spread_out(table(results, decimals=1), "c")
     assert (made.corner, [row[0] for row in made.rows]) == (("defense",), ["fedavg", "krum", "flame"])
     assert made.head_lines()[0] == [("badnets, alpha 0.5", 2)]
     assert [cell.numbers[0].text for cell in made.rows[2][1:]] == ["52.0", "10.0"]
     assert [row[1].numbers[0].best for row in made.rows] == [False, False, True]
-    tall = grids.of_table(table(grid(defenses=("fedavg",), seeds=(0,))[0]), "c")
+    tall = spread_out(table(grid(defenses=("fedavg",), seeds=(0,))[0]), "c")
     assert [row[:2] for row in tall.rows] == [
         ("badnets", "alpha 0.1"),
         ("badnets", "alpha 0.5"),
@@ -303,7 +299,7 @@ def test_a_setting_of_an_older_store_that_is_unknown():
         results[name] = math.nan
     words = check(render("r", results, pd.DataFrame())).section("run")
     assert "nan" not in words.lower()
-    assert "Clients100, 10 of them in each round Rounds300 Local" in words
+    assert "Clients100, 10 of them a round, malicious share of a round fixed Rounds300" in words
 
 
 def test_history_of_other_cells_is_not_drawn():

@@ -78,9 +78,10 @@ def test_curves_are_means_and_ranges_over_seeds(store):
     for words in (
         "data set digits",
         "model cnn",
-        "20 clients, 10 a round",
-        "4 rounds after 3 clean ones",
-        "seeds 0, 1",
+        "20 clients",
+        "10 of them a round",
+        "3 clean warm-up rounds",
+        "seed 0/1",
     ):
         assert words in said
     assert "malicious" not in said
@@ -130,7 +131,7 @@ def test_another_setting_can_make_the_columns(store):
     figure, numbers = make(curves, planned, store)
     assert numbers["alpha"].drop_duplicates().tolist() == [0.1, 0.5]
     assert [axes.get_title() for axes in figure.axes[:2]] == ["alpha 0.1", "alpha 0.5"]
-    assert "20 % malicious" in title(figure)
+    assert "malicious 20 %" in title(figure)
     assert "alpha" not in title(figure)
 
 
@@ -223,9 +224,9 @@ def test_names_of_teachers():
 def test_what_a_figure_says_of_its_cells():
     small = CellSpec(**SMALL, defense="clip-fed", **GLYPHS, attack_scale=2.0, poison_ratio=0.5, target=3)
     assert text.setup([small]) == (
-        "data set digits · model cnn · alpha 0.5 · 20 clients, 10 a round · 20 % malicious · "
-        "attack badnets, malicious updates × 2, poisoning ratio 0.5 · target class three · "
-        "4 rounds after 3 clean ones · seed 0 · teacher local · server data glyphs, 5 a class"
+        "data set digits · model cnn · partition dirichlet · alpha 0.5 · 20 clients · 10 of them a round · "
+        "malicious 20 % · attack badnets · attack scale 2 · poison ratio 0.5 · target class 3 · "
+        "3 clean warm-up rounds · 4 rounds · seed 0 · teacher local · server data glyphs · 5 server images a class"
     )
     papers = [
         CellSpec(partition="degree", defense=defense, server_data="holdout:30", server_per_class=None, seed=seed)
@@ -233,9 +234,10 @@ def test_what_a_figure_says_of_its_cells():
         for seed in (1, 0)
     ]
     assert text.setup(papers, without=("attack", "target")) == (
-        "data set cifar10-lt (imbalance factor 10) · model resnet18 · degree 0.4 · 100 clients, 10 a round · "
-        "20 % malicious · 300 rounds · seeds 0, 1 · teacher ViT-L/14 · "
-        "server data holdout:30 (real images, an upper bound), all a class"
+        "data set cifar10-lt · imbalance factor 10 · model resnet18 · partition degree · degree 0.4 · 100 clients · "
+        "10 of them a round · malicious 20 % · poison ratio 1 · 0 clean warm-up rounds · 300 rounds · seed 0/1 · "
+        "teacher open_clip:ViT-L-14/openai · "
+        "server data holdout:30 (real images that no client holds, an upper bound for generated ones)"
     )
 
 
@@ -244,7 +246,7 @@ def test_titles_break_between_settings(store, tmp_path):
     lines = figure.get_suptitle().splitlines()
     assert len(lines) >= 4
     assert not any(line.startswith("·") or line.endswith("·") for line in lines)
-    assert any("20 clients, 10 a round" in line for line in lines)
+    assert any("10 of them a round" in line for line in lines)
     with drawing():
         paths = save(figure, tmp_path / "out", "fig6", ("png",))
     assert paths[0].stat().st_size > 10_000

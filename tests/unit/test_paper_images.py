@@ -104,7 +104,7 @@ def test_bands_against_a_slow_reference(glyphs):
     best = numbers[(numbers["bands"] == 6) & numbers["sensitive"]]
     assert sorted(round(float(line.get_xdata()[0])) for line in rings) == sorted(best["band"])
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["badnets", "blend", "dba"]
-    assert "data set digits · server data glyphs, 4 a class · 40 images" in title(figure)
+    assert "4 server images a class · 40 images" in title(figure)
     probed = best.loc[best["trigger"] == "badnets", "band"].item()
     assert f"CLIP-Fed's probe badnets chooses band {probed} of 6" in title(figure)
 
@@ -305,7 +305,7 @@ def test_of_several_seeds_the_lowest_is_shown(env, trained, monkeypatch):
     planned = [cell for cell in trained if cell.rounds == 3]
     figure, numbers = make(tsne, [*(replace(cell, seed=1) for cell in planned), *planned], env)
     pd.testing.assert_frame_equal(numbers, make(tsne, planned, env)[1])
-    assert "seed 0 ·" in title(figure)
+    assert "seed 0" in title(figure)
 
 
 def test_figure_3_says_what_it_lacks(env, trained, tmp_path):

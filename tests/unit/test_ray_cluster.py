@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from makers.specs import cell
 
-from clipfed_bench.cli.options import choose_cluster
+from clipfed_bench.cli.options import PlaceOptions
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
@@ -48,15 +48,16 @@ def test_gpus_per_cell_is_a_share_of_one():
             Cluster(gpus_per_cell=wrong)
 
 
-def test_options_that_need_ray_say_so():
-    assert choose_cluster("local", None, None, "auto") is None
-    assert choose_cluster("ray", "h:1", 0.5, "auto") == Cluster("h:1", 0.5)
+def test_options_that_need_ray_say_so(tmp_path):
+    assert PlaceOptions().places(tmp_path).cluster is None
+    chosen = PlaceOptions(executor="ray", address="h:1", gpus_per_cell=0.5)
+    assert chosen.places(tmp_path).cluster == Cluster("h:1", 0.5)
     with pytest.raises(UserError, match="--address is for cells on a Ray cluster: add --executor ray"):
-        choose_cluster("local", "h:1", None, "auto")
+        PlaceOptions(address="h:1").places(tmp_path)
     with pytest.raises(UserError, match="--gpus-per-cell is for cells on a Ray cluster"):
-        choose_cluster("local", None, 0.5, "auto")
+        PlaceOptions(gpus_per_cell=0.5).places(tmp_path)
     with pytest.raises(UserError, match="--gpus-per-cell: with --device cpu"):
-        choose_cluster("ray", None, 0.5, "cpu")
+        PlaceOptions(executor="ray", gpus_per_cell=0.5, device="cpu").places(tmp_path)
 
 
 def test_the_address_given_goes_before_the_environments(monkeypatch):

@@ -114,8 +114,8 @@ def test_fewer_seeds_failed_and_missing_are_told_apart():
     assert entry(made, ("dba", 0.5), "krum").status == "missing"
     assert any("2 of 7 cells failed." in note for note in made.notes)
     markdown = render(report.sheet(results), "markdown")
-    assert re.search(r"\| badnets .*\(n=1\) +\| failed", markdown)
-    assert re.search(r"\| dba .*\| – +\| – +\|", markdown)
+    assert re.search(r"\| badnets .*\(n=1\) +\| +failed", markdown)
+    assert re.search(r"\| dba .*\| +– +\| +– +\|", markdown)
     latex = render(report.sheet(results), "latex")
     assert "$^{n=1}$" in latex
     assert r"\emph{failed}" in latex

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from clipfed_bench.clipfed.frequency_noise import band_mse, band_of
 from clipfed_bench.config.cell_spec import CellSpec
@@ -40,8 +39,9 @@ def make(cells: Sequence[CellSpec], env: Environment, store: RunStore) -> tuple[
     triggers = {str(cell.attack): server.attack_of(cell).trigger for cell in reversed(cells)}
     ordered = sorted(triggers, key=[str(cell.attack) for cell in cells].index)
     rows = []
+    height, width = server.pixels.shape[-2:]
     for bands in sorted({PAPER_BANDS, server.options["bands"]}, reverse=True):
-        sizes = _sizes(server.pixels, bands)
+        sizes = band_of(height, width, bands).flatten().bincount(minlength=bands).tolist()
         for name in ordered:
             error = band_mse(server.pixels, triggers[name], bands)
             highest = float(error.nan_to_num(nan=0.0).max())
@@ -50,12 +50,6 @@ def make(cells: Sequence[CellSpec], env: Environment, store: RunStore) -> tuple[
     columns = ["bands", "band", "trigger", "coefficients", "empty", "mse", "sensitive"]
     numbers = pd.DataFrame(rows, columns=columns)
     return _draw(numbers, server), numbers
-
-
-def _sizes(pixels: Tensor, bands: int) -> list[int]:
-    """Coefficients in each band."""
-    sizes: list[int] = band_of(pixels.shape[-2], pixels.shape[-1], bands).flatten().bincount(minlength=bands).tolist()
-    return sizes
 
 
 def _draw(numbers: pd.DataFrame, server: ServerImages) -> Figure:
@@ -84,7 +78,7 @@ def _draw(numbers: pd.DataFrame, server: ServerImages) -> Figure:
     text.title(
         figure,
         "MSE between the spectra of clean and triggered server images, by frequency band",
-        f"{text.setup([server.spec], without=text.TRAINING)} · {len(server.labels):,} images",
+        f"{text.setup([server.spec], text.SERVER)} · {len(server.labels):,} images",
         f"Ringed: the band that a trigger changes most. {below}CLIP-Fed's probe {server.options['probe']} chooses band "
         f"{_perturbed(server)} of {server.options['bands']}.",
     )

@@ -10,16 +10,8 @@ import pandas as pd
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.words import heading, label
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.report.tables.axes import OF_DEFENSE
+from clipfed_bench.report.tables.axes import FOLLOWS
 from clipfed_bench.runs.store import RunStore
-
-FOLLOWS = {
-    "dataset": ("imbalance_factor", *OF_DEFENSE),
-    "defense": OF_DEFENSE,
-    "alpha": ("partition", "degree"),
-    "degree": ("partition", "alpha"),
-}
-"""Setting -> settings that may differ with it."""
 
 _FIELDS = tuple(CellSpec.__dataclass_fields__)
 

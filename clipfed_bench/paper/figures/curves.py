@@ -16,7 +16,7 @@ from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures import text
 from clipfed_bench.paper.figures.cells import differences, finished, require_alike, require_single, values
 from clipfed_bench.report.plots.style import Look, looks
-from clipfed_bench.report.tables.axes import sort_key
+from clipfed_bench.report.tables.axes import FOLLOWS, rank
 from clipfed_bench.runs.metrics import MAIN, METRICS
 from clipfed_bench.runs.store import RunStore
 
@@ -64,7 +64,7 @@ def summary(cells: Sequence[CellSpec], history: pd.DataFrame, axis: str) -> pd.D
 
 
 def _ordered(cells: Sequence[CellSpec], name: str) -> list[Any]:
-    return sorted(values(cells, name), key=lambda value: sort_key((name,))((value,)))
+    return sorted(values(cells, name), key=rank)
 
 
 def _draw(numbers: pd.DataFrame, axis: str, cells: Sequence[CellSpec], planned: int) -> Figure:
@@ -92,7 +92,7 @@ def _draw(numbers: pd.DataFrame, axis: str, cells: Sequence[CellSpec], planned: 
     text.title(
         figure,
         "MTA and ASR by round; round 0 is before the first attacked round",
-        text.setup(cells, without=(axis, *(("partition",) if axis in ("alpha", "degree") else ()))),
+        text.setup(cells, without=(axis, *FOLLOWS.get(axis, ()))),
         f"Lines: {text.spread_text(numbers['seeds'], 'shaded')}.{text.missing_text(len(cells), planned)}",
     )
     return figure

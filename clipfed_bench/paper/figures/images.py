@@ -113,7 +113,7 @@ def _draw(versions: dict[str, Tensor], names: Sequence[str], server: ServerImage
     text.title(
         figure,
         "Server images: original, triggered, and with CLIP-Fed's noise in the sensitive frequency band",
-        f"{text.setup([server.spec], without=text.TRAINING)} · trigger {server.spec.attack}",
+        f"{text.setup([server.spec], text.SERVER)} · trigger {server.spec.attack}",
         "Trigger and noise alone: differences to the original, gray is none, RMS in per cent of the pixel range. "
         f"The band is the one that the trigger {options['probe']} changes most; the noise is {strength}.",
     )  # fmt: skip

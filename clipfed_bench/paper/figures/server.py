@@ -48,17 +48,12 @@ class ServerImages:
         return self.attack(cell.attack, cell.target, cell.poison_ratio, cell.seed)
 
 
-def is_clip_fed(cell: CellSpec) -> bool:
-    """Whether the cell's defense is CLIP-Fed, with whatever options."""
-    return cell.defense.name == "clip-fed"
-
-
 def server_images(cells: Sequence[CellSpec], env: Environment, figure: str) -> ServerImages:
     """The server data of the CLIP-Fed cells among ``cells``.
 
     Raises UserError where there are none, or they differ in their data or in CLIP-Fed's options.
     """
-    owners = [cell for cell in cells if is_clip_fed(cell)]
+    owners = [cell for cell in cells if cell.defense.name == "clip-fed"]
     if not owners:
         raise UserError(f"{figure} shows server data as CLIP-Fed uses them; add a cell with the defense clip-fed.")
     free = set(CellSpec.__dataclass_fields__) - {

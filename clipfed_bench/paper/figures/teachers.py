@@ -82,13 +82,14 @@ def _draw(numbers: pd.DataFrame, cells: Sequence[CellSpec], planned: int) -> Fig
     row[1].set_ylim(bottom=0)
     handles, names = row[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), columnspacing=1.4)
+    alone = [meaning for name, meaning in TEACHER_ALONE.items() if (numbers["metric"] == name).any()]
     spread, missing = text.spread_text(numbers["seeds"], "bars"), text.missing_text(len(cells), planned)
     text.title(
         figure,
         f"MTA and ASR of {cells[0].defense} by teacher",
         text.setup(cells, without=("teacher",)),
         f"Points: {spread}.{missing}",
-        _alone(numbers),
+        f"Dashes: {' or '.join(alone)}." if alone else "",
     )
     return figure
 
@@ -122,9 +123,3 @@ def _dashes(axes: Axes, part: pd.DataFrame, teachers: Mapping[str, float], cente
     if not rows.empty:
         places, half = rows["name"].map(teachers) + _GROUP * center, 0.45 * _GROUP * width
         axes.hlines(100 * rows["mean"], places - half, places + half, color="0.35", lw=1.8)
-
-
-def _alone(numbers: pd.DataFrame) -> str:
-    """What the dashes are."""
-    found = [meaning for name, meaning in TEACHER_ALONE.items() if (numbers["metric"] == name).any()]
-    return f"Dashes: {' or '.join(found)}." if found else ""

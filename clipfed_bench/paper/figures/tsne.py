@@ -23,7 +23,7 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.paper.figures import scatter, text
 from clipfed_bench.paper.figures.cells import require_alike, require_single
-from clipfed_bench.report.tables.axes import sort_key
+from clipfed_bench.report.tables.axes import ranks
 from clipfed_bench.runs.store import RunStore
 from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.final_model import load_model
@@ -95,9 +95,8 @@ def shown_cells(cells: Sequence[CellSpec]) -> list[CellSpec]:
     """No defense after the most rounds, then the defenses in their usual order, each by rounds."""
     plain = [cell for cell in cells if str(cell.defense) == NO_DEFENSE]
     others = [cell for cell in cells if str(cell.defense) != NO_DEFENSE]
-    order = sort_key(("defense", "rounds"))
     last = [max(plain, key=lambda cell: cell.rounds)] if plain else []
-    return last + sorted(others, key=lambda cell: order((str(cell.defense), cell.rounds)))
+    return last + sorted(others, key=lambda cell: ranks((str(cell.defense), cell.rounds)))
 
 
 def draw_sample(test: Images, classes: int, attack: Attack, seed: int) -> Sample:

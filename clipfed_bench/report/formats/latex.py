@@ -56,13 +56,13 @@ def latex(sheet: Sheet) -> str:
 
 
 def _tabular(sheet: Sheet) -> Iterator[str]:
-    depth, merged = len(sheet.corner), sheet.look.merged
-    align = "c" if merged else sheet.look.align[0]
+    depth, merged = len(sheet.corner), sheet.look != "list"  # a label that holds for several rows spans them
+    align = "c" if merged else "r"
     yield rf"\begin{{tabular}}{{{'l' * depth + align * len(sheet.heads)}}}"
     yield r"\toprule"
     *upper, last = sheet.head_lines()
     for line in upper:
-        yield _line([*[""] * depth, *(_spanning(escape(text), span) for text, span in line)])
+        yield _line([*[""] * depth, *(_spanning("multicolumn", span, "c", escape(text)) for text, span in line)])
     yield _line([*map(_entry, sheet.corner), *(_entry(text) for text, _ in last)])
     yield r"\midrule"
     for i, (row, same, opens) in enumerate(sheet.steps()):
@@ -72,7 +72,7 @@ def _tabular(sheet: Sheet) -> Iterator[str]:
             yield r"\addlinespace"
         labels = [_entry(text) for text in row[same:depth]]
         if merged:
-            labels = [_merged(text, _reach(sheet, i, same + k)) for k, text in enumerate(labels)]
+            labels = [_spanning("multirow[t]", _reach(sheet, i, same + k), "*", text) for k, text in enumerate(labels)]
         yield _line([*[""] * same, *labels, *map(_entry, row[depth:])])
     yield r"\bottomrule"
     yield r"\end{tabular}"
@@ -82,12 +82,8 @@ def _line(texts: Sequence[str]) -> str:
     return " & ".join(texts) + r" \\"
 
 
-def _spanning(text: str, columns: int) -> str:
-    return rf"\multicolumn{{{columns}}}{{c}}{{{text}}}" if columns > 1 else text
-
-
-def _merged(text: str, rows: int) -> str:
-    return rf"\multirow[t]{{{rows}}}{{*}}{{{text}}}" if rows > 1 else text
+def _spanning(command: str, count: int, align: str, text: str) -> str:
+    return rf"\{command}{{{count}}}{{{align}}}{{{text}}}" if count > 1 else text
 
 
 def _reach(sheet: Sheet, first: int, level: int) -> int:

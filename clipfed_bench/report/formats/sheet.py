@@ -42,29 +42,8 @@ Entry = str | Cell
 """A text, or numbers."""
 
 
-@dataclass(frozen=True)
-class Look:
-    """In what the kinds of sheets differ on paper and on a terminal."""
-
-    align: Literal["center", "right"]
-    """Of all but the labels."""
-    boxed: bool
-    """On a terminal, as opposed to a rule below the headings."""
-    merged: bool = False
-    """In LaTeX a label that holds for several rows spans them, as opposed to standing in the first of them."""
-    raw: bool = False
-    """Texts have no characters with a meaning to Markdown, or mean them."""
-    part: bool = False
-    """One of several on a page: the title is a heading, the notes are a paragraph."""
-
-
-GRID = Look("center", boxed=True, merged=True)
-"""Means over seeds, settings by settings."""
-LIST = Look("right", boxed=False)
-"""Rows of texts."""
-PAPER = Look("right", boxed=False, merged=True, raw=True)
-"""A table of the paper: the lines of a row belong together."""
-PART = Look("right", boxed=True, raw=True, part=True)
+Look = Literal["grid", "list", "paper"]
+"""Means over seeds by settings; rows of texts; a table of the paper, where the lines of a row belong together."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +60,7 @@ class Sheet:
     notes: tuple[str, ...] = ()
     records: Sequence[Mapping[str, Any]] = ()
     """The same in full precision, as stored, for CSV."""
-    look: Look = GRID
-    joint: str = " · "
-    """Between the headings of a column where they stand on one line."""
+    look: Look = "grid"
     beside: bool = False
     """On a terminal spreads stand beside means, not below them."""
 
@@ -113,8 +90,7 @@ def listing(
     rows: Iterable[tuple[Entry, ...]],
     notes: Sequence[str] = (),
     records: Sequence[Mapping[str, Any]] = (),
-    look: Look = LIST,
 ) -> Sheet:
     """A sheet with one line of ``headings``, of which so many are those of ``labels``."""
     heads = tuple((heading,) for heading in headings[labels:])
-    return Sheet(title, tuple(headings[:labels]), heads, tuple(rows), tuple(notes), records, look)
+    return Sheet(title, tuple(headings[:labels]), heads, tuple(rows), tuple(notes), records, "list")

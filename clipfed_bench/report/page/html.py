@@ -8,35 +8,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from clipfed_bench.core.errors import UserError
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from clipfed_bench.core.errors import UserError, printable
 from clipfed_bench.core.version import VERSION
 from clipfed_bench.report import plots
-from clipfed_bench.report.formats.sheet import Sheet
-from clipfed_bench.report.page import html_tables as grids
-from clipfed_bench.report.page import provenance_section as facts
-from clipfed_bench.report.page import summary
-from clipfed_bench.report.tables.axes import Record, sort_key
+from clipfed_bench.report.formats.sheet import Cell, Entry, Number, Sheet, listing
+from clipfed_bench.report.page import facts
+from clipfed_bench.report.plots.inline_svg import drawing_inline, inline_svg
+from clipfed_bench.report.tables.axes import Record, rank
+from clipfed_bench.report.tables.printed import spread_out, without_empty_columns
 from clipfed_bench.report.tables.statistics import enough
 from clipfed_bench.report.tables.table import Table, plain_records, table
 from clipfed_bench.runs.metrics import DETECTION, SECONDS
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from markupsafe import Markup
-
 DECIMALS = 1
 """Of per cent; the files of ``clipfed-bench table`` have more."""
 
-
-@dataclass(frozen=True)
-class Drawing:
-    """A plot and what it is called."""
-
-    title: str
-    svg: Markup
+_PLOTS = (
+    (
+        *("curves", "MTA and ASR by round"),
+        "Lines are means over seeds. Bands, where there are no more than six lines, are one sample standard deviation "
+        "to either side, cut at 0 and 100 %.",
+    ),
+    (
+        *("tradeoff", "Trade-off between MTA and ASR"),
+        "A point is a defense in a setting, at the means of its last evaluations; bars are one sample standard "
+        "deviation to either side, cut at 0 and 100 %. The best place is the upper left corner.",
+    ),
+)
+"""Plots that need no more than a sentence: kind, title, text."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +53,10 @@ class Section:
     id: str
     title: str
     text: str
-    drawings: Sequence[Drawing] = ()
+    drawings: Sequence[tuple[str, Markup]] = ()
+    """Plots by what they are called."""
     grids: Sequence[Sheet] = ()
     notes: Sequence[str] = ()
-
-
-@dataclass
-class _Page:
-    sections: list[Section] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-
-    def add(self, title: str, make: Callable[[], Section]) -> None:
-        """A section, or a sentence for why it is not there."""
-        try:
-            self.sections.append(make())
-        except UserError as error:
-            text = str(error)
-            self.left_out.append(f"{title}: {text[:1].lower()}{text[1:]}")
 
 
 def render(
@@ -84,50 +78,55 @@ def render(
     if against is not None:
         _differences(results, spread, against)
     records = plain_records(results)
-    page = _Page([_main(made, results, spread)])
-    page.add("Paired differences", lambda: _paired(results, spread, against))
-    page.add("MTA and ASR by round", lambda: _curves(results, history))
-    page.add("Trade-off", lambda: _tradeoff(results, history))
-    page.add("Against alpha, degree or malicious share", lambda: _against(results, history))
-    page.add("Detection", lambda: _detection(results, history, spread))
-    page.add("Cost", lambda: _cost(results, history, records))
+    makers: dict[str, Callable[[], Section]] = {
+        "Paired differences": lambda: _paired(results, spread, against),
+        **{title: partial(_plotted, kind, title, intro, results, history) for kind, title, intro in _PLOTS},
+        "Against alpha, degree or malicious share": lambda: _against(results, history),
+        "Detection": lambda: _detection(results, history, spread),
+        "Cost": lambda: _cost(results, history, records),
+    }
+    sections, left_out = [_main(made, results, spread)], []
+    for title, make in makers.items():
+        try:
+            sections.append(make())
+        except UserError as error:
+            reason = str(error)
+            left_out.append(f"{title}: {reason[:1].lower()}{reason[1:]}")
     text: str = _template().render(
         name=name,
         version=VERSION,
-        lead=summary.lead(records),
-        what=summary.what_was_run(records),
-        caution=summary.caution(records),
-        sections=page.sections,
+        lead=facts.lead(records),
+        what=facts.what_was_run(records),
+        caution=facts.caution(records),
+        sections=sections,
         provenance=facts.provenance(records),
         defaults=[(facts.ORIGINS.get(kind, kind), kind, owners) for kind, owners in facts.defaults(records)],
         failures=facts.failures(records),
         failed=sum(record["status"] != "done" for record in records),
         count=len(records),
         warnings=list(warnings),
-        left_out=page.left_out,
+        left_out=left_out,
     )
     return text
 
 
 def _main(made: Table, results: pd.DataFrame, spread: str) -> Section:
     """MTA and ASR of the last evaluation, and of the tail where it differs."""
-    shown = [grids.of_table(made, f"{made.title}, last evaluation")]
+    shown = [spread_out(made, f"{made.title}, last evaluation")]
     if {"mta_tail", "asr_tail"} <= set(results):
         tail = table(results, metrics=("mta_tail", "asr_tail"), decimals=DECIMALS, spread=spread)
         last = {place: made.texts(entry) for place, entry in made.entries.items() if entry.numbers}
         if any(tail.texts(entry) != last[place] for place, entry in tail.entries.items() if entry.numbers):
-            shown.append(grids.of_table(tail, "MTA / ASR in per cent, mean over the last 10 % of rounds"))
+            shown.append(spread_out(tail, "MTA / ASR in per cent, mean over the last 10 % of rounds"))
     return Section("results", "Main-task accuracy and attack success", "", grids=shown, notes=made.notes)
 
 
 def _paired(results: pd.DataFrame, spread: str, against: str | None) -> Section:
     """Every defense against one of them, on the same seeds."""
-    known = sorted(
-        {(record,) for record in results.loc[results["status"] == "done", "defense"]}, key=sort_key(["defense"])
-    )
+    known = sorted(set(results.loc[results["status"] == "done", "defense"]), key=rank)
     if len(known) < 2:
         raise UserError("it takes two defenses with cells that are done.")
-    made = _differences(results, spread, against or known[0][0])
+    made = _differences(results, spread, against or known[0])
     most = max(number.n for entry in made.entries.values() for number in entry.numbers)
     if most < 2:
         raise UserError(f"no defense has two seeds in common with {made.against} in any setting.")
@@ -143,7 +142,7 @@ def _paired(results: pd.DataFrame, spread: str, against: str | None) -> Section:
         "paired",
         f"Paired differences from {made.against}",
         text,
-        grids=[grids.of_table(made, made.title)],
+        grids=[spread_out(made, made.title)],
         notes=made.notes[1:3],
     )
 
@@ -153,32 +152,21 @@ def _differences(results: pd.DataFrame, spread: str, against: str) -> Table:
     return table(results, decimals=DECIMALS, spread=spread if spread in ("ci", "bootstrap") else "ci", against=against)
 
 
-def _curves(results: pd.DataFrame, history: pd.DataFrame) -> Section:
-    text = (
-        "Lines are means over seeds. Bands, where there are no more than six lines, are one sample standard deviation "
-        "to either side, cut at 0 and 100 %."
-    )
-    return Section("curves", "MTA and ASR by round", text, _drawings("curves", results, history))
-
-
-def _tradeoff(results: pd.DataFrame, history: pd.DataFrame) -> Section:
-    text = (
-        "A point is a defense in a setting, at the means of its last evaluations; bars are one sample standard "
-        "deviation to either side, cut at 0 and 100 %. The best place is the upper left corner."
-    )
-    return Section("tradeoff", "Trade-off between MTA and ASR", text, _drawings("tradeoff", results, history))
+def _plotted(kind: str, title: str, text: str, results: pd.DataFrame, history: pd.DataFrame) -> Section:
+    return Section(kind, title, text, _drawings(kind, results, history))
 
 
 def _against(results: pd.DataFrame, history: pd.DataFrame) -> Section:
-    from clipfed_bench.report.plots.alpha import varying
+    drawings = _drawings("alpha", results, history)  # loads matplotlib, with care
+    from clipfed_bench.report.plots.alpha import plans
 
     names = {"malicious": "the malicious share"}
-    words = " and ".join(names.get(axis, axis) for axis in varying(results))
+    words = " and ".join(names.get(plan.axis, plan.axis) for plan in plans(results))
     text = (
         "Points are means over seeds, moved a little to the side where they would hide each other; bars are one sample "
         "standard deviation to either side, cut at 0 and 100 %."
     )
-    return Section("against", f"MTA and ASR against {words}", text, _drawings("alpha", results, history))
+    return Section("against", f"MTA and ASR against {words}", text, drawings)
 
 
 def _detection(results: pd.DataFrame, history: pd.DataFrame, spread: str) -> Section:
@@ -188,20 +176,20 @@ def _detection(results: pd.DataFrame, history: pd.DataFrame, spread: str) -> Sec
         "Over the updates of all rounds: the share of malicious ones (TPR) and of benign ones (FPR) that a defense "
         "rejects. Defenses that do not select updates, such as a mean or median, have no rates."
     )
-    shown = grids.of_table(grids.without_empty_columns(rates), "TPR / FPR in per cent")
+    shown = spread_out(without_empty_columns(rates), "TPR / FPR in per cent")
     return Section("detection", "Detection of malicious updates", text, drawings, [shown])
 
 
 def _cost(results: pd.DataFrame, history: pd.DataFrame, records: Sequence[Record]) -> Section:
+    drawings = _drawings("cost", results, history)  # loads matplotlib, with care
     from clipfed_bench.report.plots.cost import PARTS, bars
 
-    drawings = _drawings("cost", results, history)
-    rows = {}
+    rows: list[tuple[Entry, ...]] = []
     for title, panel in bars(results).items():
         for bar in panel:
             label = f"{bar.label}, {title}" if title else bar.label
             times = [f"{seconds:.3f}" for seconds in (*bar.seconds, sum(bar.seconds))]
-            rows[label] = [*times, str(bar.cells)]
+            rows.append((label, *(Cell((Number(text),)) for text in (*times, str(bar.cells)))))
     whole = [name for name in SECONDS if name != "seconds_purify"]  # a part of seconds_defense
     spent = sum(float(record[name] or 0.0) for record in records for name in whole if name in record)
     unit, name = next(((u, n) for u, n in ((3600, "hours"), (60, "minutes")) if spent >= u), (1, "seconds"))
@@ -211,25 +199,19 @@ def _cost(results: pd.DataFrame, history: pd.DataFrame, records: Sequence[Record
         "that all defenses shown have run; evaluation is spread over all rounds. Times also depend on what else the "
         "machine did."
     )
-    headers = ["defense", *PARTS, "all", "cells"]
-    return Section("cost", "Cost of a round", text, drawings, [grids.plain("Seconds of a round", headers, rows)])
+    shown = listing("Seconds of a round", ("defense", *PARTS, "all", "cells"), 1, rows)
+    return Section("cost", "Cost of a round", text, drawings, [shown])
 
 
-def _drawings(kind: str, results: pd.DataFrame, history: pd.DataFrame) -> list[Drawing]:
-    from markupsafe import Markup
-
-    from clipfed_bench.report.plots.inline_svg import drawing_inline, inline_svg
-
+def _drawings(kind: str, results: pd.DataFrame, history: pd.DataFrame) -> list[tuple[str, Markup]]:
     with drawing_inline():
         return [
-            Drawing(page.title, Markup(inline_svg(page.figure, page.shows, f"{page.stem}-")))
+            (page.title, Markup(inline_svg(page.figure, page.shows, f"{page.stem}-")))
             for page in plots.pages(kind, results, history)
         ]
 
 
 def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     environment = Environment(
         loader=PackageLoader("clipfed_bench.report", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_visible,
@@ -240,10 +222,6 @@ def _template() -> Any:
 
 def _visible(value: Any) -> Any:
     """Text without control characters; markup and all else as it is."""
-    from markupsafe import Markup
-
-    from clipfed_bench.report.plots.panels import printable
-
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return "\n".join(map(printable, value.split("\n")))
@@ -251,6 +229,4 @@ def _visible(value: Any) -> Any:
 
 def _soft(text: str) -> Markup:
     """``text`` (escaped) that may break behind the signs in names with options and in paths."""
-    from markupsafe import Markup
-
     return Markup("<wbr>").join(re.split(r"(?<=[\[,/])(?=\S)", _visible(text)))

@@ -1,7 +1,7 @@
 """Plots of a run, one module a kind: ``pages(results, history)`` are its figures.
 
-Frames are those of :meth:`clipfed_bench.runs.store.RunStore.frames`. Means and spreads are those of the tables. Nothing
-here imports matplotlib before something is drawn.
+Frames are those of :meth:`clipfed_bench.runs.store.RunStore.frames`. Means and spreads are those of the tables.
+Modules of kinds, and matplotlib with them, are imported when they draw.
 """
 
 from __future__ import annotations

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 from clipfed_bench.config.words import label
 from clipfed_bench.core.errors import UserError
@@ -13,10 +16,6 @@ from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.tables.table import Place, Table
 from clipfed_bench.runs.metrics import MAIN, METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 AXES = {
     "alpha": "alpha (smaller is more non-IID)",
@@ -29,7 +28,9 @@ PANELS = 4
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
+    """What is drawn against one axis."""
+
     made: Table
     axis: str
     groups: dict[str, dict[float, Place]]
@@ -41,23 +42,20 @@ def pages(results: pd.DataFrame, history: pd.DataFrame) -> Iterator[Page]:
 
     Raises UserError where none varies.
     """
-    for axis in varying(results):
-        plan = _plan(results, axis)
-        shows = partial(_shows, plan)
-        yield from panels.paged(
-            axis, f"MTA and ASR against {axis}", list(plan.groups), PANELS, partial(_figure, plan), shows
-        )
+    for plan in plans(results):
+        title, shows = f"MTA and ASR against {plan.axis}", partial(_shows, plan)
+        yield from panels.paged(plan.axis, title, list(plan.groups), PANELS, partial(_figure, plan), shows)
 
 
-def _shows(plan: _Plan, titles: Sequence[str]) -> str:
+def _shows(plan: Plan, titles: Sequence[str]) -> str:
     names = panels.listed(s.label for s in panels.series(plan.made).values())
     return f"MTA and ASR against {plan.axis}, for {panels.listed(titles)}; a line for each of {names}."
 
 
-def varying(results: pd.DataFrame) -> list[str]:
-    """The axes with at least two values that differ in nothing else but the defense. Raises UserError without any."""
+def plans(results: pd.DataFrame) -> list[Plan]:
+    """For each axis with two values that differ in nothing but the defense, one. Raises UserError without any."""
     made = panels.done_table(results, MAIN)
-    found = [axis for axis in AXES if axis in made.row_axes and _plan(results, axis).groups]
+    found = [plan for axis in AXES if axis in made.row_axes and (plan := _plan(made, axis)).groups]
     if not found:
         raise UserError(
             f"no setting of this run has cells at two values of {' or '.join(AXES)}, so there is no axis to draw "
@@ -66,8 +64,7 @@ def varying(results: pd.DataFrame) -> list[str]:
     return found
 
 
-def _plan(results: pd.DataFrame, axis: str) -> _Plan:
-    made = panels.done_table(results, MAIN)
+def _plan(made: Table, axis: str) -> Plan:
     place = made.row_axes.index(axis)
     rest = (*made.row_axes[:place], *made.row_axes[place + 1 :])
     groups: dict[Place, dict[float, Place]] = {}
@@ -75,10 +72,10 @@ def _plan(results: pd.DataFrame, axis: str) -> _Plan:
         if row[place] is not None:
             groups.setdefault((*row[:place], *row[place + 1 :]), {})[float(row[place])] = row
     kept = {other: rows for other, rows in groups.items() if len(rows) > 1}
-    return _Plan(made, axis, dict(zip(panels.settings(made, list(kept), rest), kept.values(), strict=True)))
+    return Plan(made, axis, dict(zip(panels.settings(made, list(kept), rest), kept.values(), strict=True)))
 
 
-def _figure(plan: _Plan, titles: Sequence[str]) -> Figure:
+def _figure(plan: Plan, titles: Sequence[str]) -> Figure:
     shown = panels.series(plan.made)
     names = [s.label for s in shown.values()]
     figure, grid = panels.grid(len(titles), 2, 1.75, names, {"sharex": True, "sharey": "col"})
@@ -92,7 +89,7 @@ def _figure(plan: _Plan, titles: Sequence[str]) -> Figure:
             for i, (col, one) in enumerate(shown.items()):
                 aside = (i - (len(shown) - 1) / 2) / max(1, len(shown) - 1)  # so that bars do not hide each other
                 points = [
-                    (_aside(scale * value, aside, positions), *panels.percent(number))
+                    (_aside(scale * value, aside, positions), *panels.span(number.mean, number.std))
                     for value, row in sorted(plan.groups[title].items())
                     for found, number in panels.numbers(plan.made, row, metric)
                     if found == col

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
@@ -18,10 +21,6 @@ from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.plots.style import COLORS
 from clipfed_bench.report.tables.table import Place, Table
 from clipfed_bench.runs.metrics import SECONDS
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 PARTS = ("local training", "attack", "aggregation", "purification", "evaluation")
 """``seconds_defense`` is aggregation and purification."""
@@ -102,8 +101,6 @@ def _bar(made: Table, label: str, col: Place, rows: Sequence[Place]) -> Bar:
 
 
 def _figure(found: dict[str, list[Bar]], titles: Sequence[str]) -> Figure:
-    from matplotlib.patches import Patch
-
     most = max(len(found[title]) for title in titles)
     figure, grid = panels.grid(len(titles), 1, 0.36 * most + 0.5, PARTS, {"sharex": True})
     for title, (axes,) in zip(titles, grid, strict=True):

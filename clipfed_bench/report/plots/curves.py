@@ -7,18 +7,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page, Series
 from clipfed_bench.report.tables.table import Place, Table
 from clipfed_bench.runs.metrics import MAIN, METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANELS = 4
 """Settings on a page."""
@@ -69,8 +69,6 @@ def _known(found: Curves, row: Place) -> bool:
 
 
 def _figure(made: Table, found: Curves, rows: Sequence[Place]) -> Figure:
-    from matplotlib.ticker import MaxNLocator
-
     shown = {c: s for c, s in panels.series(made).items() if any((row, c, m) in found for row in rows for m in MAIN)}
     names = [s.label for s in shown.values()]
     figure, grid = panels.grid(len(rows), 2, 1.75, names, {"sharex": "col", "sharey": "col"})

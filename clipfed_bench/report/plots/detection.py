@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.tables.table import Place, Table
 from clipfed_bench.runs.metrics import DETECTION
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 LABELS = ("TPR: malicious updates rejected (%)", "FPR: benign updates rejected (%)")
 HEIGHT = 6.5
@@ -65,7 +63,7 @@ def _figure(made: Table, cols: Sequence[Place], rows: Sequence[Place]) -> Figure
             known = dict(panels.numbers(made, row, metric))
             for i, col in enumerate(cols):
                 if col in known:
-                    mean, reach = panels.percent(known[col])
+                    mean, reach = panels.span(known[col].mean, known[col].std)
                     look = shown[col].look
                     axes.errorbar(
                         mean, y + step * (i - (len(cols) - 1) / 2), xerr=panels.bar(reach), fmt=look.marker,

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clipfed_bench.core.errors import UserError
+import pandas as pd
+
+from clipfed_bench.core.errors import UserError, printable
 from clipfed_bench.report.plots.style import Look, looks
 from clipfed_bench.report.tables.table import Number, Place, Table, table
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -80,14 +81,9 @@ def numbers(made: Table, row: Place, metric: int) -> Iterator[tuple[Place, Numbe
             yield col, found[metric]
 
 
-def percent(number: Number) -> tuple[float, tuple[float, float]]:
-    """Mean, and how far its spread reaches down and up, in per cent; a share never leaves 0 to 100."""
-    return span(number.mean or 0.0, number.std or 0.0)
-
-
-def span(mean: float, std: float) -> tuple[float, tuple[float, float]]:
-    """Fractions -> per cent, as :func:`percent`."""
-    mean, std = 100 * mean, 100 * std
+def span(mean: float | None, std: float | None) -> tuple[float, tuple[float, float]]:
+    """Fractions -> mean and how far its spread reaches down and up, in per cent; a share never leaves 0 to 100."""
+    mean, std = 100 * (mean or 0.0), 100 * (std or 0.0)
     return mean, (max(0.0, min(std, mean)), max(0.0, min(std, 100 - mean)))
 
 
@@ -137,11 +133,6 @@ def legend_columns(names: Sequence[str]) -> int:
     most = max(1, min(len(names), int(72 * WIDTH / (5.6 * longest + 44))))
     lines = -(-len(names) // most)
     return -(-len(names) // lines) if lines else 1
-
-
-def printable(text: str) -> str:
-    """``text`` with a replacement character for each that has no shape, such as a control character."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def wrapped(text: str, width: int) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.core import figures
-from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -65,11 +64,9 @@ def drawing() -> Iterator[None]:
 
 
 def save(figure: Figure, folder: Path, stem: str, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
-    """Write ``folder/stem.pdf`` and so on, each whole or not at all; their paths. Raises UserError."""
+    """Write ``folder/stem.pdf`` and so on, each whole or not at all; their paths. ``formats`` are of FORMATS."""
     paths = []
     for format in formats:
-        if format not in FORMATS:
-            raise UserError(f"'{format}' is not a format of figures; it is one of {', '.join(FORMATS)}.")
         paths.append(folder / f"{stem}.{format}")
         write_atomically(paths[-1], figures.rendered(figure, format, bbox_inches="tight"))
     return paths

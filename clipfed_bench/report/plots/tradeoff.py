@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.plots.style import Look
+from clipfed_bench.report.tables.axes import rank
 from clipfed_bench.report.tables.table import Place, Table
 from clipfed_bench.runs.metrics import MAIN
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 PANELS = 6
 """Panels on a page."""
@@ -65,7 +65,7 @@ def _groups(made: Table) -> dict[str, list[Place]]:
 def _figure(made: Table, groups: dict[str, list[Place]], titles: Sequence[str]) -> Figure:
     one_by_one = all(len(rows) == 1 for rows in groups.values())
     inner = list(dict.fromkeys(row[-1] for rows in groups.values() for row in rows))
-    fills = {value: "full" if one_by_one else FILLS[i % len(FILLS)] for i, value in enumerate(sorted(inner, key=_size))}
+    fills = {value: "full" if one_by_one else FILLS[i % len(FILLS)] for i, value in enumerate(sorted(inner, key=rank))}
     shown = panels.series(made)
     keys = [(value, fill) for value, fill in fills.items() if not one_by_one]
     words = panels.settings(made, [(value,) for value, _ in keys], made.row_axes[-1:])
@@ -82,7 +82,7 @@ def _figure(made: Table, groups: dict[str, list[Place]], titles: Sequence[str]) 
             for col, number in panels.numbers(made, row, 0):
                 if col in asr:
                     look = shown[col].look
-                    (y, dy), (x, dx) = panels.percent(number), panels.percent(asr[col])
+                    (y, dy), (x, dx) = panels.span(number.mean, number.std), panels.span(asr[col].mean, asr[col].std)
                     bars: dict[str, Any] = {"xerr": panels.bar(dx), "yerr": panels.bar(dy), "elinewidth": 0.8}
                     axes.errorbar(
                         x, y, **bars, fmt=look.marker, color=look.color, fillstyle=fills[row[-1]], markersize=7,
@@ -108,7 +108,3 @@ def _labels_below(grid: list[list[Any]], count: int) -> None:
         for axes in grid[-2][count % columns :]:
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("ASR (%), lower is better")
-
-
-def _size(value: Any) -> tuple[int, Any]:
-    return (1, str(value)) if value is None or isinstance(value, str) else (0, value)

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.regression.reference import FIGURES, PLATFORM, Reference, seeds_by_setting
 from clipfed_bench.report.tables.axes import SETTINGS, Record
 from clipfed_bench.report.tables.table import to_records
 from clipfed_bench.runs.metrics import METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FACTOR = 3.0
 """Sample standard deviations over seeds that a figure may move by on another machine [ours]."""

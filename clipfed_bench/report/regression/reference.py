@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from clipfed_bench.core.errors import DamagedFileError, UserError, shown
 from clipfed_bench.core.files import write_atomically
@@ -18,10 +22,6 @@ from clipfed_bench.core.untrusted import parquet_file, parse_json
 from clipfed_bench.report.tables.axes import SETTINGS, Record
 from clipfed_bench.report.tables.table import plain_records, to_records
 from clipfed_bench.runs.metrics import METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
 
 FIGURES = tuple(name for name, metric in METRICS.items() if metric.floor is not None)
 """Final figures that do not depend on the machine's speed."""
@@ -68,9 +68,6 @@ def write_reference(path: Path, results: pd.DataFrame, reason: str) -> None:
     ``reason``, the date, the source and all versions go into the file's metadata. Raises UserError where there is no
     reason, where cells failed, and where the file cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     records = to_records(results)
     if not reason.strip():
         raise UserError("--reason: a reference needs a reason; say why the numbers changed, or why there are new ones.")

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clipfed_bench.config.words import counted, heading, label
+from clipfed_bench.config.words import heading, label
+from clipfed_bench.core.work_counts import plural
 from clipfed_bench.report.formats.sheet import Sheet, listing
 from clipfed_bench.report.regression.compare import FACTOR, Comparison, Move
 from clipfed_bench.report.regression.reference import MIN_SEEDS, Reference, seeds_by_setting, short_sha
-from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record, sort_key
+from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record, ranks
 from clipfed_bench.runs.metrics import FLOOR, METRICS
 
 
@@ -65,9 +66,9 @@ def _sheet(moves: Sequence[Move]) -> Sheet | None:
     groups: dict[tuple[Any, ...], list[Move]] = {}
     for move in moves:
         groups.setdefault((*(move.cell[axis] for axis in axes), move.figure), []).append(move)
-    order, figures = sort_key(axes), list(METRICS)
+    figures = list(METRICS)
     rows = []
-    for *place, figure in sorted(groups, key=lambda group: (order(group[:-1]), figures.index(group[-1]))):
+    for *place, figure in sorted(groups, key=lambda group: (ranks(group[:-1]), figures.index(group[-1]))):
         group, metric = groups[*place, figure], METRICS[figure]
         most = max(group, key=lambda move: move.distance)
         seeds = ", ".join(str(move.cell["seed"]) for move in group)
@@ -116,4 +117,4 @@ def _grouped(cells: Sequence[Record]) -> list[str]:
 
 
 def _cells(count: int) -> str:
-    return counted(count, "cell")
+    return plural(count, "cell")

@@ -18,7 +18,7 @@ AXES = (*SETTINGS, "attack_name", "defense_name", "seed")
 OF_DEFENSE = ("defense", "defense_name", "teacher", "templates", "server_data", "server_per_class")
 """The defense and the settings that it determines: cells that are alike but for these are compared with each other."""
 
-_FOLLOWS = {
+FOLLOWS = {
     "dataset": ("imbalance_factor",),
     "partition": ("alpha", "degree"),
     "alpha": ("partition", "degree"),
@@ -54,7 +54,7 @@ def choose(
     for name in SETTINGS:
         if name in left or name in top:
             continue
-        follows = any(name in _FOLLOWS.get(column, ()) for column in top)
+        follows = any(name in FOLLOWS.get(column, ()) for column in top)
         if _varies(records, name, [*left, *top] if follows else left):
             if follows:
                 top.append(name)
@@ -64,19 +64,20 @@ def choose(
     return tuple(left), tuple(top), tuple(name for name in [*left, *top] if name not in chosen)
 
 
-def sort_key(axes: Sequence[str]) -> Any:
-    """Key that sorts tuples of values of ``axes``: numbers by size, known names in their usual order, none last."""
+def rank(value: Any) -> tuple[Any, ...]:
+    """Key that sorts values of an axis: numbers by size, known names in their usual order, none last."""
+    if value is None:
+        return (3, 0.0, "")
+    if isinstance(value, str):
+        name = value.partition("[")[0]
+        place = len(_FIRST) + 1 if name == _LAST else _FIRST.index(name) if name in _FIRST else len(_FIRST)
+        return (1, float(place), value)
+    return (0, float(value), "")
 
-    def one(value: Any) -> tuple[Any, ...]:
-        if value is None:
-            return (3, 0.0, "")
-        if isinstance(value, str):
-            name = value.partition("[")[0]
-            rank = len(_FIRST) + 1 if name == _LAST else _FIRST.index(name) if name in _FIRST else len(_FIRST)
-            return (1, float(rank), value)
-        return (0, float(value), "")
 
-    return lambda values: tuple(one(value) for value in values)
+def ranks(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Key that sorts tuples of values of several axes."""
+    return tuple(map(rank, values))
 
 
 def refuse_duplicates(records: Iterable[Record], axes: Sequence[str]) -> None:

@@ -1,11 +1,16 @@
-"""A table of means as it is printed: labels, numbers with their spreads, and the same in full precision for CSV."""
+"""A table of means as a sheet: in lines as it is printed, with its records for CSV, or spread out for a page."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from typing import Any
 
-from clipfed_bench.report.formats.sheet import GRID, Cell, Number, Sheet
-from clipfed_bench.report.tables.table import Entry, Table
+from clipfed_bench.config.words import heading, titled
+from clipfed_bench.report.formats.sheet import Cell, Number, Sheet
+from clipfed_bench.report.formats.sheet import Entry as Shown
+from clipfed_bench.report.tables.table import NOTHING, Entry, Place, Table
 
 ALL = slice(None)
 
@@ -16,7 +21,7 @@ def printed(made: Table) -> Sheet:
         (*labels, *(cell(made, made.entry(row, col), part) for col in made.cols)) for labels, row, part in made.lines()
     ]
     heads, found = tuple(made.col_labels), records(made)
-    return Sheet(made.title, tuple(made.headings), heads, tuple(rows), made.notes, found, GRID, beside=made.tall)
+    return Sheet(made.title, tuple(made.headings), heads, tuple(rows), made.notes, found, beside=made.tall)
 
 
 def cell(made: Table, entry: Entry, part: slice = ALL, span: int = 1) -> Cell:
@@ -35,21 +40,65 @@ def records(made: Table) -> list[dict[str, Any]]:
     subtracted is a column ``against``.
     """
     found = []
-    for row in made.rows:
-        for col in made.cols:
-            entry = made.entry(row, col)
-            record: dict[str, Any] = dict(zip((*made.row_axes, *made.col_axes), (*row, *col), strict=True))
-            record |= {} if made.against is None else {"against": made.against}
-            record |= {"status": entry.status, "done": len(entry.seeds), "failed": entry.failed}
-            for i, metric in enumerate(made.metrics):
-                number = entry.numbers[i] if entry.numbers else None
-                mean = "mean" if made.against is None else "difference"
-                record[f"{metric.name}_{mean}"] = number.mean if number else None
-                if made.spread != "none":
-                    record[f"{metric.name}_std"] = number.std if number else None
-                if made.spread in ("ci", "bootstrap", "range"):
-                    bounds = number.interval if number and number.interval else (None, None)
-                    record[f"{metric.name}_low"], record[f"{metric.name}_high"] = bounds
-                record[f"{metric.name}_n"] = number.n if number else 0
-            found.append(record)
+    mean = "mean" if made.against is None else "difference"
+    for row, col in product(made.rows, made.cols):
+        entry = made.entry(row, col)
+        record: dict[str, Any] = dict(zip((*made.row_axes, *made.col_axes), (*row, *col), strict=True))
+        record |= {} if made.against is None else {"against": made.against}
+        record |= {"status": entry.status, "done": len(entry.seeds), "failed": entry.failed}
+        for metric, number in zip(made.metrics, entry.numbers or [NOTHING] * len(made.metrics), strict=True):
+            record[f"{metric.name}_{mean}"] = number.mean
+            if made.spread != "none":
+                record[f"{metric.name}_std"] = number.std
+            if made.spread in ("ci", "bootstrap", "range"):
+                record[f"{metric.name}_low"], record[f"{metric.name}_high"] = number.interval or (None, None)
+            record[f"{metric.name}_n"] = number.n
+        found.append(record)
     return found
+
+
+def spread_out(made: Table, caption: str) -> Sheet:
+    """``made`` with a column for each metric below each of its columns; turned where that makes it less wide."""
+    made = _turned(made) if len(made.rows) < len(made.cols) else made
+    width = len(made.metrics)
+    names = [", ".join(filter(None, words)) or "all cells" for words in _words(made.col_axes, made.cols)]
+    heads = [(name, *([metric.label] if width > 1 else [])) for name in names for metric in made.metrics]
+    rows: list[tuple[Shown, ...]] = []
+    for row, words in zip(made.rows, _words(made.row_axes, made.rows), strict=True):
+        rows.append((*words, *(part for col in made.cols for part in _cells(made, row, col))))
+    return Sheet(caption, tuple(map(heading, made.row_axes)), tuple(heads), tuple(rows))
+
+
+def without_empty_columns(made: Table) -> Table:
+    """``made`` without columns in which no number is known."""
+    known = {
+        place[len(made.row_axes) :]
+        for place, entry in made.entries.items()
+        if any(number.mean is not None for number in entry.numbers)
+    }
+    return replace(made, cols=tuple(col for col in made.cols if col in known))
+
+
+def _turned(made: Table) -> Table:
+    """Rows for columns."""
+    depth = len(made.row_axes)
+    return replace(
+        made, row_axes=made.col_axes, col_axes=made.row_axes, rows=made.cols, cols=made.rows,
+        entries={(*place[depth:], *place[:depth]): entry for place, entry in made.entries.items()},
+    )  # fmt: skip
+
+
+def _words(axes: Sequence[str], places: Sequence[Place]) -> list[tuple[str, ...]]:
+    """``badnets``, ``alpha 0.1``: numbers with what they are, nothing for what is not known."""
+    return [
+        tuple("" if value is None else titled(axis, value) for axis, value in zip(axes, place, strict=True))
+        for place in places
+    ]
+
+
+def _cells(made: Table, row: Place, col: Place) -> list[Cell]:
+    """A cell for each metric, or one for all where there are no numbers."""
+    found = cell(made, made.entry(row, col), span=len(made.metrics))
+    if found.kind != "done":
+        return [found]
+    return [Cell((number,), fewer=found.fewer if i == 0 else None) for i, number in enumerate(found.numbers)]

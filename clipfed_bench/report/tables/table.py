@@ -6,18 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from clipfed_bench.config.words import SPEAKING, heading, label
 from clipfed_bench.core.errors import UserError, unknown
-from clipfed_bench.report.tables.axes import AXES, OF_DEFENSE, Record, choose, refuse_duplicates, sort_key
+from clipfed_bench.report.tables.axes import AXES, OF_DEFENSE, Record, choose, ranks, refuse_duplicates
 from clipfed_bench.report.tables.footnotes import notes
 from clipfed_bench.report.tables.paired import differences
 from clipfed_bench.report.tables.statistics import Interval, bootstrap_interval, t_interval
 from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Place = tuple[Any, ...]
 
@@ -38,6 +37,10 @@ class Number:
     best: bool = False
     interval: Interval | None = None
     """The table's spread where that is an interval, of at least two seeds."""
+
+
+NOTHING = Number(None, None, 0)
+"""Of a place without a cell that is done."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +189,8 @@ def table(
     return Table(
         left,
         top,
-        tuple(sorted({place[: len(left)] for place in groups}, key=sort_key(left))),
-        tuple(sorted({place[len(left) :] for place in groups}, key=sort_key(top))),
+        tuple(sorted({place[: len(left)] for place in groups}, key=ranks)),
+        tuple(sorted({place[len(left) :] for place in groups}, key=ranks)),
         entries,
         shown,
         decimals,
@@ -218,12 +221,13 @@ def _entry(group: Iterable[Record], metrics: Iterable[Metric], spread: str) -> E
     done = sorted((record for record in group if record["status"] == "done"), key=lambda record: record["seed"])
     failed = sum(record["status"] != "done" for record in group)
     numbers = (
-        _number([v for record in done if (v := record.get(metric.name)) is not None], spread) for metric in metrics
+        over_seeds([v for record in done if (v := record.get(metric.name)) is not None], spread) for metric in metrics
     )
     return Entry(tuple(numbers) if done else (), tuple(record["seed"] for record in done), failed)
 
 
-def _number(values: list[float], spread: str) -> Number:
+def over_seeds(values: Sequence[float], spread: str = "std") -> Number:
+    """A figure of cells that differ in the seed alone; ``spread`` is one of SPREADS."""
     if len(values) < 2:
         return Number(fmean(values) if values else None, None, len(values))
     interval = None
@@ -246,16 +250,9 @@ def _mark_best(
     marked = dict(entries)
     for places in rivals.values():
         for i, metric in enumerate(metrics):
-            shown = {
-                place: float(metric.text(mean, decimals))
-                for place in places
-                if (mean := entries[place].numbers[i].mean) is not None
-            }
-            if metric.better is None or len(shown) < 2:
-                continue
-            best = (max if metric.better == "highest" else min)(shown.values())
-            for place in (place for place, value in shown.items() if value == best):
-                old = marked[place]
-                number = replace(old.numbers[i], best=True)
-                marked[place] = Entry((*old.numbers[:i], number, *old.numbers[i + 1 :]), old.seeds, old.failed)
+            means = {place: mean for place in places if (mean := entries[place].numbers[i].mean) is not None}
+            for place in metric.best({place: float(metric.text(mean, decimals)) for place, mean in means.items()}):
+                numbers = list(marked[place].numbers)
+                numbers[i] = replace(numbers[i], best=True)
+                marked[place] = replace(marked[place], numbers=tuple(numbers))
     return marked
