@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,9 +93,5 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _blocks(path: Path) -> bool:
-    """Whether it is a pipe, socket or device: opening one may wait for ever."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False  # a dead link is a damaged file, which is said where it is read
-    return not stat.S_ISREG(mode)
+    """Whether it is a pipe, socket or device: opening one may wait for ever. A dead link is said where it is read."""
+    return os.path.exists(path) and not os.path.isfile(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ def by_path(path: Path) -> Source:
 
     Raises UserError: no such path. Raises DataError: it holds no labelled images, or several splits and no ``train``.
     """
-    if not _exists(path):
+    if not os.path.exists(path):  # unlike a Path's method also for a name that is too long, and for links in a circle
         raise UserError(
             f"server data '{shown(path)}': no such file or folder, and no known name. Known: glyphs (for digits), "
             "cifar10-generated, cifar100-generated, holdout:N."
@@ -114,13 +115,6 @@ def _trains(contents: Mapping[Path, folders.ClassFiles]) -> dict[Path, list[str]
         if split_of(folder.name) in ("train", None) or splits == {split_of(folder.name)}:
             found[folder] = [other.name for other in beside if split_of(other.name) in ("validation", "test")]
     return found
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long, links in a circle
-        return False
 
 
 def _of_group(group: parquet.Group) -> Source:
