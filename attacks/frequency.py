@@ -4,9 +4,9 @@
 of U and V in windows of 32 × 32, add a magnitude to the coefficients at (31, 31) and (15, 15), and back. Every step but
 the final clamp to [0, 1] is linear, so the whole is one constant pattern added to the pixels: that is how it is
 computed. "YUV" is YCbCr of ITU-R BT.601, as in the authors' code (OpenCV's YCrCb). Deviations: nothing is cut to 8 bits
-between the steps, where the authors' code truncates twice. The authors' scripts for CIFAR-10 have magnitude 30, the
-default here is 20, as in code derived from theirs. Window and positions must fit the images: those smaller than 32 × 32
-need others.
+between the steps, where the authors' code truncates twice. The default magnitude, 20, is that of the authors' final
+scripts for CIFAR-10; an earlier repository of theirs has 30. Window and positions must fit the images: those smaller
+than 32 × 32 need others.
 
 ``amplitude`` — Feng et al., "FIBA: Frequency-Injection based Backdoor Attack in Medical Image Analysis", CVPR 2022:
 inside a low-frequency window the amplitude of the image's 2-D Fourier spectrum is mixed with a trigger image's, (1 -
@@ -44,7 +44,7 @@ class Config:
     variant: Literal["ftrojan", "amplitude"] = "ftrojan"
     """Which trigger: fixed DCT coefficients, or mixed Fourier amplitudes [ours]."""
     magnitude: float = 20.0
-    """ftrojan: added to each coefficient of the orthonormal DCT, in units of 1/255 [lineage]."""
+    """ftrojan: added to each coefficient of the orthonormal DCT, in units of 1/255 [paper: its code]."""
     positions: tuple[tuple[int, int], ...] = ((31, 31), (15, 15))
     """ftrojan: (row, column) of the coefficients in each window, from 0, the lowest frequency [paper: FTrojan]."""
     window: int = 32

@@ -7,7 +7,8 @@ gradient, for which the attacker takes the update of the global model that it sa
 Deviations: the authors' code estimates the benign gradient on clean data, in its vision tasks those of 30 clients,
 instead of taking that update; the attacker's own learning rate and its projection onto a norm ball (PGD) are left out:
 the cell's training settings hold, and ``attack_scale`` is there. In the first round of a cell nothing has been seen,
-and nothing is masked. Weight decay, if any, acts on masked parameters too, as in the authors' code.
+and nothing is masked. Weight decay, if any, acts on masked parameters too, as in the authors' code. int(k P) of P
+parameters are masked; the authors' code keeps int((1 - k) P) and masks the rest, one more where k P is not whole.
 """
 
 from __future__ import annotations

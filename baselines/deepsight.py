@@ -16,8 +16,10 @@ the median is suspicious; noise is judged client by client.
 Deviations: random inputs are uniform pixels, normalized, drawn where the updates are, so that a GPU draws others for a
 seed than a CPU; local models see them with the global BatchNorm statistics, so that these decide nothing. HDBSCAN needs
 2 clients for a cluster (the library's 5 is half of our rounds), takes one sample for a core point, and is given clients
-in the order of their ids, because its ties depend on the order. Where nothing is accepted, clients that are not
-suspicious are. BatchNorm running statistics are the kept clients' mean.
+in the order of their ids, because its ties depend on the order; they depend on the library, too, so that the hdbscan
+package is required. All clients are never one cluster: where they are all alike, each is noise and judged by itself.
+Updates of Δb = 0 are at cosine distance 0 from each other. Where nothing is accepted, clients that are not suspicious
+are. BatchNorm running statistics are the kept clients' mean.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from torch import Tensor
 
 from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, ServerContext, ServerModel
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.toolbox.clustering import clusters
+from clipfed_bench.toolbox.clustering import clusters, require_hdbscan
 from clipfed_bench.toolbox.device import Figure, to_device, to_host
 from clipfed_bench.toolbox.distances import median, pairwise_cosine_distances, row_norms, weighted_sum
 from clipfed_bench.toolbox.rng import generator
@@ -52,6 +54,7 @@ class DeepSight(Defense):
 
     def __init__(self, config: Config, server: ServerContext) -> None:
         super().__init__(config, server)
+        require_hdbscan("deepsight")
         for name in ("samples", "seeds"):
             if getattr(config, name) < 1:
                 raise UserError(f"deepsight: {name} {getattr(config, name)} is too small; it must be at least 1.")

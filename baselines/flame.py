@@ -5,9 +5,10 @@ cosine distances (lines 6-7), clipping of each kept update to S, the median Eucl
 plain mean (line 13), and Gaussian noise of standard deviation λ S on each parameter (lines 14-15).
 
 Deviations: the cosine is between updates, where Algorithm 1 writes the models. HDBSCAN's settings are in
-:mod:`clipfed_bench.toolbox.clustering`. An update of norm zero is at distance 1 from any other and never scaled.
-BatchNorm running statistics are the plain mean over the kept clients: no distance, no clipping, no noise. Noise is
-drawn where the updates are, so that a GPU draws other noise for a seed than a CPU.
+:mod:`clipfed_bench.toolbox.clustering`. Updates of zeros are never scaled; they are at distance 0 from
+each other and at 1 from the rest, where public code has 1 between any two. BatchNorm running statistics are the plain
+mean over the kept clients: no distance, no clipping, no noise. Noise is drawn where the updates are, so that a GPU
+draws other noise for a seed than a CPU.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ times v_i / v_j where v_i < v_j; α_i = 1 - max_j cs_ij, divided by the largest 
 Deviations: the aggregate is the weighted mean, Σ α_i Δ_i / Σ α_i; Algorithm 1 writes Σ α_i Δ_i, of single gradient
 steps, and the authors' code for deep networks divides by the number of clients, so that the model moves less the more
 clients are alike. Features are not weighted by their importance (S_t), nor are they in that code, which takes the last
-layer's weights without its bias. Where all updates are parallel (all α are 0, 0/0 in the paper) all weights are 1, the
-limit for clients that are equally alike. An update of zeros is as alike to another of zeros as can be, and not to any
-other. BatchNorm running statistics are the mean with the same weights. State: H of every client that was ever sampled,
-in float32.
+layer's weights without its bias. Where every client has a twin, another whose history points the same way, all α are 0
+(0/0 in the paper) and all weights are 1, the limit for clients that are equally alike: several groups of sybils with no
+honest client beside them are treated like a round in which all agree. Histories of zeros are at distance 0 from each
+other, so that two of them are twins, and at 1 from all others. BatchNorm running statistics are the mean with the same
+weights. State: H of every client that was ever sampled, in float32.
 """
 
 from __future__ import annotations

@@ -7,11 +7,14 @@ pairwise cosine distances of them, HDBSCAN, and FedAvg of the largest cluster.
 Neither the paper's text nor code of its authors was available, and public re-implementations differ. As in one of them,
 the transform is the orthonormal 2-D DCT-II of each parameter tensor as a matrix of outputs × everything else (1-D for
 vectors); coefficients (u, v) with u + v <= half of the shorter side are low; HDBSCAN has FLAME's settings
-(:mod:`clipfed_bench.toolbox.clustering`).
+(:mod:`clipfed_bench.toolbox.clustering`). Of a vector (a bias) of N entries that re-implementation keeps the lowest
+coefficient alone, since its shorter side as a matrix is 1; here int(N / 2) + 1 are kept, the cut being at half of its
+length.
 
 Deviations: it is of updates, where Algorithm 1 writes models, whose cosines are all near 1. Within a convolution's row
-the order is height, width, input, as the weights lie in memory. The mean is plain, not weighted by the data sizes that
-clients claim. BatchNorm running statistics are the plain mean over the kept clients and in no transform.
+the order is height, width, input, as the weights lie in memory. Updates of zeros are at distance 0 from each other and
+at 1 from all others. The mean is plain, not weighted by the data sizes that clients claim. BatchNorm running statistics
+are the plain mean over the kept clients and in no transform.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from benchmarks.timing import Clock, Spread, spread
 from benchmarks.world import World, round_world
 from clipfed_bench.api import ClientUpdates, Defense, RoundContext
 from clipfed_bench.components.registry import defenses
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.memory import ran_out_of_memory
 from clipfed_bench.toolbox.rng import generator
 
@@ -72,6 +73,8 @@ def measure_aggregations(
                     slow[name] = times[-1] / count
                 except TooLongError:
                     slow[name], note = math.inf, f"left out: over {scale.aggregation_seconds:g} s"
+                except UserError as error:
+                    note = f"left out: {error}"
                 except Exception as error:
                     if not ran_out_of_memory(error):
                         raise

@@ -49,7 +49,8 @@ def partition(
     ``degree``: client i belongs to group i mod C, so group sizes differ by at most one where C does not divide the
     number of clients. An image of class l goes to group l with probability q = ``degree``, to each other group with
     (1-q)/(C-1), and to a uniformly drawn client of the group (FLTrust, NDSS 2021, section VI-A) [lineage]. With equal
-    groups, q = 1/C is IID in distribution.
+    groups, q = 1/C is IID in distribution. The lineage's code cuts quotas instead of drawing, and gives every client
+    equally many images; here, as in FLTrust, the numbers vary from client to client.
 
     Raises UserError: a parameter is missing or out of range, there are fewer clients than classes with ``degree``, or
     ``clients * min_samples`` exceeds the number of images.

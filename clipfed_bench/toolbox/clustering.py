@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.toolbox.device import to_device, to_host
 from clipfed_bench.toolbox.distances import round_significant
 
@@ -42,10 +43,21 @@ def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
 
     ``distances`` as for :func:`majority_cluster`. Unlike there, all clients are never one cluster (they are all noise
     then), and where distances tie the result depends on the order of clients: hand them over in an order of their own.
+    It depends on the library, too, so that this is the hdbscan package alone. Raises UserError where it is absent.
     """
+    require_hdbscan("clustering")
     if len(distances) < max(3, min_cluster_size):
         return torch.full((len(distances),), -1)
     return torch.from_numpy(_labels(distances, min_cluster_size, single=False).astype(np.int64))
+
+
+def require_hdbscan(what: str) -> None:
+    """Raise UserError where the hdbscan package, which ``what`` cannot do without, is not installed."""
+    if not importlib.util.find_spec("hdbscan"):
+        raise UserError(
+            f"{what} needs the package hdbscan, which is not installed, and scikit-learn's HDBSCAN clusters otherwise "
+            "where distances tie; install it with: pip install hdbscan"
+        )
 
 
 def _labels(distances: Tensor, min_cluster_size: int, single: bool = True) -> NDArray[np.intp]:

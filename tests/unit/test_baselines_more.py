@@ -98,6 +98,12 @@ def test_foolsgold_weights_of_clients_that_are_equally_alike():
     assert foolsgold.foolsgold_weights(-torch.ones(2, 2)).tolist() == [1, 1]
 
 
+def test_foolsgold_weights_where_every_client_has_a_twin():
+    pairs = torch.block_diag(*[torch.ones(2, 2)] * 3)
+    assert foolsgold.foolsgold_weights(pairs).tolist() == [1] * 6
+    assert foolsgold.foolsgold_weights(pairs[:5, :5]).tolist() == [0] * 4 + [1]
+
+
 # --- RLR -------------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +228,13 @@ def test_freqfed_excludes_other_low_frequencies_and_ignores_high_ones():
     assert kept[7]
     assert torch.cosine_similarity(spectra[7], spectra[0], dim=0) > 0.9
     assert not freqfed.FreqFed(freqfed.Config(low=1000.0), SERVER).aggregate(updates_of(deltas), ROUND).kept[7]
+
+
+@pytest.mark.parametrize(("length", "kept"), [(1, 1), (2, 2), (3, 2), (10, 6), (64, 33)])
+def test_freqfed_keeps_about_half_of_a_vector(length, kept):
+    vectors = torch.randn(2, 1, length, dtype=torch.float64)
+    expected = scipy.fft.dct(vectors.numpy(), norm="ortho")[:, 0, :kept]
+    np.testing.assert_allclose(freqfed.low_frequencies(vectors, 0.5), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(

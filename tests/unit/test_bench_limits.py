@@ -11,12 +11,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks import aggregation
 from benchmarks.aggregation import free_memory, make_updates, measure_aggregations
 from benchmarks.ceilings import Ceilings, count_work
 from benchmarks.limit import TooLongError, at_most
 from benchmarks.scale import choose
-from benchmarks.world import make_world
+from benchmarks.world import World, make_world
 from clipfed_bench.components.registry import defenses
+from clipfed_bench.core.errors import UserError
 
 FAST = Ceilings({"float32": 1e11, "bfloat16": 4e11}, 1e10)
 
@@ -28,6 +30,17 @@ def test_defenses_that_take_too_long_are_left_out():
     slow = [a for a in found if a.defense == "deepsight"]
     assert [(a.milliseconds, a.note) for a in slow] == 2 * [(None, "left out: over 0.05 s")]
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_defense_that_cannot_be_made_is_left_out(monkeypatch):
+    def refuse(name):
+        raise UserError(f"{name} needs what is not here")
+
+    scale = replace(choose("cpu", "cnn", quick=True, images=1), counts=(2,))
+    monkeypatch.setattr(aggregation, "defenses", lambda: ["krum"])
+    monkeypatch.setattr(World, "defense", lambda world, name, server: refuse(name))
+    (found,) = measure_aggregations("cnn", "cpu", scale, FAST, count_work("cnn"))
+    assert (found.milliseconds, found.note) == (None, "left out: krum needs what is not here")
 
 
 def endless():

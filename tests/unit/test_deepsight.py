@@ -110,16 +110,30 @@ def groups_apart(*groups):
     return matrix
 
 
-@pytest.mark.parametrize("library", ["hdbscan", "scikit-learn"])
-def test_clusters(library, monkeypatch):
-    if library == "scikit-learn":
-        monkeypatch.setattr(clustering.importlib.util, "find_spec", lambda name: None)
+def test_clusters():
     labels = clustering.clusters(groups_apart([0, 2, 4, 5], [1, 3], [6])).tolist()
     assert labels[0] == labels[2] == labels[4] == labels[5] != labels[1] == labels[3]
     assert min(labels[:6]) >= 0
     assert labels[6] == -1
     assert clustering.clusters(torch.zeros(2, 2)).tolist() == [-1, -1]
     assert clustering.clusters(torch.zeros(6, 6)).tolist() == [-1] * 6  # not told apart: no cluster
+
+
+def test_all_clients_are_never_one_cluster():
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        votes = torch.from_numpy(draw.integers(0, 4, size=(draw.integers(3, 15),) * 2) / 3.0)
+        labels = clustering.clusters(torch.maximum(votes, votes.T).fill_diagonal_(0))
+        assert labels.min() == -1 or labels.max() > 0
+
+
+def test_hdbscan_is_required(monkeypatch):
+    """Scikit-learn's answers where distances tie are others."""
+    monkeypatch.setattr(clustering.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="deepsight needs the package hdbscan"):
+        deepsight.DeepSight(deepsight.Config(), SERVER)
+    with pytest.raises(UserError, match="pip install hdbscan"):
+        clustering.clusters(torch.zeros(2, 2))
 
 
 def test_ensemble_gives_each_measure_one_voice():

@@ -88,6 +88,7 @@ def test_the_largest_coordinates_are_masked_by_hand() -> None:
     assert neurotoxin.free_coordinates(update, 0.3).tolist() == [1, 0, 1, 0, 1, 0, 1, 1, 1, 1]
     assert neurotoxin.free_coordinates(update, 0.0).tolist() == [1] * 10
     assert neurotoxin.free_coordinates(update, 1.0).tolist() == [0] * 10
+    assert neurotoxin.free_coordinates(update, 0.25).sum() == 8  # the authors' code masks one more: 10 - int(0.75 * 10)
 
 
 def _small(**settings: Any) -> tuple[Federation, FlatModel]:
