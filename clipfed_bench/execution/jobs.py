@@ -7,7 +7,7 @@ Each is a job of its own that runs once, before the jobs that need it. If it fai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -129,32 +129,23 @@ class Schedule:
         """``job`` is done."""
         del self._running[job.id]
 
-    def settle(self, job: Job, failure: Failure, seconds: float = 0.0) -> Iterator[Event]:
+    def settle(self, job: Job, failure: Failure, seconds: float = 0.0) -> list[Event]:
         """What follows from ``failure`` of a running ``job``: another try, or its end and that of all that need it.
 
         There is one other try, alone, for memory that ran out.
         """
+        del self._running[job.id]
         if failure.memory and not job.alone:
-            del self._running[job.id]
             self._waiting = {job.id: replace(job, alone=True)} | self._waiting  # before what needs it
             error = f"{failure.error}; it is tried once more, alone"
-            yield Event("retried", job, failure=replace(failure, error=error), seconds=seconds)
-            return
+            return [Event("retried", job, failure=replace(failure, error=error), seconds=seconds)]
         if failure.memory:
             failure = replace(failure, error=f"{failure.error}; it was tried twice, the second time alone")
-        doomed = self.fail(job, failure)
-        yield Event("failed", job, failure=failure, seconds=seconds)
-        for other, reason in doomed:
-            yield Event("failed", other, failure=reason)
-
-    def fail(self, job: Job, failure: Failure) -> list[tuple[Job, Failure]]:
-        """``job`` failed. All that cannot run any more because of it, with the reason; they are not waiting now."""
-        del self._running[job.id]
         what = {"data": "data set", "teacher": "teacher", "warmup": "warm-up", "prefix": "prefix"}.get(job.stage, "job")
         reason = Failure(f"the {what} that it needs failed: {failure.error}", failure.traceback)
-        lost, doomed = {job.id}, []
+        lost, events = {job.id}, [Event("failed", job, failure=failure, seconds=seconds)]
         for other in list(self._waiting.values()):  # what is needed stands before what needs it
             if lost.intersection(other.needs):
                 lost.add(other.id)
-                doomed.append((self._waiting.pop(other.id), reason))
-        return doomed
+                events.append(Event("failed", self._waiting.pop(other.id), failure=reason))
+        return events

@@ -32,8 +32,8 @@ def test_rounds_before_the_attack_are_a_job_where_cells_share_them():
 def test_a_failed_prefix_fails_the_cells_that_share_it():
     jobs = plan([cell(0, attack_start=3, attack=a) for a in ("badnets", "dba")])
     schedule = Schedule(jobs)
-    doomed = schedule.fail(schedule.start(), Failure("boom", ""))
-    assert [reason.error for _, reason in doomed] == ["the prefix that it needs failed: boom"] * 2
+    _, *doomed = schedule.settle(schedule.start(), Failure("boom", ""))
+    assert [event.failure.error for event in doomed] == ["the prefix that it needs failed: boom"] * 2
     assert not schedule.left
 
 
@@ -66,10 +66,11 @@ def test_a_failed_need_fails_all_that_wait_for_it_and_nothing_else():
     first, second = schedule.start(), schedule.start()
     assert first is not None
     assert second is not None
-    doomed = schedule.fail(first, Failure("boom", "Traceback: boom"))
-    assert {(job.spec.seed, job.spec.attack.name) for job, _ in doomed} == {(0, "badnets"), (0, "dba")}
-    assert {reason.error for _, reason in doomed} == {"the warm-up that it needs failed: boom"}
-    assert {reason.traceback for _, reason in doomed} == {"Traceback: boom"}
+    own, *doomed = schedule.settle(first, Failure("boom", "Traceback: boom"), 2.0)
+    assert (own.kind, own.job, own.failure.error, own.seconds) == ("failed", first, "boom", 2.0)
+    assert {(event.job.spec.seed, event.job.spec.attack.name) for event in doomed} == {(0, "badnets"), (0, "dba")}
+    assert {event.failure.error for event in doomed} == {"the warm-up that it needs failed: boom"}
+    assert {event.failure.traceback for event in doomed} == {"Traceback: boom"}
     schedule.succeed(second)
     for _ in range(2):
         job = schedule.start()
