@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -96,9 +94,10 @@ def generate(
         with show_steps("Drawing images", "images") as progress:
             made = make(settings, out, place, together, progress)
     except KeyboardInterrupt:
-        again = shlex.join(["clipfed-bench", *sys.argv[1:]])
+        from clipfed_bench.cli.running import command
+
         kept = f"Finished images are kept in {out}.parts; to go on" if Path(f"{out}.parts").exists() else "To try again"
-        typer.echo(f"Interrupted. {kept}:\n  {again}", err=True)
+        typer.echo(f"Interrupted. {kept}:\n  {command()}", err=True)
         raise typer.Exit(130) from None
     redrawn = f"; {made.redraws} blank or filtered results were drawn again" if made.redraws else ""
     state = "wrote" if made.drawn else "complete already:"

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipfed_bench.report.formats import SUFFIXES
+from clipfed_bench.core.files import write_atomically
+from clipfed_bench.report.formats import SUFFIXES, render
+from clipfed_bench.report.formats.sheet import Sheet
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from clipfed_bench.report.formats.sheet import Sheet
 
 
 def sheet(results: pd.DataFrame, *given: Any, **options: Any) -> Sheet:
@@ -27,9 +27,6 @@ def sheet(results: pd.DataFrame, *given: Any, **options: Any) -> Sheet:
 
 def write_tables(folder: Path, made: Sheet, formats: Sequence[str] = tuple(SUFFIXES)) -> list[Path]:
     """Write ``table.tex``, ``table.md`` and ``table.csv`` into ``folder``; their paths."""
-    from clipfed_bench.core.files import write_atomically
-    from clipfed_bench.report.formats import render
-
     paths = []
     for format in formats:
         paths.append(folder / f"table.{SUFFIXES[format]}")

@@ -52,7 +52,8 @@ def compare_defenses(results: pd.DataFrame, a: str, b: str, metrics: Sequence[st
     for place in places:
         values = {axis: place[ALIKE.index(axis)] for axis in axes}
         for metric in shown:
-            pairs = _figures(groups[place], metric)
+            both = [(one.get(metric.name), two.get(metric.name)) for one, two in groups[place]]
+            pairs = [(x, y) for x, y in both if x is not None and y is not None]
             found = compare_paired([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
             most = max(most, len(pairs))
             rows.append((*map(label, values.values()), metric.label, *_texts(found, metric, decimals)))
@@ -86,11 +87,6 @@ def _pair(first: Sequence[Record], second: Sequence[Record]) -> tuple[Mapping[Se
         if record["status"] == "done" and partner is not None:
             groups[setting(record)].append((record, partner))
     return groups, len({setting(record) for record in (*first, *second)} - groups.keys())
-
-
-def _figures(pairs: Pairs, metric: Metric) -> list[tuple[float, float]]:
-    found = ((one.get(metric.name), two.get(metric.name)) for one, two in pairs)
-    return [(x, y) for x, y in found if x is not None and y is not None]
 
 
 def _texts(found: Paired | None, metric: Metric, decimals: int) -> tuple[str, ...]:
