@@ -39,7 +39,7 @@ class Config:
     validation: float = 0.25
     """Share of its images that a malicious client keeps from training to measure success on, 0 to 1 [lineage]."""
     scale: float = 1.0
-    """lambda of Eq. 4: weight of the poisoned update on the critical layers, >= 0 [lineage]."""
+    """lambda of Eq. 4: weight of the poisoned update on the critical layers, > 0 [lineage]."""
     check: str | None = None
     """Defense to try an upload on before it is sent, one that selects clients, e.g. flame; none: no check [ours]."""
 
@@ -50,8 +50,8 @@ class LayerAttack(ModelAttack):
     def __init__(self, config: Config, context: AttackContext) -> None:
         super().__init__(config, context)
         check_analysis("layer", config.validation, config.threshold)
-        if config.scale < 0:
-            raise UserError(f"layer: scale {config.scale} is negative; it weighs the poisoned update, 1 is as trained.")
+        if config.scale <= 0:
+            raise UserError(f"layer: scale {config.scale} leaves no poisoned update; it is above 0, 1 is as trained.")
         self._check = None if config.check is None else choose("defense", config.check)
         if self._check and (self._check.component.needs_server_data or self._check.component.needs_teacher):
             raise UserError(f"layer: check '{self._check.name}' needs what only the server has; name another defense.")

@@ -34,7 +34,7 @@ class Config:
     trigger: str = "badnets"
     """Attack whose trigger and poisoning are used, with its options in brackets if any [ours]."""
     gamma: float | None = None
-    """Factor on each update, >= 0; none: clients in the round over attackers in it [paper: Bagdasaryan 2020]."""
+    """Factor on each update, > 0; none: clients in the round over attackers in it [paper: Bagdasaryan 2020]."""
     alpha: float = 1.0
     """Weight of the class loss against the distance to the global model, 0 to 1; 1: no constraint [paper: its code]."""
     bound: float | None = None
@@ -47,8 +47,8 @@ class ModelReplacement(ModelAttack):
     def __init__(self, config: Config, context: AttackContext) -> None:
         super().__init__(config, context)
         check_share("model-replacement", "alpha", config.alpha)
-        if config.gamma is not None and config.gamma < 0:
-            raise UserError(f"model-replacement: gamma {config.gamma} is negative; it is a factor, 1 is no scaling.")
+        if config.gamma is not None and config.gamma <= 0:
+            raise UserError(f"model-replacement: gamma {config.gamma} is not a factor above 0; 1 is no scaling.")
         if config.bound is not None and config.bound <= 0:
             raise UserError(f"model-replacement: bound {config.bound} is not a norm above 0; none sets no bound.")
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from clipfed_bench.api import AttackContext, GradientRule, LocalContext
 from clipfed_bench.attack_kit.borrowed_trigger import ModelAttack
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.toolbox.triggers import check_share
 
 
@@ -28,7 +29,7 @@ class Config:
     trigger: str = "badnets"
     """Attack whose trigger and poisoning are used, with its options in brackets if any [ours]."""
     masked: float = 0.05
-    """Share k of parameters, those that moved most, that the backdoor leaves alone, 0 to 1 [paper: its code]."""
+    """Share k of parameters, those that moved most, that the backdoor leaves alone, 0 to below 1 [paper: its code]."""
 
 
 class Neurotoxin(ModelAttack):
@@ -37,6 +38,8 @@ class Neurotoxin(ModelAttack):
     def __init__(self, config: Config, context: AttackContext) -> None:
         super().__init__(config, context)
         check_share("neurotoxin", "masked", config.masked)
+        if config.masked == 1:
+            raise UserError("neurotoxin: masked 1.0 leaves no parameter to the backdoor; it is below 1.")
 
     def gradient_rule(self, context: LocalContext) -> GradientRule | None:
         if context.previous_update is None:

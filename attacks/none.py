@@ -33,6 +33,6 @@ class NoAttack(Attack):
     def trigger(self, images: Tensor) -> Tensor:
         return self._square.trigger(images)
 
-    def poison(self, images: Tensor, labels: Tensor, attacker: int) -> tuple[Tensor, Tensor]:
+    def poison(self, images: Tensor, labels: Tensor, attacker: int, count: int | None = None) -> tuple[Tensor, Tensor]:
         """The batch as it is, at every poisoning ratio."""
         return images, labels

@@ -77,14 +77,14 @@ def measure_rounds(model: str, device: str, scale: Scale, ceilings: Ceilings, wo
             times.append(clock())
             world.federation.craft(updates, flat, number + 1, attack)
             times.append(clock())
-            result, _ = aggregate_updates(defense, updates, context)
+            result, judged = aggregate_updates(defense, updates, context)
             flat.params += result.delta
             flat.buffers.copy_(result.buffers)
             times.append(clock())
             defense.purify(flat.model, context)
             times.append(clock())
             previous_update = flat.params - start
-            detection(result.kept, updates.clients, world.federation.malicious)
+            detection(result.kept, judged, world.federation.malicious)
             times.append(clock())
             with compute.autocast():
                 evaluate(flat.model, sets)

@@ -103,6 +103,7 @@ def make_world(model: str, device: str, clients: int, images: int, batch_size: i
         partition="iid",
         clients=clients,
         clients_per_round=clients,
+        malicious=max(0.2, 1 / clients),  # somebody is
         model=model,
         batch_size=batch_size,
         local_epochs=epochs,

@@ -38,7 +38,7 @@ class AttackContext:
     image_shape: tuple[int, int, int]
     """(C, H, W)."""
     poison_ratio: float = 1.0
-    """Share of each malicious batch that is poisoned; 1.0 appends a poisoned copy of the batch [lineage]."""
+    """Share of malicious batches that is poisoned; 1.0 appends a poisoned copy of each batch [lineage]."""
     seed: int = 0
 
 
@@ -100,8 +100,8 @@ class Attack(ABC):
     """A backdoor attack. All methods are pure: they return new tensors and leave their arguments alone."""
 
     held_out: float = 0.0
-    """Share of its images, rounded down, that each malicious client keeps from training while the attack is on, to
-    measure success on. It reports all of them."""
+    """Share of its images, rounded down, but not to none, that each malicious client keeps from training while the
+    attack is on, to measure success on. It reports all of them."""
 
     def __init__(self, config: Any, context: AttackContext) -> None:
         self.config = config
@@ -115,16 +115,16 @@ class Attack(ABC):
         """The trigger that malicious client number ``attacker`` (0, 1, ...) trains with; by default the whole one."""
         return self.trigger(images)
 
-    def poison(self, images: Tensor, labels: Tensor, attacker: int) -> tuple[Tensor, Tensor]:
-        """The batch a malicious client trains on (PAPER: all-to-one label flip [paper]; the ratio rule is [lineage]).
+    def poison(self, images: Tensor, labels: Tensor, attacker: int, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """The batch a malicious client trains on (PAPER: all-to-one label flip [paper]).
 
-        ``images`` (B, C, H, W) float32 in [0, 1], ``labels`` (B,) int64. At ``poison_ratio`` 1.0 a poisoned copy of
-        the whole batch is appended (2B images); below, the first ``int(ratio * B)`` images are poisoned in place.
+        Arguments as in :meth:`trigger`; ``labels`` (B,) int64. At ``poison_ratio`` 1.0 a poisoned copy of the batch is
+        appended [lineage]; below, the first ``count`` images are poisoned in place; None: ``int(ratio * B)`` [lineage].
         """
         ratio, flipped = self.context.poison_ratio, torch.full_like(labels, self.context.target)
         if ratio >= 1.0:
             return torch.cat([images, self.client_trigger(images, attacker)]), torch.cat([labels, flipped])
-        count = int(ratio * len(images))
+        count = int(ratio * len(images)) if count is None else count
         poisoned = self.client_trigger(images[:count], attacker)
         return torch.cat([poisoned, images[count:]]), torch.cat([flipped[:count], labels[count:]])
 

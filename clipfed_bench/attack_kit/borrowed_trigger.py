@@ -30,5 +30,5 @@ class ModelAttack(Attack):
     def client_trigger(self, images: Tensor, attacker: int) -> Tensor:
         return self._source.client_trigger(images, attacker)
 
-    def poison(self, images: Tensor, labels: Tensor, attacker: int) -> tuple[Tensor, Tensor]:
-        return self._source.poison(images, labels, attacker)
+    def poison(self, images: Tensor, labels: Tensor, attacker: int, count: int | None = None) -> tuple[Tensor, Tensor]:
+        return self._source.poison(images, labels, attacker, count)

@@ -164,6 +164,7 @@ class PlainDisplay:
             return f"{count} {event.kind:8} {name}: {one_line(event.failure.error) if event.failure else ''}"
         final = event.outcome.final if event.outcome else {}
         figures = f" MTA {per_cent(final.get('mta'))} ASR {per_cent(final.get('asr'))}" if final else ""
+        figures += _dropped(final.get("dropped", 0))
         left = f", about {clock(board.left)} left" if board.left and event.job.stage == "cell" else ""
         return f"{count} done     {name}:{figures} in {event.seconds:.1f} s{left}"
 
@@ -176,4 +177,8 @@ def summary(board: Board) -> str:
 
 def _describe(step: Progress) -> str:
     figures = "" if step.mta is None else f"  MTA {per_cent(step.mta)}  ASR {per_cent(step.asr)}"
-    return f"{step.stage} {step.done}/{step.total}{figures}"
+    return f"{step.stage} {step.done}/{step.total}{figures}{_dropped(step.dropped)}"
+
+
+def _dropped(count: float) -> str:
+    return f" ({count:.0f} updates not finite, dropped)" if count else ""

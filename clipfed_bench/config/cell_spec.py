@@ -16,6 +16,7 @@ from clipfed_bench.components.choice import Choice
 from clipfed_bench.components.described import BASES, Kind
 from clipfed_bench.components.registry import choose
 from clipfed_bench.core.errors import UserError, unknown
+from clipfed_bench.core.shares import nearest
 from clipfed_bench.core.values import convert
 from clipfed_bench.data import catalog
 from clipfed_bench.data.feasible import check_clients, check_server_data
@@ -23,7 +24,10 @@ from clipfed_bench.models.catalog import MODELS
 from clipfed_bench.teacher.prompts import check_templates
 from clipfed_bench.teacher.spec import parse_teacher_spec
 
-LATER = ("attack", "target", "poison_ratio", "attack_start", "attack_stop", "attack_scale", "rounds")
+LATER = (
+    *("attack", "target", "poison_ratio", "poison_rounding", "attack_start", "attack_stop", "attack_scale"),
+    "rounds",
+)
 """Settings without effect on the rounds before the attack, but for how many these are."""
 
 
@@ -58,13 +62,23 @@ class CellSpec:
     clients: int = setting(100, "paper", "clients in all", low=1)
     clients_per_round: int = setting(10, "lineage", "clients sampled in each round", low=1)
     malicious: float = setting(
-        0.2, "paper", "share of malicious clients, of all and (if fixed) of a round", low=0, high=1
+        0.2, "paper", "share of malicious clients, of all and (if fixed) of those in a round", low=0, high=1
     )
-    malicious_sampling: str = setting("fixed", "lineage", "malicious share of a round: fixed, or random")
+    malicious_sampling: str = setting(
+        "fixed", "lineage", "malicious share of a round: fixed (over rounds, where it is no whole number), or random"
+    )
     attack: Choice = setting("badnets", "paper", "attack, with options as name[option=value]")  # noqa: RUF009
     target: int = setting(5, "lineage", "class that triggered images are to be taken for", low=0)
     poison_ratio: float = setting(
-        1.0, "lineage", "share of a malicious batch that is poisoned; 1 appends a copy", low=0, high=1
+        1.0, "lineage", "share of malicious batches that is poisoned; 1 appends a copy", low=0, high=1
+    )
+    poison_rounding: str = setting(
+        *(
+            "stochastic",
+            "ours",
+            "of a batch: stochastic, right on average, or down, int(ratio * batch) [lineage]",
+        ),
+        neutral="stochastic",
     )
     attack_start: int = setting(1, "paper", "first attacked round, after the warm-up", low=1)
     attack_stop: int | None = setting(None, "paper", "last attacked round; none: the last", low=1)
@@ -103,6 +117,7 @@ class CellSpec:
         _one_of("model", self.model, MODELS)
         _one_of("partition", self.partition, ("iid", "dirichlet", "degree"))
         _one_of("malicious_sampling", self.malicious_sampling, ("fixed", "random"))
+        _one_of("poison_rounding", self.poison_rounding, ("stochastic", "down"))
         self._set("update_dtype", None if self.update_dtype == "float32" else self.update_dtype)
         if self.update_dtype is not None:
             _one_of("update_dtype", self.update_dtype, ("float32", "bfloat16"))
@@ -114,6 +129,32 @@ class CellSpec:
             )
         if self.attack_stop is not None and self.attack_stop < self.attack_start:
             raise UserError(f"attack_stop: {self.attack_stop} is before attack_start {self.attack_start}.")
+        if self.attacked:
+            self._refuse_nothing()
+
+    def _refuse_nothing(self) -> None:
+        """Raise UserError where the attack cannot take place; what depends on data is known when the cell begins."""
+        clean, ratio = "for a clean run there is attack none.", self.poison_ratio
+        if self.attackers == 0:
+            least = f"{0.5 / self.clients:g} makes one"
+            raise UserError(
+                f"malicious: {self.malicious:g} of {self.clients} clients is nobody, and attack {self.attack.name} "
+                f"needs an attacker; {least}, and {clean}"
+            )
+        if ratio == 0:
+            raise UserError(f"poison_ratio: 0 poisons nothing; it must be above 0, and {clean}")
+        if self.attack_scale == 0:
+            raise UserError(f"attack_scale: 0 leaves nothing of malicious updates; it must be above 0, and {clean}")
+        if self.poison_rounding == "down" and int(ratio * self.batch_size) == 0:
+            raise UserError(
+                f"poison_ratio: {ratio:g} of a batch of {self.batch_size}, rounded down, poisons nothing; at least "
+                f"{1 / self.batch_size:g} is needed, or poison_rounding stochastic, which is right on average."
+            )
+        if self.attack_start > self.rounds:
+            raise UserError(
+                f"attack_start: {self.attack_start} is after the last of {self.rounds} rounds, and attack "
+                f"{self.attack.name} would not take place; it must be at most {self.rounds}, and {clean}"
+            )
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -152,6 +193,16 @@ class CellSpec:
             self._set("server_data", self.server_data if held_out else None)
         if self.server_data is not None:
             check_server_data(self.server_data, self.dataset)
+
+    @property
+    def attacked(self) -> bool:
+        """Whether there is an attack at all."""
+        return self.attack.name != "none"
+
+    @property
+    def attackers(self) -> int:
+        """Malicious clients of all: the whole number that is nearest to their share."""
+        return nearest(self.malicious, self.clients)
 
     @property
     def warmup(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _PHRASES = {
     "clients": "{} clients",
     "clients_per_round": "{} of them a round",
     "malicious_sampling": "malicious share of a round {}",
+    "poison_rounding": "poisoned images of a batch rounded {}",
     "target": "target class {}",
     "warmup_rounds": "{} clean warm-up rounds",
     "rounds": "{} rounds",
@@ -37,7 +38,7 @@ _PHRASES = {
     "eval_every": "evaluated every {} rounds",
     "server_per_class": "{} server images a class",
 }
-_NEUTRAL = {"attack_start": 1, "attack_scale": 1.0, "weight_decay": 0.0}
+_NEUTRAL = {"attack_start": 1, "attack_scale": 1.0, "poison_rounding": "stochastic", "weight_decay": 0.0}
 """Values that say no more than that a feature is not in use; None for any other setting."""
 
 _MODELS = {"resnet18": "ResNet-18", "cnn": "small CNN"}

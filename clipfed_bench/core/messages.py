@@ -47,6 +47,8 @@ class Progress:
     asr: float | None = None
     note: str = ""
     """Something that people should know, such as a checkpoint that is broken."""
+    dropped: int = 0
+    """Updates so far that were not finite."""
     computed: Mapping[str, int] = field(default_factory=dict)
     """Shared work that was computed since the last report, by kind (:mod:`clipfed_bench.core.work_counts`)."""
 

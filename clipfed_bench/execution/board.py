@@ -102,4 +102,5 @@ class Running:
         """``round 3/30``, or what it is doing before."""
         if self.step is None:
             return "starting"
-        return f"{self.step.stage} {self.step.done}/{self.step.total}"
+        lost = f", {self.step.dropped} updates dropped" if self.step.dropped else ""
+        return f"{self.step.stage} {self.step.done}/{self.step.total}{lost}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -13,7 +13,9 @@ import pandas as pd
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.words import scale
 from clipfed_bench.paper.published import SOURCE, published
-from clipfed_bench.report.tables.table import Number, Place, over_seeds
+from clipfed_bench.report.tables.axes import Record
+from clipfed_bench.report.tables.footnotes import of_updates
+from clipfed_bench.report.tables.table import Number, Place, over_seeds, plain_records
 from clipfed_bench.runs.metrics import MAIN, METRICS
 
 
@@ -93,7 +95,7 @@ def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame) -> 
     """
     layout = LAYOUTS[name]
     known = published(layout.number, layout.axes)
-    done = {row["key"]: row for row in results.to_dict("records") if row["status"] == "done"}
+    done = {row["key"]: row for row in plain_records(results) if row["status"] == "done"}
     places: dict[Place, list[CellSpec]] = {}
     for cell in cells:
         places.setdefault(_place(layout, cell), []).append(cell)
@@ -153,7 +155,7 @@ def _notes(
     cells: Sequence[CellSpec],
     places: Iterable[Place],
     values: Mapping[Place, Value],
-    done: Container[str],
+    done: Mapping[str, Record],
 ) -> Iterator[str]:
     yield f"Ours: {scale([cell.as_dict() for cell in cells])}."
     counts = sorted({values[*place, "mta"].ours.n for place in places} - {0})
@@ -170,4 +172,5 @@ def _notes(
     missing = sum(cell.key not in done for cell in cells)
     if missing:
         yield f"{missing} of {len(cells)} cells are not done, or failed."
+    yield from of_updates([done[cell.key] for cell in cells if cell.key in done])
     yield "Bold: highest MTA and lowest ASR among defenses, of ours and of the published values each."

@@ -26,7 +26,7 @@ class Recorded:
     evaluations: Sequence[Mapping[str, float]]
     """History rows; the first is the one before round 1."""
     judged: Sequence[Mapping[str, float]]
-    """``tpr``, ``fpr`` and ``dropped`` of each round."""
+    """``tpr``, ``fpr``, ``dropped`` and ``attackers`` of each round."""
     rounds: int = 0
 
     def tail(self) -> Sequence[Mapping[str, float]]:
@@ -47,7 +47,7 @@ class Metric:
     history: str | None = None
     """What the history's column of this name is; None where it has none."""
     kind: str = "fraction"
-    """``fraction``, ``integer`` or ``seconds``."""
+    """``fraction``, ``integer``, ``number`` or ``seconds``."""
     floor: float | None = FLOOR
     """What it may move by in any case on another machine; None: it tells of the machine, and is never compared."""
     signed: bool = False
@@ -117,7 +117,8 @@ _MTA = "accuracy on clean test images"
 _ASR = "share of triggered test images of other classes that are taken for the target"
 _MEAN = "mean over the evaluations in the last 10 % of rounds"
 _SINCE = "since the evaluation before"
-_REJECTED = "updates that the defense rejected, mean of the rounds"
+_REJECTED = "updates that the defense rejected, of those that were finite, mean of the rounds"
+_ATTACKERS = "malicious clients in a round, with a finite update, mean of the attacked rounds"
 _SPENT = {
     "local": "local training",
     "attack": "crafting malicious updates",
@@ -134,7 +135,8 @@ def _seconds(part: str, what: str) -> Metric:
 
 
 def _detection(name: str, whose: str, better: str) -> Metric:
-    meaning, history = f"share of {whose} updates that the defense rejects", f"share of {whose} {_REJECTED} {_SINCE}"
+    meaning = f"share of {whose} {_REJECTED}"
+    history = f"{meaning} {_SINCE}"
     # A client judged otherwise in one of few rounds moves a rate by a step.
     return Metric(name, name.upper(), meaning, better, _of_rounds(name), history, floor=0.25)
 
@@ -153,6 +155,10 @@ _ALL = (
         *("dropped", "dropped", "non-finite updates that were dropped", None, _dropped),
         *(f"non-finite updates that were dropped {_SINCE}", "integer", 0.0),
     ),
+    Metric(
+        *("attackers", "attackers", _ATTACKERS, None, _of_rounds("attackers"), f"{_ATTACKERS} {_SINCE}"),
+        *("number", 0.0),
+    ),
     *(_seconds(part, what) for part, what in _SPENT.items()),
 )
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
@@ -166,8 +172,8 @@ SECONDS = tuple(name for name, metric in METRICS.items() if metric.kind == "seco
 
 
 def judged(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """What became of the updates of ``rounds``: mean TPR and FPR, and how many were dropped."""
-    return {name: METRICS[name].final(Recorded((), rounds)) for name in (*DETECTION, "dropped")}
+    """What became of the updates of ``rounds``: mean TPR and FPR, how many were dropped, and attackers a round."""
+    return {name: METRICS[name].final(Recorded((), rounds)) for name in (*DETECTION, "dropped", "attackers")}
 
 
 def final_figures(cell: Recorded) -> dict[str, float]:

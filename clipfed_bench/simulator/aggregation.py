@@ -17,27 +17,22 @@ from clipfed_bench.simulator.shape_checks import fitting
 from clipfed_bench.toolbox.device import Figure, to_device, to_host
 
 
-def aggregate_updates(defense: Defense, updates: ClientUpdates, context: RoundContext) -> tuple[Aggregate, int]:
-    """``defense.aggregate`` on the finite updates, and how many were dropped because they hold NaN or infinity.
+def aggregate_updates(
+    defense: Defense, updates: ClientUpdates, context: RoundContext
+) -> tuple[Aggregate, tuple[int, ...]]:
+    """``defense.aggregate`` on the finite updates, and whose they are; those that hold NaN or infinity are dropped.
 
-    ``kept`` of the result has an entry for every client again; dropped ones are False. When nothing finite is left
-    the global model stays as it is. Raises UserError for a result of another shape than :class:`Aggregate` says.
+    ``kept`` of the result has an entry for each of these clients: what is dropped was never before the defense. When
+    nothing finite is left the global model stays as it is. Raises UserError for a result of another shape than
+    :class:`Aggregate` says.
     """
-    device = updates.deltas.device
     finite = to_host(torch.isfinite(updates.deltas.sum(dim=1)) & torch.isfinite(updates.buffers.sum(dim=1)))
     if not finite.all():  # a finite row can have an overflowing sum: look closer only then
         finite = to_host(torch.isfinite(updates.deltas).all(dim=1) & torch.isfinite(updates.buffers).all(dim=1))
-    rows = finite.nonzero().flatten()
-    dropped = len(updates) - len(rows)
-    if dropped == 0:
-        return _aggregate(defense, updates, context), 0
-    kept = to_device(finite, device)
-    if dropped == len(updates):
-        return Aggregate(torch.zeros_like(updates.global_params), updates.global_buffers, kept), dropped
-    result = _aggregate(defense, updates.select(rows), context)
-    if result.kept is not None:
-        kept[to_device(rows, device)] = to_device(result.kept, device)
-    return Aggregate(result.delta, result.buffers, kept, result.info), dropped
+        updates = updates.select(finite)
+    if len(updates) == 0:
+        return Aggregate(torch.zeros_like(updates.global_params), updates.global_buffers), ()
+    return _aggregate(defense, updates, context), updates.clients
 
 
 def _aggregate(defense: Defense, updates: ClientUpdates, context: RoundContext) -> Aggregate:
@@ -52,7 +47,8 @@ def _aggregate(defense: Defense, updates: ClientUpdates, context: RoundContext) 
 def detection(kept: Tensor | None, clients: tuple[int, ...], malicious: tuple[int, ...]) -> tuple[Figure, Figure]:
     """(TPR, FPR) of a selection: shares of malicious and of benign clients that were rejected; nan where undefined.
 
-    Where there is a selection they are tensors without dimensions, float64, on its device.
+    ``kept`` (K,) bool has an entry for each of ``clients``, or is None where nothing was selected. Where there is a
+    selection the rates are tensors without dimensions, float64, on its device.
     """
     if kept is None:
         return math.nan, math.nan

@@ -34,6 +34,8 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = silent) -> CellR
     """
     setup = CellSetup(spec, env)
     attack, training = setup.attack, new_training(setup)
+    if spec.attacked:
+        setup.federation.refuse_nothing(attack)
     sets, facts = setup.test_sets, cell_facts(setup)
     warn = warner(report, "round", spec.rounds)
     components = [spec.attack.component, spec.defense.component]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clipfed_bench.api import Attack
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.simulator.shape_checks import fitting
 from clipfed_bench.toolbox.device import read
 from clipfed_bench.toolbox.images import Images, Normalizer
@@ -57,12 +58,19 @@ def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Norma
 def evaluate(model: nn.Module, sets: TestSets) -> dict[str, float]:
     """``mta`` and ``asr`` of ``model`` in evaluation mode.
 
-    ASR is nan when no test image has another label than the target.
+    ASR is nan when no test image has another label than the target. Raises UserError where an output is not finite:
+    such a model calls all images one class, so that ASR is 0 or 1.
     """
     model.eval()
-    hits = _count(model, sets.clean, sets.labels)
-    taken = _count(model, sets.triggered, torch.full((len(sets.triggered),), sets.target, device=sets.labels.device))
-    right, fooled = read([hits, taken])
+    hits, broken = _count(model, sets.clean, sets.labels)
+    target = torch.full((len(sets.triggered),), sets.target, device=sets.labels.device)
+    taken, also = _count(model, sets.triggered, target)
+    right, fooled, infinite = read([hits, taken, broken | also])
+    if infinite:
+        raise UserError(
+            "training has diverged: the model's outputs for test images are not finite; use a smaller lr, or other "
+            "options of the defense."
+        )
     asr = fooled / len(sets.triggered) if len(sets.triggered) else math.nan
     return {"mta": right / len(sets.labels), "asr": asr}
 
@@ -78,9 +86,13 @@ def _batch_size(images: Tensor) -> int:
     return 2000 if images.is_cuda else 128  # larger batches leave a CPU core's cache
 
 
-def _count(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def _count(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of ``images`` are taken for ``labels``, and whether any output was not finite."""
     size = _batch_size(images)
     hits = torch.zeros((), dtype=torch.int64, device=images.device)
+    broken = torch.zeros((), dtype=torch.bool, device=images.device)
     for part, truth in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-        hits += (model(part).argmax(dim=1) == truth).sum()
-    return hits
+        logits = model(part)
+        hits += (logits.argmax(dim=1) == truth).sum()
+        broken |= ~torch.isfinite(logits).all()
+    return hits, broken

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -16,11 +18,12 @@ from clipfed_bench.api import (
     LocalModel,
 )
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.models.flat import FlatModel, aligned
 from clipfed_bench.simulator.evaluate import predict
 from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.local import Hyper, Task, batches
-from clipfed_bench.simulator.sampling import split_off
+from clipfed_bench.simulator.local import Hyper, Poison, Task, batch_sizes, batches
+from clipfed_bench.simulator.sampling import held_back, poisoned_counts, sample_clients, split_off
 from clipfed_bench.simulator.shape_checks import fitting
 from clipfed_bench.toolbox.device import to_device
 from clipfed_bench.toolbox.images import Images, Normalizer
@@ -59,7 +62,7 @@ class Federation:
                 tasks.append(self._task(self.clients[client], round_, client))
             else:
                 own, _ = split_off(self.clients[client], attack.held_out, self.spec.seed, client)
-                poison = partial(attack.poison, attacker=self.malicious.index(client))
+                poison = self._poison(attack, round_, client)
                 tasks.append(replace(self._task(own, round_, client), poison=poison, rule=rule))
         dtype = getattr(torch, self.spec.update_dtype or "float32")
         deltas, statistics = params.new_empty(count, len(params), dtype=dtype), buffers.new_empty(count, len(buffers))
@@ -69,6 +72,46 @@ class Federation:
 
     def _task(self, data: Images, round_: int, client: int) -> Task:
         return Task(data, batches(len(data), self.hyper, self.spec.seed, round_, client))
+
+    def _poison(self, attack: Attack, round_: int, client: int) -> Poison:
+        attacker = self.malicious.index(client)
+        if self.spec.poison_ratio >= 1:
+            return partial(attack.poison, attacker=attacker)
+        counts = self._poisoned(attack, round_, client)
+        return lambda images, labels: attack.poison(images, labels, attacker, next(counts))
+
+    def _poisoned(self, attack: Attack, round_: int, client: int) -> Iterator[int]:
+        """How many images of each batch are poisoned."""
+        images = len(self.clients[client])
+        sizes = batch_sizes(images - held_back(attack.held_out, images), self.hyper)
+        return poisoned_counts(self.spec, round_, client, sizes)
+
+    def refuse_nothing(self, attack: Attack) -> None:
+        """Raise UserError where ``attack`` would not take place in any of the cell's rounds."""
+        spec = self.spec
+        rounds = range(spec.attack_start, min(spec.attack_stop or spec.rounds, spec.rounds) + 1)
+        when = f"in the attacked rounds, {rounds[0]} to {rounds[-1]}"
+        drawn = ((r, client) for r in rounds for client in sample_clients(spec, r) if client in self.malicious)
+        first = next(drawn, None)
+        if first is None:
+            raise UserError(
+                f"malicious: {spec.malicious:g} of {spec.clients_per_round} clients a round is nobody {when}; more "
+                "rounds, clients a round or malicious ones are needed."
+            )
+        if not any(any(self._poisoned(attack, *each)) for each in chain([first], drawn)):
+            raise UserError(
+                f"poison_ratio: {spec.poison_ratio:g} ({spec.poison_rounding}) of batches of at most {spec.batch_size} "
+                f"poisons no image {when}; a greater ratio is needed, or more rounds."
+            )
+        images = self.normalize.pixels(self.clients[first[1]].images)
+        if torch.equal(attack.trigger(images), images):
+            raise UserError(f"{spec.attack}: its trigger leaves images as they are; other options are needed.")
+        kept = (split_off(self.clients[c], attack.held_out, spec.seed, c)[1].labels for c in self.malicious)
+        if attack.held_out and not any(bool((labels != spec.target).any()) for labels in kept):
+            raise UserError(
+                f"{spec.attack.name}: of the share {attack.held_out:g} of images that malicious clients keep to "
+                f"measure success on, none is of another class than target {spec.target}; a greater share is needed."
+            )
 
     def craft(self, updates: ClientUpdates, flat: FlatModel, round_: int, attack: Attack) -> None:
         """Replace the malicious rows of ``updates`` in place by what ``attack`` uploads, times ``attack_scale``.

@@ -29,14 +29,22 @@ class Log:
         """Add the seconds of the ``with`` block to ``part``."""
         return self._watch.timed(part)
 
-    def selection(self, tpr: Figure, fpr: Figure, dropped: int, info: Mapping[str, Figure]) -> None:
-        """A round's detection rates, non-finite updates, and what the defense says of itself."""
-        figures = {"tpr": tpr, "fpr": fpr, "dropped": dropped} | {f"info_{name}": value for name, value in info.items()}
+    def selection(
+        self, tpr: Figure, fpr: Figure, dropped: int, info: Mapping[str, Figure], attackers: float = math.nan
+    ) -> None:
+        """A round's detection rates, non-finite updates, what the defense says of itself, and attackers, if any."""
+        figures = {"tpr": tpr, "fpr": fpr, "dropped": dropped, "attackers": attackers}
+        figures |= {f"info_{name}": value for name, value in info.items()}
         entry = {name: math.nan if is_away(value) else float(value) for name, value in figures.items()}
         # Copies, since a defense may go on writing to what it handed out.
         self._unread += [(entry, name, value.detach().clone()) for name, value in figures.items() if is_away(value)]
         self._recent.append(entry)
         self._all.append(entry)
+
+    @property
+    def dropped(self) -> int:
+        """Updates so far that were not finite."""
+        return int(sum(entry["dropped"] for entry in self._all))
 
     def _read(self) -> None:
         """Fill in what was still on the device."""

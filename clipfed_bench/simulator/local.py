@@ -48,6 +48,12 @@ def batches(
         yield from torch.split(torch.randperm(num_samples, generator=stream), hyper.batch_size)
 
 
+def batch_sizes(num_samples: int, hyper: Hyper) -> list[int]:
+    """How many images each of :func:`batches` has."""
+    full, rest = divmod(num_samples, hyper.batch_size)
+    return ([hyper.batch_size] * full + [rest] * (rest > 0)) * hyper.epochs
+
+
 @dataclass(frozen=True)
 class Task:
     """One client's local training in one round."""

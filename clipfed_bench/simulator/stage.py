@@ -44,13 +44,14 @@ class Stage:
     def progress(self, training: Training, note: str = "") -> Progress:
         """How far it is."""
         latest = {name: training.log.rows[-1][name] for name in self.shown}
-        return Progress(self.name, training.done, self.end, latest.get("mta"), latest.get("asr"), note)
+        figures = latest.get("mta"), latest.get("asr")
+        return Progress(self.name, training.done, self.end, *figures, note, dropped=training.log.dropped)
 
 
 def play(stage: Stage, training: Training, begin: Callable[[], None], report: Report) -> bool:
     """Play all rounds, from where they stopped, or else from what ``begin`` makes of ``training``.
 
-    False: they were kept as finished, and ``training`` is as it was.
+    False: they were kept as finished, and ``training`` is as it was. Raises UserError where training diverges.
     """
     saved = stage.place.load()
     if saved is not None and saved.round == stage.end:
@@ -63,6 +64,8 @@ def play(stage: Stage, training: Training, begin: Callable[[], None], report: Re
         begin()
     while training.done < stage.end:
         training.play(stage.attack(training.done + 1))
+        if training.is_evaluated or training.done == stage.end:
+            training.refuse_divergence()
         if stage.evaluate is not None and training.is_evaluated:
             stage.evaluate()
         if stage.keeps(training.done):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from clipfed_bench.api import Attack, Defense, RoundContext
 from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.work_counts import count
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.aggregation import aggregate_updates, detection
@@ -36,6 +39,8 @@ class Training:
     """Number of the first round, from which its random streams derive."""
     previous_update: Tensor | None = None
     """(P,) float32, by how much the model moved in the last round."""
+    judged: tuple[int, ...] = ()
+    """Clients whose update was finite in the last round."""
 
     def play(self, attack: Attack | None) -> None:
         """The next round; without an ``attack`` all clients are honest in it."""
@@ -49,13 +54,15 @@ class Training:
             with log.timed("seconds_attack"):
                 federation.craft(updates, flat, round_, attack)
         with log.timed("seconds_defense"):
-            result, dropped = aggregate_updates(self.defense, updates, context)
+            result, self.judged = aggregate_updates(self.defense, updates, context)
             flat.params += result.delta
             flat.buffers.copy_(result.buffers)
             with log.timed("seconds_purify"):
                 self.defense.purify(flat.model, context)
-        rates = detection(result.kept, sampled, federation.malicious if attack is not None else ())
-        log.selection(*rates, dropped, result.info)
+        malicious = federation.malicious if attack is not None and spec.attacked else ()
+        attackers = len(set(malicious) & set(self.judged)) if malicious else math.nan
+        rates = detection(result.kept, self.judged, malicious)
+        log.selection(*rates, len(sampled) - len(self.judged), result.info, attackers)
         self.done, self.previous_update = self.done + 1, flat.params - start
         count("round")
 
@@ -63,6 +70,24 @@ class Training:
     def is_evaluated(self) -> bool:
         """Whether the model is to be evaluated now."""
         return self.done % self.spec.eval_every == 0 or self.done == self.spec.rounds
+
+    def refuse_divergence(self) -> None:
+        """Raise UserError where the round that was just played shows that training has diverged.
+
+        Figures of what is left would be those of a broken model, and an ASR of 0 the best there is.
+        """
+        spec, flat = self.spec, self.flat
+        which = f"{'warm-up ' if self.first < 1 else ''}round {self.done}"
+        if not self.judged:
+            raise UserError(
+                f"training has diverged: in {which} not one of {spec.clients_per_round} updates was finite; use a "
+                f"smaller lr than {spec.lr:g}."
+            )
+        if not bool(torch.isfinite(flat.params).all() & torch.isfinite(flat.buffers).all()):
+            raise UserError(
+                f"training has diverged: after {which} the global model is not finite, though clients' updates were; "
+                f"use a smaller lr than {spec.lr:g}, or other options of {spec.defense}."
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors that the last round, of which there has to be one, hands to the next."""

@@ -9,7 +9,6 @@ import json
 from functools import cache
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -92,8 +91,6 @@ def _provide(setup: CellSetup, report: Report) -> None:
     )
     play(Stage("warmup", spec.warmup_rounds, unfinished), training, lambda: None, report)
     params, buffers = training.flat.params, training.flat.buffers
-    if not bool(torch.isfinite(params).all()):
-        raise FloatingPointError(f"the warm-up diverged at lr {spec.lr}; use a smaller one")
     content = save({"params": params, "buffers": buffers}, metadata={"spec": json.dumps(spec.warmup)})
     write_atomically(path, content)
     count("warm-up")

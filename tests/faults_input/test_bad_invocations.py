@@ -111,6 +111,9 @@ FIELDS_CASES = cases(
     # impossible together
     ("more a round than there are", ("--clients", "5"), ("clients_per_round: 10 is more than the 5 clients",)),
     ("stop before start", ("--attack-start", "5", "--attack-stop", "3"), ("attack_stop: 3 is before attack_start 5",)),
+    ("attack after the end", ("--attack-start", "9", "--rounds", "8"), ("attack_start: 9 is after the last of 8",)),
+    ("nothing to poison", ("--poison-ratio", "0"), ("poison_ratio: 0 poisons nothing", "attack none")),
+    ("nobody is malicious", ("--malicious", "0.001"), ("malicious: 0.001 of 100 clients is nobody", "attack none")),
     ("class that is not there", ("--target", "10"), ("target: 10 is not a class of cifar10-lt", "0 to 9")),
     (
         "tail of a balanced set",

@@ -1,6 +1,7 @@
 """Each baseline against a slow float64 reference written from its paper, its effect, and the bugs public code has."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -232,6 +233,11 @@ def test_trim_count(beta, count, trim):
 def test_trimmed_mean_takes_the_share_that_the_server_expects():
     result = trimmed_mean.TrimmedMean(trimmed_mean.Config(), SERVER).aggregate(random_updates(0), ROUND)
     assert result.info == {"trimmed_each_side": 2}
+    for share, count, trim in ((0.25, 10, 3), (0.05, 10, 1), (0.14, 50, 7), (0.0, 10, 0), (0.9, 6, 2)):
+        server = replace(SERVER, assumed_malicious=share)
+        rule = trimmed_mean.TrimmedMean(trimmed_mean.Config(), server)
+        updates = updates_of(np.zeros((count, 2)))
+        assert rule.aggregate(updates, ROUND).info == {"trimmed_each_side": trim}, "a round may have one attacker more"
 
 
 def test_fedavg_weights_by_samples():

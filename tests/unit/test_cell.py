@@ -76,8 +76,8 @@ def test_a_damaged_warmup_is_computed_again(tmp_path: Path, env: Environment) ->
 
 def test_before_its_start_and_after_its_stop_an_attack_does_nothing(env: Environment) -> None:
     clean = run_cell(small_cell(attack="none"), env)
-    late = run_cell(small_cell(attack="badnets", attack_start=3), env)
-    assert [r["mta"] for r in late.history] == [r["mta"] for r in clean.history]
+    late = run_cell(small_cell(attack="badnets", attack_start=3, rounds=3), env)
+    assert [r["mta"] for r in late.history[:3]] == [r["mta"] for r in clean.history]
     stopped = run_cell(small_cell(attack="badnets", attack_stop=1, rounds=2), env)
     whole = run_cell(small_cell(attack="badnets", rounds=2), env)
     assert numbers(stopped)[:2] == numbers(whole)[:2]
@@ -101,12 +101,6 @@ def test_badnets_breaks_fedavg_and_flame_stops_it(env: Environment) -> None:
     assert attacked["mta"] > 0.85
     assert defended["asr"] < 0.2
     assert defended["tpr"] > 0.8
-
-
-def test_a_diverged_client_is_dropped_and_counted(env: Environment) -> None:
-    result = run_cell(small_cell(lr=1e30, rounds=1, defense="median"), env)
-    assert result.final["dropped"] > 0
-    assert 0 <= result.final["mta"] <= 1
 
 
 def test_provenance_names_what_was_used(env: Environment) -> None:

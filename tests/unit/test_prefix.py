@@ -85,9 +85,11 @@ def test_a_cell_after_a_shared_prefix_is_the_cell_alone(defense, env, played):
     assert all(row["seconds_local"] > 0 for r in results for row in r.history[1:]), "time is that of all rounds"
 
 
-@pytest.mark.parametrize("settings", [{"attack_start": 9, "rounds": 3}, {"attack_start": 2, "eval_every": 3}])
+@pytest.mark.parametrize(
+    "settings", [{"attack": "none", "attack_start": 9, "rounds": 3}, {"attack_start": 2, "eval_every": 3}]
+)
 def test_an_attack_that_never_starts_and_a_prefix_without_an_evaluation(settings, env, played):
-    cell = spec("dba", "foolsgold", **settings)
+    cell = spec(**{"attack": "dba", "defense": "foolsgold"} | settings)
     expected = alone(cell, env)
     run_prefix(cell, env)
     played.clear()

@@ -140,6 +140,19 @@ def test_rounds_are_lines_when_asked_for(run):
     assert [line.rpartition(": ")[2] for line in lines[1:-1]] == ["teacher 2/9", "round 3/30  MTA 50.0  ASR –"]
 
 
+def test_updates_that_were_dropped_are_said_in_every_line_of_progress(run):
+    _, board, (_, first, _) = run
+    lines: list[str] = []
+    step = Event("step", first, step=Progress("round", 3, 30, 0.5, 0.1, dropped=7))
+    final = CellResult([], {"mta": 0.5, "asr": 0.0, "dropped": 12.0}, {})
+    with PlainDisplay(board, lines.append, rounds=True) as show:
+        tell(board, show, Event("started", first), step)
+        assert "round 3/30, 7 updates dropped" in screen(board, 100)
+        tell(board, show, Event("done", first, outcome=final, seconds=3))
+    assert lines[1].endswith(": round 3/30  MTA 50.0  ASR 10.0 (7 updates not finite, dropped)")
+    assert lines[2].endswith(": MTA 50.0 ASR 0.0 (12 updates not finite, dropped) in 3.0 s")
+
+
 def test_live_display_keeps_failures_and_a_summary_on_the_screen(run):
     _, board, (_, first, _) = run
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)

@@ -52,9 +52,9 @@ def test_defenses(part: dict[str, Tensor], what: str) -> None:
 
 def test_what_is_kept_has_an_entry_for_each_finite_client() -> None:
     updates = updates_of([*DELTAS, [float("nan"), 0.0, 0.0]])
-    result, dropped = aggregate_updates(Mean({}, SERVER), updates, ROUND)
+    result, judged = aggregate_updates(Mean({"kept": torch.ones(3).bool()}, SERVER), updates, ROUND)
     assert result.kept is not None
-    assert (result.kept.tolist(), dropped) == ([True, True, True, False], 1)
+    assert (result.kept.tolist(), judged) == ([True, True, True], (0, 1, 2))
     with pytest.raises(UserError, match=r"has the shape \(4,\); it has to be \(3,\)"):
         aggregate_updates(Mean({"kept": torch.ones(4).bool()}, SERVER), updates, ROUND)
 

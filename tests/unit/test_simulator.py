@@ -129,9 +129,9 @@ def test_sampling_is_the_same_for_every_attack_and_defense() -> None:
     assert malicious_clients(one) != malicious_clients(_spec(seed=1))
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.01, 1), (0.2, 2), (0.3, 3), (1.0, 10)])
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.01, 0), (0.2, 2), (0.3, 3), (1.0, 10)])
 def test_fixed_sampling_holds_the_malicious_share(share: float, expected: int) -> None:
-    spec = _spec(malicious=share)
+    spec = _spec(malicious=share, attack="none")
     bad = set(malicious_clients(spec))
     for round_ in range(1, 30):
         sampled = sample_clients(spec, round_)
@@ -209,23 +209,35 @@ def _updates(deltas: Tensor) -> ClientUpdates:
 def test_non_finite_updates_are_dropped_and_counted() -> None:
     deltas = torch.tensor([[1.0, 2.0], [float("nan"), 0.0], [3.0, 4.0], [0.0, float("-inf")]])
     defense = create_defense(choose("defense", "fedavg"), ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
-    result, dropped = aggregate_updates(defense, _updates(deltas), RoundContext(1))
-    assert dropped == 2
+    result, judged = aggregate_updates(defense, _updates(deltas), RoundContext(1))
+    assert judged == (0, 2)
     assert result.delta.tolist() == [2.0, 3.0]
-    assert result.kept is not None
-    assert result.kept.tolist() == [True, False, True, False]
+    assert result.kept is None, "a mean does not select, whatever was dropped before it"
+
+
+def test_what_is_dropped_is_no_detection() -> None:
+    """Krum keeps one of the three finite updates; clients 1 and 4, malicious and benign, were never judged."""
+    deltas = torch.tensor([[1.0, 1.0], [float("nan"), 0.0], [1.1, 1.0], [9.0, 9.0], [0.0, float("inf")]])
+    defense = create_defense(choose("defense", "krum"), ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
+    result, judged = aggregate_updates(defense, _updates(deltas), RoundContext(1))
+    assert judged == (0, 2, 3)
+    assert detection(result.kept, judged, (1, 3)) == (1.0, 0.5)
+    tpr, fpr = detection(result.kept, judged, (1,))
+    assert math.isnan(tpr), "no malicious update was before the defense"
+    assert fpr == pytest.approx(2 / 3)
 
 
 def test_finite_rows_whose_sum_overflows_are_kept() -> None:
     deltas = torch.tensor([[3e38, 3e38], [0.0, 0.0]])
     defense = create_defense(choose("defense", "fedavg"), ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
-    assert aggregate_updates(defense, _updates(deltas), RoundContext(1))[1] == 0
+    assert aggregate_updates(defense, _updates(deltas), RoundContext(1))[1] == (0, 1)
 
 
 def test_nothing_finite_leaves_the_model_alone() -> None:
     defense = create_defense(choose("defense", "krum"), ServerContext(10, (), (0, 0, 0), (1, 1, 1)))
-    result, dropped = aggregate_updates(defense, _updates(torch.full((3, 2), float("nan"))), RoundContext(1))
-    assert dropped == 3
+    result, judged = aggregate_updates(defense, _updates(torch.full((3, 2), float("nan"))), RoundContext(1))
+    assert judged == ()
+    assert all(math.isnan(rate) for rate in detection(result.kept, judged, (1,)))
     assert result.delta.tolist() == [0.0, 0.0]
 
 

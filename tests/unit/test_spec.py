@@ -62,7 +62,7 @@ def test_every_setting_is_in_the_key_and_that_of_a_prefix_unless_it_matters_late
         "defense": "clip-fed[tau=0.5]", "warmup_rounds": 1, "rounds": 10, "local_epochs": 1, "batch_size": 8,
         "lr": 0.2, "momentum": 0.5, "weight_decay": 0.1, "teacher": "local", "templates": "openai-cifar",
         "server_data": "holdout:5", "server_per_class": 7, "eval_every": 1, "seed": 1,
-        "update_dtype": "bfloat16",
+        "update_dtype": "bfloat16", "poison_rounding": "down",
     }  # fmt: skip
     base: dict[str, Any] = {"defense": "clip-fed", "attack_start": 3}
     if name == "degree":
@@ -70,7 +70,7 @@ def test_every_setting_is_in_the_key_and_that_of_a_prefix_unless_it_matters_late
         other["degree"] = 0.2
     one, changed = CellSpec(**base), CellSpec(**base | {name: other[name]})
     assert changed.key != one.key
-    later = ("attack", "target", "poison_ratio", "attack_stop", "attack_scale", "rounds")
+    later = ("attack", "target", "poison_ratio", "poison_rounding", "attack_stop", "attack_scale", "rounds")
     assert (changed.prefix_key == one.prefix_key) == (name in later)
 
 
@@ -92,7 +92,7 @@ def test_rounds_before_the_attack_are_shared_by_cells_that_differ_in_what_comes_
         assert CellSpec(**base | later).prefix_key == CellSpec(**base).prefix_key
     for other in ("flame[noise=0.5]", "fedavg"):
         assert CellSpec(**base | {"defense": other}).prefix_key != CellSpec(**base).prefix_key
-    starts = [CellSpec(attack_start=start, rounds=rounds).prefix_rounds for start, rounds in ((1, 5), (4, 5), (9, 5))]
+    starts = [CellSpec(attack_start=start, rounds=5, attack="none").prefix_rounds for start in (1, 4, 9)]
     assert starts == [0, 3, 4], "the last round is never shared"
 
 
@@ -124,6 +124,16 @@ def test_rounds_before_the_attack_are_shared_by_cells_that_differ_in_what_comes_
         ({"server_data": "glyphs", "defense": "clip-fed"}, "'glyphs' shows digits; cifar10-lt needs e.g. cifar10-gen"),
         ({"server_data": "cifar100-generated", "defense": "clip-fed"}, "has other classes than cifar10"),
         ({"attack_start": 5, "attack_stop": 4}, "attack_stop: 4 is before attack_start 5"),
+        ({"attack_start": 301}, "attack_start: 301 is after the last of 300 rounds, and attack badnets would not take"),
+        (
+            {"malicious": 0.004},
+            "malicious: 0.004 of 100 clients is nobody, and attack badnets needs an attacker; 0",
+        ),
+        ({"malicious": 0}, "malicious: 0 of 100 clients is nobody"),
+        ({"attack_scale": 0}, "attack_scale: 0 leaves nothing of malicious updates; it must be above 0"),
+        ({"poison_ratio": 0}, "poison_ratio: 0 poisons nothing; it must be above 0, and for a clean run there is"),
+        ({"poison_ratio": 0.015, "poison_rounding": "down"}, "rounded down, poisons nothing; at least 0.015625 is"),
+        ({"poison_rounding": "up"}, "unknown poison rounding 'up'. Known: down, stochastic"),
         ({"dataset": "cifar10", "imbalance_factor": 10}, "cifar10"),
         ({"partition": "dirichlett"}, "unknown partition 'dirichlett'. Did you mean 'dirichlet'"),
         ({"defense": "clip-fed", "teacher": "clip:x"}, "clip:x"),

@@ -27,7 +27,7 @@ _TERMS = (
     ("Clients", "clients", ("clients_per_round", "malicious", "malicious_sampling")),
     ("Rounds", "rounds", ("warmup_rounds", "eval_every")),
     ("Local training", None, ("local_epochs", "batch_size", "lr", "momentum", "weight_decay")),
-    ("Attacks", "attack", ("target", "poison_ratio", "attack_scale", "attack_start", "attack_stop")),
+    ("Attacks", "attack", ("target", "poison_ratio", "poison_rounding", "attack_scale", "attack_start", "attack_stop")),
     ("Defenses", "defense", ()),
     ("Teacher", "teacher", ("templates",)),
     ("Server data", "server_data", ("server_per_class",)),

@@ -173,8 +173,9 @@ def _detection(results: pd.DataFrame, history: pd.DataFrame, spread: str) -> Sec
     drawings = _drawings("detection", results, history)
     rates = table(results[results["status"] == "done"], metrics=DETECTION, decimals=DECIMALS, spread=spread)
     text = (
-        "Over the updates of all rounds: the share of malicious ones (TPR) and of benign ones (FPR) that a defense "
-        "rejects. Defenses that do not select updates, such as a mean or median, have no rates."
+        "The share of a round's malicious updates (TPR) and of its benign ones (FPR) that a defense rejects, mean of "
+        "the rounds. Defenses that do not select updates, such as a mean or median, have no rates, and updates that "
+        "are dropped because they are not finite count in none."
     )
     shown = spread_out(without_empty_columns(rates), "TPR / FPR in per cent")
     return Section("detection", "Detection of malicious updates", text, drawings, [shown])

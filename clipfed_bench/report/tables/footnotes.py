@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from clipfed_bench.config.words import phrases
+from clipfed_bench.core.shares import nearest, part
 from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record
 from clipfed_bench.report.tables.statistics import LEVEL, RESAMPLES
 from clipfed_bench.runs.metrics import Metric
+
+_MOST = 6
+"""Kinds of cells that a note names."""
 
 _SPREADS = {
     "std": "Mean ± sample standard deviation",
@@ -51,7 +57,7 @@ def notes(
 
 def of_cells(records: Sequence[Record], axes: Sequence[str]) -> tuple[str, ...]:
     """Sentences on what the cells have in common beside ``axes``, and on what made them where that differs."""
-    return tuple(filter(None, (*_settings(records, axes), *_sources(records))))
+    return tuple(filter(None, (*_settings(records, axes), *of_updates(records), *_sources(records))))
 
 
 def _settings(records: Sequence[Record], axes: Sequence[str]) -> Iterator[str]:
@@ -68,6 +74,49 @@ def _settings(records: Sequence[Record], axes: Sequence[str]) -> Iterator[str]:
     # What was seen of server data that should be generated, and are not as far as can be told.
     seen = sorted({label for record in records if (label := str(record.get("server_label"))).startswith("generated,")})
     yield f"Server data are {'; '.join(seen)}." if seen else ""
+
+
+def of_updates(records: Sequence[Record]) -> tuple[str, ...]:
+    """Sentences on how many attackers there were, and on updates that were dropped."""
+    return tuple(filter(None, (_attackers(records), _dropped(records))))
+
+
+def _attackers(records: Sequence[Record]) -> str:
+    groups: dict[str, list[float]] = {}
+    for record in records:
+        figures: list[Any] = [record.get(name) for name in ("attackers", "malicious", "clients")]
+        if all(value is not None and math.isfinite(value) for value in figures):
+            seen, share, clients = figures
+            count, asked = nearest(share, clients), part(share, clients)
+            exact = "" if count == asked else f" ({100 * share:g} % are {float(asked):g})"
+            found = groups.setdefault(f"{count} of {clients} clients{exact}, {{}} of {record['clients_per_round']}", [])
+            found.append(seen)
+    if not groups:
+        return ""
+    means = {text: dict.fromkeys(f"{seen:.2f}" for seen in (min(found), max(found))) for text, found in groups.items()}
+    texts = "; ".join(text.format(" to ".join(mean)) for text, mean in means.items())
+    finite = ", whose updates were finite" if _lost(records) else ""
+    return f"Attackers{finite}: {texts} a round on average."
+
+
+def _lost(records: Sequence[Record]) -> list[Record]:
+    """Cells of which updates were dropped."""
+    return [record for record in records if 0 < (record.get("dropped") or 0) < math.inf]
+
+
+def _dropped(records: Sequence[Record]) -> str:
+    found = _lost(records)
+    if not found:
+        return ""
+    count = sum(int(record["dropped"]) for record in found)
+    whole = sum((record["rounds"] or 0) * (record["clients_per_round"] or 0) for record in found)
+    what = dict.fromkeys(f"{record['attack']} and {record['defense']}" for record in found)
+    shown = ", ".join([*list(what)[:_MOST], *(["..."] if len(what) > _MOST else [])])
+    cells = f"{len(found)} of {len(records)} cells"
+    return (
+        f"Not finite, and dropped before the defense: {count:,} of {whole:,} updates in {cells} ({shown}); they "
+        "count in no TPR or FPR."
+    )
 
 
 def _sources(records: Sequence[Record]) -> Iterator[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 from clipfed_bench.config.words import SPEAKING, heading, label
 from clipfed_bench.core.errors import UserError, unknown
 from clipfed_bench.report.tables.axes import AXES, OF_DEFENSE, Record, choose, ranks, refuse_duplicates
-from clipfed_bench.report.tables.footnotes import notes
+from clipfed_bench.report.tables.footnotes import notes, of_updates
 from clipfed_bench.report.tables.paired import differences
 from clipfed_bench.report.tables.statistics import Interval, bootstrap_interval, t_interval
 from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
@@ -174,6 +174,7 @@ def table(
     if not shown:
         raise UserError("a table needs at least one metric, e.g. mta.")
     records: Sequence[Record] = to_records(results)
+    measured = of_updates(records)
     if against is not None:
         against, records = differences(records, against, metrics)
         shown = tuple(metric.difference() for metric in shown)
@@ -195,7 +196,7 @@ def table(
         shown,
         decimals,
         max(len(entry.seeds) for entry in entries.values()),
-        notes(records, shown, (*left, *top), added, [entry.seeds for entry in entries.values()], spread, against),
+        (*notes(records, shown, (*left, *top), added, [e.seeds for e in entries.values()], spread, against), *measured),
         spread,
         against,
     )

@@ -1,0 +1,43 @@
+"""One grid with a small poisoning ratio, a malicious share between tenths, and a learning rate at which all is NaN."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[2]
+GRID = (
+    *("grid", "--preset", "smoke", "--workers", "1", "--device", "cpu", "--out", "run", "--rounds", "2"),
+    *("--attack", "none,badnets", "--target", "5", "--poison-ratio", "0.03", "--defense", "fedavg"),
+    *("--clients-per-round", "10", "--malicious", "0.25", "--warmup-rounds", "0", "--lr", "0.05,1e6"),
+)
+
+
+def cli(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "CLIPFED_BENCH_CACHE": str(cwd / "cache"), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "clipfed_bench", *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def test_what_is_called_an_attack_is_one_and_what_diverged_has_no_number(tmp_path: Path) -> None:
+    done = cli(tmp_path, *GRID)
+    assert done.returncode == 1
+    assert "lr=1e+06 seed 0: training has diverged: " in done.stderr
+    results = pd.read_parquet(tmp_path / "run" / "results.parquet")
+    assert results.groupby("lr")["status"].unique().map(list).to_dict() == {0.05: ["done"], 1e6: ["failed"]}
+    assert results.loc[results["lr"] == 1e6, ["mta", "asr", "tpr", "fpr"]].isna().all(axis=None)
+    history = pd.read_parquet(tmp_path / "run" / "history.parquet").pivot(index="round", columns="attack", values="mta")
+    assert history.loc[0, "none"] == history.loc[0, "badnets"]
+    assert (history["none"] != history["badnets"])[1:].any(), "less than one image of a batch is poisoned, now and then"
+    attackers = results.set_index(["attack", "lr"])["attackers"]
+    assert attackers["badnets", 0.05] == 2.5
+    assert pd.isna(attackers["none", 0.05])
+    assert cli(tmp_path, "report", "run", "--out", "page.html").returncode == 0
+    files = [tmp_path / name for name in ("run/table.md", "run/table.tex", "page.html")]
+    for text in (done.stdout, *(file.read_text() for file in files)):
+        assert "Attackers: 5 of 20 clients, 2.50 of 10 a round on average." in text
+        assert "2 of 4 cells failed." in text
