@@ -18,7 +18,7 @@ from clipfed_bench.report.formats.terminal import show
 def bench(request: Request, json_path: Path | None, markdown_path: Path | None) -> None:
     """Show the tables of ``request``, write what has a path, and keep how many cells a GPU takes at a time."""
     log = Console(stderr=True, highlight=False)
-    result = measure(request, lambda what: log.print(f"measuring {what}", style="dim"))
+    result = measure(request, lambda what: log.print(f"measuring {what}", style="dim", soft_wrap=True))
     tables = text.sections(result)
     show(*tables)
     if result["cells_per_gpu"] is not None:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from io import BytesIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -30,19 +31,39 @@ _SAME = {
 
 
 def load_matplotlib() -> ModuleType:
-    """matplotlib, imported, also where ``MPLBACKEND`` names what is not installed, as a notebook's does elsewhere."""
-    if "matplotlib" not in sys.modules and (wanted := os.environ.pop("MPLBACKEND", None)) is not None:
-        try:
-            import matplotlib
+    """matplotlib, imported, also where ``MPLBACKEND`` names what is not installed, as a notebook's does elsewhere.
 
-            with contextlib.suppress(ValueError):
-                matplotlib.rcParams["backend"] = wanted  # as it does itself, and as others in this process want it
-        finally:
-            os.environ["MPLBACKEND"] = wanted
-    import matplotlib
+    A ``matplotlibrc`` that is no text in UTF-8 is not read.
+    """
+    wanted = os.environ.get("MPLBACKEND")
+    if "matplotlib" not in sys.modules and wanted is not None:
+        with _environment("MPLBACKEND", None):
+            found = _imported()
+        with contextlib.suppress(ValueError):
+            found.rcParams["backend"] = wanted  # as it does itself, and as others in this process want it
+    return _imported()
 
-    found: ModuleType = matplotlib
-    return found
+
+def _imported() -> ModuleType:
+    try:
+        return import_module("matplotlib")
+    except UnicodeDecodeError:
+        for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+            del sys.modules[name]  # half of it is there
+        with _environment("MATPLOTLIBRC", os.devnull):
+            return import_module("matplotlib")
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    """The variable ``name`` is ``value``, or is not there, and afterwards is what it was."""
+    before = os.environ.pop(name, None)
+    os.environ.update({} if value is None else {name: value})
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        os.environ.update({} if before is None else {name: before})
 
 
 @contextlib.contextmanager

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import pickle
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,16 +27,6 @@ class Evil:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (os.mkdir, ("code-ran",))
-
-
-def picture(width: int, height: int, data: bytes = b"") -> bytes:
-    """A PNG that says it is of that size."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n(code-ran) (w) file closefile\nshowpage\n"

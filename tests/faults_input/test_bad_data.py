@@ -28,13 +28,12 @@ from damage import (
     labels,
     names,
     official_batches,
-    picture,
     put,
     repeated,
     replaced,
     rewrite,
 )
-from makers.data_files import arrays, batches, parquet_folder, png
+from makers.data_files import arrays, batches, parquet_folder, picture, png
 
 from clipfed_bench.data.formats import official
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from bad import refused
-from damage import DATA, POSTSCRIPT, picture
-from makers.data_files import CLASSES, arrays, class_folders, parquet_folder, write_parquet
+from damage import DATA, POSTSCRIPT
+from makers.data_files import CLASSES, arrays, class_folders, parquet_folder, picture, write_parquet
 
 pytestmark = pytest.mark.usefixtures("small_cifar")
 

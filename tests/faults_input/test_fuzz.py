@@ -79,7 +79,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
 
 
 def read_images(folder: Path) -> None:
-    for group in parquet.groups(sorted(folder.glob("*.parquet"))):
+    for group in parquet.groups(sorted([*folder.glob("*.parquet"), *folder.glob("*.arrow")]), folder):
         assert all(group.damaged)
         for shards in group.splits.values():
             with only_user_errors():
@@ -97,7 +97,11 @@ def check(split: Split) -> None:
 @bounded
 @given(tables())
 def test_parquet_of_anything(place: Path, table: pa.Table) -> None:
-    pq.write_table(table, place / "t.parquet")
+    for k, make in enumerate((pa.ipc.new_stream, pa.ipc.new_file)):
+        with make(str(place / f"{k}.arrow"), table.schema) as file:
+            file.write_table(table)
+    with contextlib.suppress(pa.ArrowNotImplementedError):  # structs of nothing
+        pq.write_table(table, place / "t.parquet")
     read_images(place)
     with contextlib.suppress(ValueError):
         assert len(read_history(place / "t.parquet")) == len(table)
@@ -120,6 +124,21 @@ def test_damaged_parquet(place: Path, shard: bytes, data: st.DataObject) -> None
     for read, error in ((read_history, ValueError), (read_results, UserError)):
         with contextlib.suppress(error):
             read(place / "t.parquet")
+
+
+@pytest.fixture(scope="module")
+def arrow(tmp_path_factory: pytest.TempPathFactory, shard: bytes) -> bytes:
+    path, table = tmp_path_factory.mktemp("arrow") / "train.arrow", pq.read_table(pa.BufferReader(shard))
+    with pa.ipc.new_stream(str(path), table.schema) as file:
+        file.write_table(table.slice(0, 1))
+    return path.read_bytes()
+
+
+@bounded
+@given(st.data())
+def test_damaged_arrow(place: Path, arrow: bytes, data: st.DataObject) -> None:
+    (place / "t.arrow").write_bytes(data.draw(damaged(arrow)))
+    read_images(place)
 
 
 # --- CIFAR ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 import io
 import json
 import pickle
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,16 @@ def png(image):
     file = io.BytesIO()
     Image.fromarray(image.transpose(1, 2, 0)).save(file, "PNG")
     return file.getvalue()
+
+
+def picture(width: int, height: int, data: bytes = b"", depth: int = 8, kind: int = 2) -> bytes:
+    """A PNG that says it is of that size, of ``depth`` bits; kinds are 2 RGB, 4 gray with alpha, 6 RGBA."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def write_parquet(path, images, labels, names=CLASSES, image="img", label="label", captions=None):

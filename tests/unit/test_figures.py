@@ -91,6 +91,15 @@ def test_a_backend_that_is_there_stays_chosen_for_others():
     assert done.stdout == "svg svg\n", done.stderr
 
 
+def test_a_matplotlibrc_that_is_no_text_is_not_read(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes("font.size: 31".encode("utf-16"))
+    code = "import os; from clipfed_bench.core.figures import load_matplotlib as load; m = load()\n"
+    code += "from matplotlib.figure import Figure; print(m.rcParams['font.size'], os.environ['MATPLOTLIBRC'])"
+    rc = {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc"), "MPLBACKEND": "no_such_backend"}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | rc, capture_output=True, text=True)
+    assert done.stdout == f"10.0 {tmp_path}/matplotlibrc\n", done.stderr
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_format_is_drawn_by_its_own_backend(format, monkeypatch):
     from matplotlib import backend_bases

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from makers.data_files import CLASSES, arrays, class_folders, parquet_folder, png, write_parquet
+from makers.data_files import CLASSES, arrays, class_folders, parquet_folder, picture, png, write_parquet
 from PIL import Image
 
 from clipfed_bench.core.errors import DataError
@@ -191,10 +192,20 @@ PICTURES = {
 
 @pytest.mark.parametrize("kind", PICTURES)
 def test_images_of_every_kind_become_8_bits_of_three_colors(kind):
-    picture, expected = PICTURES[kind]
-    found = np.asarray(as_rgb(encoded(picture)))
+    image, expected = PICTURES[kind]
+    found = np.asarray(as_rgb(encoded(image)))
     assert found.shape == (8, 8, 3)
     assert np.abs(found.astype(int) - np.asarray(expected)[:, :, None]).max() <= (1 if "half" in kind else 0)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "gray with alpha", "RGBA"])
+def test_colors_of_16_bits_become_8(kind, channels):
+    pixels = np.repeat(GRAY[:, :, None], channels, axis=2).astype(">u2") * 257
+    if channels != 3:
+        pixels[:, :, -1] = 65535
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    content = picture(8, 8, zlib.compress(rows), depth=16, kind=kind)
+    assert (np.asarray(as_rgb(Image.open(io.BytesIO(content)))) == GRAY[:, :, None]).all()
 
 
 def test_a_transparent_palette_and_cmyk():
@@ -211,6 +222,7 @@ SPLITS = {
     "short": ("train", "val", "test"),
     "dev": ("x_train", "x_dev", "x_test"),
     "long": ("training", "testing", "evaluation"),
+    "sets": ("trainset", "valset", "HeldOut"),
     "folders": ("train/0000", "validation/0000", "test/0000"),
     "one without a name": ("train-0", "extra", "valid-0"),
 }
@@ -256,9 +268,9 @@ def pictures(count, seed=0):
 
 
 def again(image, format="JPEG", side=None, **options):
-    picture = Image.fromarray(image.transpose(1, 2, 0))
-    picture = picture.resize((side, side), Image.Resampling.BILINEAR) if side else picture
-    return np.asarray(encoded(picture, format, **options).convert("RGB").resize((32, 32))).transpose(2, 0, 1)
+    whole = Image.fromarray(image.transpose(1, 2, 0))
+    whole = whole.resize((side, side), Image.Resampling.BILINEAR) if side else whole
+    return np.asarray(encoded(whole, format, **options).convert("RGB").resize((32, 32))).transpose(2, 0, 1)
 
 
 REMADE = [{"quality": 95}, {"quality": 50}, {"format": "WEBP", "quality": 80}, {"side": 64}, {"side": 20}]

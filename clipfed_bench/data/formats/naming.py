@@ -8,12 +8,12 @@ from pathlib import Path
 _SPLITS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "test": ("test", "testing", "eval", "evaluation", "holdout", "heldout"),
 }
-"""As the Hugging Face hub reads names of files."""
+"""As the Hugging Face hub reads names of files, and some more."""
 
 _WORDS = {word: split for split, words in _SPLITS.items() for word in words}
-_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(sorted(_WORDS, key=len, reverse=True))})(?![a-z])")
+_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(sorted(_WORDS, key=len, reverse=True))})(?:set)?(?![a-z])")
 _GENERATED = re.compile(r"(?<![a-z])(?<!no[nt][ _-])(generated|synthetic|synth|diffusion|fake)(?![a-z])")
 
 

@@ -12,7 +12,7 @@ from clipfed_bench.core.errors import shown
 from clipfed_bench.core.splits import Split
 from clipfed_bench.data.info import Info
 
-_DEPTH = 5
+_DEPTH = 7
 """Folder levels below the data folder that are searched."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
