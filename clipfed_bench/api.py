@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from clipfed_bench.core.splits import Split
 from clipfed_bench.toolbox.compute import Compute
 from clipfed_bench.toolbox.device import Figure, to_device, to_host
-from clipfed_bench.toolbox.distances import weighted_sum
 from clipfed_bench.toolbox.images import Images, ServerData
 from clipfed_bench.toolbox.rng import generator
+from clipfed_bench.toolbox.sums import weighted_sum
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def run_grid(
     steps: Steps = "auto",
     streams: int | None = None,
     skip_failed: bool = False,
+    keep_stale: bool = False,
     progress: Callable[[Board], None] | None = None,
 ) -> Run:
     """Compute those of ``cells`` that are not done in ``folder``, and read the results of all of them.
@@ -68,7 +69,8 @@ def run_grid(
     grid's name. ``progress`` is called here, at the start and whenever something happened, with the state of the run:
     ``cells``, ``done``, ``failed``, ``share`` in [0, 1] and ``left``, seconds or None. What it raises ends the run.
 
-    Failed cells have rows without figures, and there is a warning. Raises UserError, and KeyboardInterrupt for Ctrl-C
+    Cells that are stale, as what they were computed from has changed, are computed anew unless ``keep_stale``; failed
+    ones have rows without figures. Of both there is a warning. Raises UserError, and KeyboardInterrupt for Ctrl-C
     or SIGTERM: workers are ended then, cells that are done are stored, and the same call goes on.
     """
     name = cells.name if isinstance(cells, GridSpec) else "grid"
@@ -77,7 +79,7 @@ def run_grid(
     run = RUNS / name if folder is None else Path(folder)
     places = Places(run, device, workers, data, cache, shared, cluster, checkpoint_every, cell_timeout)
     places = replace(places, precision=precision, steps=steps, streams=streams)
-    session = Session(chosen, places, skip_failed)
+    session = Session(chosen, places, skip_failed, keep_stale=keep_stale)
     watcher = _Watcher(session, progress)
     session.run(watcher, "the same call of clipfed_bench.run_grid")
     if failures := session.failures():
@@ -106,6 +108,8 @@ class _Watcher:
     """Results and history, when it has finished."""
 
     def began(self, stock: Stock) -> None:
+        if stock.stale:
+            warnings.warn(stock.stale, stacklevel=5)
         for problem in stock.broken:
             warnings.warn(f"{problem}; the cell is run again", stacklevel=5)
 

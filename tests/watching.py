@@ -31,9 +31,9 @@ class Watching:
         self.computed = dict(computed)
 
 
-def fake_session(cells, folder, workers=1, **places):
+def fake_session(cells, folder, workers=1, keep_stale=False, **places):
     """A session of cells that the fake simulator computes."""
-    return Session(cells, Places(folder, "cpu", workers, **places), runner="fake_simulator")
+    return Session(cells, Places(folder, "cpu", workers, **places), runner="fake_simulator", keep_stale=keep_stale)
 
 
 def run(session, each=lambda event: None):

@@ -26,13 +26,15 @@ def grid(
     place: options.PlaceOptions,
     dry_run: options.DryRunOption = False,
     skip_failed: Annotated[bool, typer.Option("--skip-failed", help="Leave cells that failed before alone.")] = False,
+    keep_stale: options.KeepStaleOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, just the table.")] = False,
     cell: Mapping[str, str | None],
 ) -> None:
     """Run every combination of the values given, and tabulate MTA and ASR.
 
     Cells that are done are skipped, and one that was stopped goes on from its last checkpoint, so the same command goes
-    on with an interrupted grid; failed cells are tried again. A cell that fails does not stop the others, and makes the
+    on with an interrupted grid; failed cells are tried again. A cell is stale, and run again, where the source of what
+    computed it has changed, or the content of its data. A cell that fails does not stop the others, and makes the
     exit status 1. What can be chosen is shown by `clipfed-bench list`.
     """
     from clipfed_bench.cli.running import show_plan, show_run
@@ -41,7 +43,7 @@ def grid(
     from clipfed_bench.runs.folder import RUNS
 
     asked = make_grid(options.choose_axes(cell, preset, config, seeds, scale))
-    session = Session(asked.cells, place.places(out or RUNS / asked.name), skip_failed)
+    session = Session(asked.cells, place.places(out or RUNS / asked.name), skip_failed, keep_stale=keep_stale)
     if dry_run:
         show_plan(session)
     elif not show_run(session, quiet):
@@ -55,9 +57,10 @@ def run(
     config: options.ConfigOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; results/runs/run if not given.")] = None,
     place: options.PlaceOptions,
+    keep_stale: options.KeepStaleOption = False,
     cell: Mapping[str, str | None],
 ) -> None:
-    """Run one cell and print its rounds as they come. A cell that is done is only shown."""
+    """Run one cell and print its rounds as they come. A cell that is done, and not stale, is only shown."""
     from clipfed_bench.cli.running import show_run
     from clipfed_bench.config.grid import make_grid
     from clipfed_bench.execution.session import Session
@@ -67,6 +70,7 @@ def run(
     if len(asked.cells) != 1:
         count = len(asked.cells)
         raise UserError(f"these settings make {count} cells; give single values, or use 'clipfed-bench grid'.")
-    session = Session(asked.cells, replace(place, workers=1).places(out or RUNS / "run"))
+    places = replace(place, workers=1).places(out or RUNS / "run")
+    session = Session(asked.cells, places, keep_stale=keep_stale)
     if not show_run(session, rounds=True):
         raise typer.Exit(1)

@@ -128,6 +128,12 @@ class PlaceOptions:
         return Places(folder, cluster=cluster, **chosen)
 
 
+KeepStaleOption = Annotated[
+    bool,
+    typer.Option("--keep-stale", help="Keep cells that are done though what they were computed from has changed."),
+]
+
+
 def expand(panel: str = PANEL, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorator: replaces two parameters of a command by options, and gives it their values in them.
 

@@ -35,6 +35,7 @@ def paper(
     place: options.PlaceOptions,
     dry_run: options.DryRunOption = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only render what is stored, however little.")] = False,
+    keep_stale: options.KeepStaleOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, just the tables.")] = False,
 ) -> None:
     """Run or resume what a table or figure of the paper needs, and render it in the paper's layout.
@@ -52,7 +53,8 @@ def paper(
     trained = [cell for name in names if name not in UNTRAINED for cell in cells[name]]
     folder = out or RUNS / ("paper" if scale == FULL else f"paper-{scale}")
     needed = tuple({cell.key: cell for cell in trained}.values())
-    session = Session(needed, place.places(folder), keep_models=[cell.key for cell in cells.get("fig3", ())])
+    models = [cell.key for cell in cells.get("fig3", ())]
+    session = Session(needed, place.places(folder), keep_models=models, keep_stale=keep_stale)
     if dry_run:
         show_plan(session)
         return

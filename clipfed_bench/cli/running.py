@@ -35,6 +35,8 @@ def show_plan(session: Session) -> None:
     out.print(table)
     counts = f"{len(session.cells)} cells: {len(session.done)} done, {len(session.todo)} to run"
     out.print(f"{counts}{_before(session)}.", highlight=False)
+    if session.stale:
+        out.print(session.stale, highlight=False, soft_wrap=True)
     if session.todo:
         total = clock(estimate.total(session.jobs, session.workers))
         out.print(f"About {total} with --workers {session.workers}, {estimate.basis}.", highlight=False)
@@ -82,6 +84,8 @@ class _Shown:
     def began(self, stock: Stock) -> None:
         if stock.done and not self.quiet:
             self.console.print(f"{stock.done} of {stock.cells} cells are done already.", highlight=False)
+        if stock.stale:
+            typer.echo(stock.stale, err=self.quiet)
         for problem in stock.broken:
             typer.echo(f"warning: {problem}; the cell is run again", err=True)
 

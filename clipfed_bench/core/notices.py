@@ -32,3 +32,16 @@ def shown_by(show: Callable[[str], None]) -> Iterator[None]:
     finally:
         _shown.pop()
         _said.update(before)
+
+
+@contextlib.contextmanager
+def unsaid() -> Iterator[None]:
+    """Notices that are given inside are not shown, and count as not given."""
+    before = set(_said)
+    _shown.append(lambda text: None)
+    try:
+        yield
+    finally:
+        _shown.pop()
+        _said.clear()
+        _said.update(before)

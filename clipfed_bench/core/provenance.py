@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 import sys
@@ -53,20 +52,6 @@ def git_sha(root: Path = _ROOT) -> str:
         return "none"
     changes = _git(root, "status", "--porcelain", "--", *(name for name in _SOURCES if (root / name).exists()))
     return sha if changes == "" else f"{sha}-dirty"
-
-
-@cache
-def source_digest(*others: Path) -> str:
-    """sha256 of the package's sources, attacks and defenses among them, and of ``others``, by name and content.
-
-    Unlike the SHA it changes with every edit. It is taken once in a process, which has imported them by then.
-    """
-    found = [path for name in _SOURCES for path in sorted((_ROOT / name).rglob("*.py"))]
-    total = hashlib.sha256()
-    for path in dict.fromkeys([*found, *others]):
-        content = path.read_bytes()
-        total.update(f"{path.name} {len(content)}\n".encode() + content)
-    return total.hexdigest()
 
 
 @cache

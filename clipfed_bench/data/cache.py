@@ -1,8 +1,8 @@
 """Decoded arrays on disk, so that images are decoded once per machine.
 
-One uncompressed ``.npz`` per source in ``<cache>/arrays``, named by a hash of the names, sizes and modification times
-of the source's files. Files are written under a name of their own and then renamed, so readers never see half a file
-and two processes that decode at once both succeed. A damaged file is decoded anew.
+One uncompressed ``.npz`` per source in ``<cache>/arrays``, named by a hash of the names and contents of the source's
+files, and of the code that reads them. Files are written under a name of their own and then renamed, so readers never
+see half a file and two processes that decode at once both succeed. A damaged file is decoded anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from clipfed_bench.core.errors import DamagedFileError, DataError, UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.paths import cache_root
+from clipfed_bench.core.sources import code, current
 from clipfed_bench.core.untrusted import reading
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -28,19 +29,20 @@ Arrays = dict[str, npt.NDArray[Any]]
 _VERSION = "2"
 """Part of every key; changes with what is stored."""
 
+_READERS = ("clipfed_bench.data.datasets", "clipfed_bench.data.server_set.load")
+
 
 def source_key(purpose: str, files: Iterable[Path]) -> str:
     """The cache key of what is decoded from ``files`` for ``purpose`` (which states data set, size and split).
 
     Raises DataError for a file that is a dead link.
     """
-    digest = hashlib.sha256(f"{_VERSION}\n{purpose}\n".encode())
+    digest = hashlib.sha256(f"{_VERSION}\n{purpose}\n{code(*_READERS)}\n".encode())
     for path in sorted(files):
         try:
-            stat = path.stat()
+            digest.update(os.fsencode(path.resolve()) + f"\t{current(path)[0]}\n".encode())
         except OSError as error:
             raise DataError(f"{shown(path)}: cannot be read ({error.strerror}).") from None
-        digest.update(os.fsencode(path.resolve()) + f"\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 
 

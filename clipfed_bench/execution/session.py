@@ -29,8 +29,10 @@ from clipfed_bench.execution.machine import cores, resolve_device
 from clipfed_bench.execution.places import Places
 from clipfed_bench.execution.ray_cluster import ready
 from clipfed_bench.execution.worker import RUNNER, Settings
+from clipfed_bench.runs.digests import changed
 from clipfed_bench.runs.folder import clean, drop_checkpoints, drop_prefixes, held, models
 from clipfed_bench.runs.store import RunStore
+from clipfed_bench.simulator.digests import Digests
 
 Show = AbstractContextManager[Callable[[Event], None]]
 """A context while jobs run, which gives what is called with each event."""
@@ -48,6 +50,8 @@ class Stock:
     done: int
     broken: Sequence[str]
     """Why files that are there cannot be used, a line each; their cells are run again."""
+    stale: str = ""
+    """How many were computed from something else than there is now, from what, and what becomes of them."""
 
 
 class Watcher(Protocol):
@@ -73,9 +77,11 @@ class Session:
         skip_failed: bool = False,
         keep_models: Collection[str] = (),
         runner: str = RUNNER,
+        keep_stale: bool = False,
     ) -> None:
         """``keep_models``: keys of cells whose final model is to be stored; done without it, they are run again.
 
+        ``keep_stale``: cells that are done count as done, also where what they were computed from has changed.
         ``runner``: the module that workers run, see :class:`~clipfed_bench.execution.worker.Settings`.
         """
         self.cells = cells
@@ -83,7 +89,8 @@ class Session:
         self.keep_models = frozenset(keep_models)
         self.store = RunStore(places.folder)
         self.account = Account(places.folder)
-        self._runner = runner
+        self._runner, self._keep_stale = runner, keep_stale
+        self._lost: dict[CellSpec, str] = {}
         self._settled = {"done", "failed"} if skip_failed else {"done"}
         self._sharing: Counter[str] = Counter()
         self._look()
@@ -91,11 +98,31 @@ class Session:
     def _look(self) -> None:
         """Find out what is to do."""
         self.statuses = self.store.statuses(self.keys)
+        self._changes = self._stale()
+        if not self._keep_stale:
+            self.statuses |= dict.fromkeys(self._changes, "stale")
         for key in self.keep_models:
             if not (models(self.places.folder) / f"{key}.safetensors").exists():
                 self.statuses.pop(key, None)
         self.todo = [cell for cell in self.cells if self.statuses.get(cell.key) not in self._settled]
         self.jobs = plan(self.todo)
+
+    def _stale(self) -> dict[str, list[str]]:
+        """Keys of cells that were computed from something else than there is now -> what it is."""
+        done = {cell.key: cell for cell in self.cells if self.statuses.get(cell.key) == "done"}
+        if not done:
+            return {}
+        now = Digests(self.places.data_dir)
+        found = {k: changed(cell.as_dict(), self.store.digests(k), now.of(cell)) for k, cell in done.items()}
+        return {key: reasons for key, reasons in found.items() if reasons}
+
+    @property
+    def stale(self) -> str:
+        """How many cells are stale, why, and what becomes of them; empty where none is."""
+        reasons = Counter(reason for reasons in self._changes.values() for reason in reasons)
+        why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        then = "They are kept as they are" if self._keep_stale else "They are computed anew, unless with --keep-stale"
+        return f"{len(self._changes)} of {len(self.cells)} cells are stale: {why}. {then}." if reasons else ""
 
     @property
     def keys(self) -> list[str]:
@@ -126,7 +153,8 @@ class Session:
 
     def estimate(self) -> Estimate:
         """How long jobs take, judging by the cells of this grid that are done, on this kind of device and precision."""
-        way, done = self._way, {cell.key: cell for cell in self.cells if self.statuses.get(cell.key) == "done"}
+        way, known = self._way, ("done", "stale")
+        done = {cell.key: cell for cell in self.cells if self.statuses.get(cell.key) in known}
         if not done:
             return make_estimate(way, {})
         frame = self.store.frames(done)[0].set_index("key")
@@ -139,9 +167,9 @@ class Session:
         return self.device, self.environment.precision
 
     def failures(self) -> dict[CellSpec, str]:
-        """The cells that are stored as failed, each with the error in a line."""
+        """The cells that are stored as failed, or failed now and keep a stale result, each with the error in a line."""
         found = {cell: self.store.failure(cell.key) for cell in self.cells}
-        return {cell: failure[0] for cell, failure in found.items() if failure is not None}
+        return self._lost | {cell: failure[0] for cell, failure in found.items() if failure is not None}
 
     def run(self, watcher: Watcher, command: str) -> None:
         """Compute what is to do and store it. Cells that fail are stored as failed.
@@ -181,8 +209,9 @@ class Session:
         unfinished = [cell for cell in self.cells if cell.key not in self.done]
         self._sharing = Counter(cell.prefix_key for cell in unfinished if cell.prefix_rounds)
         drop_prefixes(self.places.folder, {cell.prefix_key for cell in self.cells}.difference(self._sharing))
-        self.account.write("grid", pid=os.getpid(), command=command, cells=len(self.cells), done=len(self.done))
-        return Stock(len(self.cells), len(self.done), self.store.broken(self.keys))
+        counts = {"cells": len(self.cells), "done": len(self.done), "stale": self.stale}
+        self.account.write("grid", pid=os.getpid(), command=command, **counts)
+        return Stock(len(self.cells), len(self.done), self.store.broken(self.keys), self.stale)
 
     def _compute(self, watcher: Watcher) -> None:
         guess = make_estimate(self._way, {})
@@ -224,6 +253,9 @@ class Session:
         elif event.kind == "failed" and event.failure is not None:
             facts = provenance("cpu") | {"device": self.device}
             self.store.put_failure(job.spec, event.failure.error, event.failure.traceback, facts)
+            if self.store.status(job.spec.key) == "done":  # from before: its numbers stay until there are others
+                self._lost[job.spec] = f"{event.failure.error} (its result from before stays)"
+                self.account.write("lost", job=job.id, traceback=event.failure.traceback)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from clipfed_bench.core import work_counts as counts
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Environment, Progress, Report
 from clipfed_bench.core.notices import shown_by
+from clipfed_bench.core.sources import code
 from clipfed_bench.execution.allocator import keep_freed_memory, return_freed_memory
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
 from clipfed_bench.execution.memory import ran_out_of_memory
@@ -81,6 +82,8 @@ class Runner:
             return "failed", explain(error), True
 
     def _run(self, job: Job, report: Report) -> CellResult | None:
+        # Looked at before they are imported, so that they are not taken for what they become later.
+        code(self._settings.runner, *(choice.component.module for choice in (job.spec.attack, job.spec.defense)))
         if self._module is None:
             self._module = importlib.import_module(self._settings.runner)
             keep_freed_memory()

@@ -15,7 +15,9 @@ from clipfed_bench.paper.tables import LAYOUTS, paper_table
 from clipfed_bench.report.formats.latex import latex
 from clipfed_bench.report.formats.markdown import markdown
 from clipfed_bench.report.formats.sheet import Sheet
-from clipfed_bench.report.plots.style import drawing, save
+from clipfed_bench.report.plots.style import drawing, remark, save
+from clipfed_bench.report.tables.table import plain_records
+from clipfed_bench.report.tables.versions import versions
 from clipfed_bench.runs.store import RunStore
 
 _FIGURES = {"fig3": "tsne", "fig4": "images", "fig5": "bands", "fig6": "curves", "fig7": "teachers"}
@@ -35,6 +37,7 @@ def write(name: str, cells: Sequence[CellSpec], env: Environment, store: RunStor
     else:
         with drawing():
             figure, numbers = import_module(f"clipfed_bench.paper.figures.{_FIGURES[name]}").make(cells, env, store)
+            remark(figure, versions(plain_records(store.frames([cell.key for cell in cells])[0])))
             paths += save(figure, folder, name)
     content = BytesIO()
     numbers.to_parquet(content, index=False)

@@ -16,6 +16,7 @@ from clipfed_bench.paper.published import SOURCE, published
 from clipfed_bench.report.tables.axes import Record
 from clipfed_bench.report.tables.footnotes import of_updates
 from clipfed_bench.report.tables.table import Number, Place, over_seeds, plain_records
+from clipfed_bench.report.tables.versions import versions
 from clipfed_bench.runs.metrics import MAIN, METRICS
 
 
@@ -164,6 +165,7 @@ def _notes(
     elif counts:
         fewer = f", in some places {counts[0]}" if len(counts) > 1 else ""
         yield f"Mean ± sample standard deviation over {counts[-1]} seeds{fewer}; last evaluation."
+    yield from versions(done.values())
     yield f"Published: {SOURCE}; ResNet-18, CLIP ViT-L/14. Difference: ours minus published, in points."
     pairs = [(metric, *agreement(layout, places, values, metric)) for metric in MAIN]
     if any(total for _, _, total in pairs):

@@ -8,6 +8,7 @@ from typing import Any
 
 from clipfed_bench.config.cell_spec import CellSpec, value_type
 from clipfed_bench.core.provenance import PACKAGES
+from clipfed_bench.runs.digests import PREFIX
 from clipfed_bench.runs.metrics import METRICS
 from clipfed_bench.runs.schema import HISTORY_AXES
 
@@ -84,6 +85,18 @@ INFO: Mapping[str, str] = {
 }
 """What the defenses here say of a round (:attr:`clipfed_bench.api.Aggregate.info`); other people's add columns."""
 
+_DIGESTS = {
+    "simulator": "the simulator's source",
+    "warmup": "FedAvg's source, if there is a warm-up",
+    "model": "the model's source",
+    "attack": "the attack's source, with attacks and files that its options name",
+    "defense": "the defense's source, the same",
+    "data": "the data set's content, and the source that reads it",
+    "server_data": "the server data's content, and the source that reads or draws them",
+    "teacher": "the teacher's source, and the file of its weights if one was named",
+    "templates": "the prompts",
+}
+
 _PROVENANCE = {
     **{f"version_{name.replace('-', '_')}": f"version of {name}, none if it is not installed" for name in PACKAGES},
     "version_python": "version of Python",
@@ -96,6 +109,7 @@ _PROVENANCE = {
     "device_name": "name of the processor or GPU that computed",
     "precision": "of training and evaluation: float32 or bfloat16",
     "steps": "how training steps ran: eager, or graph (captured CUDA graphs)",
+    **{PREFIX + name: f"digest of {meaning}" for name, meaning in _DIGESTS.items()},
     "git_sha": "commit of the source, with -dirty where it was changed; none without a checkout",
     "data_source": "where the data set was read from, in what form, and a hash",
     "defaults": "JSON: each setting or option left at its default, and that default's kind (paper, lineage, ours)",

@@ -20,6 +20,7 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.runs.cell_file import read_cell
+from clipfed_bench.runs.digests import recorded
 from clipfed_bench.runs.schema import FORMAT
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ class RunStore:
         """The status of each of ``keys`` that has one."""
         found = ((key, self.status(key)) for key in keys)
         return {key: status for key, status in found if status is not None}
+
+    def digests(self, key: str) -> dict[str, str]:
+        """Of what a cell was computed from, by name (:mod:`clipfed_bench.runs.digests`); none of one without status."""
+        try:
+            return recorded(self._load(key)["provenance"])
+        except (OSError, ValueError):
+            return {}
 
     def broken(self, keys: Iterable[str]) -> list[str]:
         """Why those of ``keys`` that have a json do not count where they do not, a line for each."""

@@ -10,7 +10,7 @@ from clipfed_bench.core.messages import CellResult, Environment, Report
 from clipfed_bench.core.work_counts import count
 from clipfed_bench.runs.metrics import MAIN
 from clipfed_bench.simulator import prefix, warmup
-from clipfed_bench.simulator.cell_facts import cell_facts
+from clipfed_bench.simulator.cell_facts import cell_facts, mark_changed
 from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
 from clipfed_bench.simulator.final_model import save_model
@@ -38,8 +38,7 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = silent) -> CellR
         setup.federation.refuse_nothing(attack)
     sets, facts = setup.test_sets, cell_facts(setup)
     warn = warner(report, "round", spec.rounds)
-    components = [spec.attack.component, spec.defense.component]
-    place = Checkpoint(env, spec.key, identity(spec.key, facts, components), warn)
+    place = Checkpoint(env, spec.key, identity(spec.key, facts), warn)
 
     def evaluate() -> None:
         training.log.evaluate(training.done, partial(setup.evaluate, training.flat.model, sets))
@@ -59,4 +58,4 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = silent) -> CellR
     play(stage, training, begin, report)
     save_model(spec, env, training.flat)
     count("cell")
-    return CellResult(training.log.rows, training.log.final(spec.rounds), facts)
+    return CellResult(training.log.rows, training.log.final(spec.rounds), mark_changed(setup, facts))

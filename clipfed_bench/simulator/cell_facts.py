@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.provenance import provenance
+from clipfed_bench.runs.digests import PREFIX
+from clipfed_bench.simulator import shared
 from clipfed_bench.simulator.cell_setup import CellSetup
+from clipfed_bench.simulator.digests import Digests
 
 
 def cell_facts(setup: CellSetup) -> dict[str, str]:
     """Of the whole cell."""
     own = {"defaults": json.dumps(_origins(setup.spec)), "warmup_key": setup.spec.warmup_key}
-    return provenance(setup.env.device) | own | prefix_facts(setup)
+    return provenance(setup.env.device) | own | prefix_facts(setup) | _digests(setup, ("attack",))
 
 
 def prefix_facts(setup: CellSetup) -> dict[str, str]:
@@ -23,13 +27,33 @@ def prefix_facts(setup: CellSetup) -> dict[str, str]:
         facts |= {"teacher_identity": setup.teacher.identity}
     if component.needs_server_data:
         facts |= {"server_label": setup.server_data.label, "server_hash": setup.server_data.content_hash}
-    return facts
+    return facts | _digests(setup, ("defense", "server_data", "teacher", "templates"))
 
 
 def warmup_facts(setup: CellSetup) -> dict[str, str]:
     """Of the clean warm-up: source and machine, how steps run, and the data."""
     manner = {"precision": setup.env.precision, "steps": "graph" if setup.env.graphs else "eager"}
-    return provenance(setup.env.device) | manner | {"data_source": setup.data.source}
+    return provenance(setup.env.device) | manner | {"data_source": setup.data.source} | warmup_digests(setup)
+
+
+def warmup_digests(setup: CellSetup) -> dict[str, str]:
+    """Of what the clean warm-up is computed from."""
+    held_out = ("server_data",) if setup.spec.warmup["server_data"] else ()
+    return _digests(setup, ("simulator", "warmup", "model", "data", *held_out))
+
+
+def mark_changed(setup: CellSetup, facts: dict[str, str]) -> dict[str, str]:
+    """``facts`` of a cell that has just been computed, in which digests are marked of what was changed meanwhile.
+
+    What of it the cell was computed from nobody knows, so that it is like no other.
+    """
+    now = Digests(setup.env.data_dir, pixels=shared.pixels).of(setup.spec)
+    changed = (name for name, value in setup.digests.items() if now.get(name) != value)
+    return facts | {PREFIX + name: f"{setup.digests[name]}, changed while it ran" for name in changed}
+
+
+def _digests(setup: CellSetup, names: Iterable[str]) -> dict[str, str]:
+    return {PREFIX + name: setup.digests[name] for name in names if name in setup.digests}
 
 
 def _origins(spec: CellSpec) -> dict[str, str]:

@@ -11,9 +11,11 @@ from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
 from clipfed_bench.components.registry import create_attack, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Report
+from clipfed_bench.core.sources import first
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator import shared
+from clipfed_bench.simulator.digests import Digests
 from clipfed_bench.simulator.evaluate import TestSets, evaluate, make_test_sets
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.federation import Federation
@@ -36,6 +38,11 @@ class CellSetup:
         """``report`` is told how the training of a teacher goes."""
         self.spec, self.env = spec, env
         self._report = report
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Of what the cell is computed from, as this process has it (:mod:`clipfed_bench.runs.digests`)."""
+        return Digests(self.env.data_dir, first, shared.pixels).of(self.spec)
 
     @cached_property
     def data(self) -> Dataset:

@@ -14,9 +14,8 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from clipfed_bench.components.registry import Component
 from clipfed_bench.core.errors import DamagedFileError, UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment
-from clipfed_bench.core.provenance import source_digest
 from clipfed_bench.core.untrusted import parse_json, reading
+from clipfed_bench.runs.digests import PREFIX
 from clipfed_bench.toolbox.tensor_files import read_tensors
 
 INTERVAL = 120.0
@@ -50,11 +48,10 @@ class Saved:
     facts: dict[str, Any]
 
 
-def identity(key: str, facts: Mapping[str, str], components: Iterable[Component] = ()) -> dict[str, str]:
-    """What a checkpoint has to agree with: the work's key and provenance, and all sources instead of their SHA."""
-    files = [Path(spec.origin) for c in components if (spec := find_spec(c.module)) is not None and spec.origin]
+def identity(key: str, facts: Mapping[str, str]) -> dict[str, str]:
+    """What a checkpoint has to agree with: the work's key and provenance, which has digests of what it is made from."""
     relevant = {name: value for name, value in facts.items() if name not in ("git_sha", "platform")}
-    return relevant | {"key": key, "sources": source_digest(*files)}
+    return relevant | {"key": key}
 
 
 class Checkpoint:
@@ -78,7 +75,8 @@ class Checkpoint:
             self._warn(f"the checkpoint {self.path} cannot be used and is ignored: {shown(error, 300)}")
             return None
         ours = self._identity
-        if other := sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name)):
+        if differing := sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name)):
+            other = [name.removeprefix(PREFIX) for name in differing]
             self._warn(f"the checkpoint {self.path} is ignored: it was made with other {shown(', '.join(other), 300)}")
             return None
         return Saved(round_, {k: v.to(self._device) for k, v in tensors.items()}, facts)

@@ -47,7 +47,7 @@ def load_model(spec: CellSpec, env: Environment) -> Classifier:
         raise UserError(f"there is no final model of {keyed(spec)}: no file {path}. {again}")
     flat = FlatModel(build_model(spec.model, len(info(spec.dataset).classes), spec.seed).to(env.device))
     try:
-        params, buffers = read_model(path, env.device)
+        (params, buffers), _ = read_model(path, env.device)
     except DamagedFileError as error:
         raise UserError(
             f"{path} is not the final model of a cell, or damaged ({shown(error, 300)}). {again}"

@@ -30,8 +30,7 @@ def place(setup: CellSetup, warn: Callable[[str], None]) -> Checkpoint:
     """Where the cell's prefix is, or will be, if it has one. It may be unfinished."""
     spec, env = setup.spec, setup.env
     here = replace(env, checkpoint_dir=env.prefix_dir if spec.prefix_rounds else None)
-    agreed = identity(spec.prefix_key, prefix_facts(setup), [spec.defense.component])
-    return Checkpoint(here, spec.prefix_key, agreed, warn)
+    return Checkpoint(here, spec.prefix_key, identity(spec.prefix_key, prefix_facts(setup)), warn)
 
 
 def run_prefix(spec: CellSpec, env: Environment, report: Report = silent) -> None:

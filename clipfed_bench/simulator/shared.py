@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,21 @@ def server_data(spec: CellSpec, env: Environment, per_class: int | None) -> Serv
     """The server's data set, on the CPU."""
     assert spec.server_data is not None
     return _server_data(spec.dataset, spec.imbalance_factor, env.data_dir, spec.server_data, per_class)
+
+
+def pixels(spec: CellSpec, data_dir: Path | None) -> dict[str, str]:
+    """Digests of the images that the cell's data set and server data come to, by their names."""
+    data = _original(spec.dataset, spec.imbalance_factor, data_dir)
+    found = {"data": data.source}
+    if spec.server_data is not None:
+        given = spec.dataset, spec.imbalance_factor, data_dir, spec.server_data, spec.server_per_class
+        found["server_data"] = _server_data(*given).content_hash
+    return found
+
+
+def tell_pixels(spec: str, data_dir: str) -> None:
+    """Print :func:`pixels`; all in JSON."""
+    print(json.dumps(pixels(CellSpec(**json.loads(spec)), Path(data_dir) if data_dir else None)))
 
 
 _teachers: dict[tuple[object, ...], Teacher] = {}

@@ -5,6 +5,7 @@ Rounds of the warm-up are numbered up to 0, so that round 1 is the first of the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from clipfed_bench.core.messages import Environment, Report
 from clipfed_bench.core.work_counts import count
 from clipfed_bench.data.catalog import info
 from clipfed_bench.models.build import build_model
-from clipfed_bench.simulator.cell_facts import warmup_facts
+from clipfed_bench.simulator.cell_facts import warmup_digests, warmup_facts
 from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
 from clipfed_bench.simulator.history import Log
@@ -36,25 +37,32 @@ def checkpoint(spec: CellSpec, env: Environment) -> Path:
 
 
 def is_stored(spec: CellSpec, env: Environment) -> bool:
-    """Whether there is a checkpoint, and it can be read; one that cannot is as good as none."""
+    """Whether there is a checkpoint, whole and made from what there is now; any other is as good as none."""
     try:
-        load(spec, env)
+        load(CellSetup(spec, env))
     except DamagedFileError:
         return False
     return True
 
 
-def load(spec: CellSpec, env: Environment) -> tuple[Tensor, Tensor]:
+def load(setup: CellSetup) -> tuple[Tensor, Tensor]:
     """(P,) parameters and (Q,) running statistics after the warm-up, on the device.
 
-    Raises DamagedFileError, also for those of another model.
+    Raises DamagedFileError, also for those of another model, and those that were made from other sources or data.
     """
-    path = checkpoint(spec, env)
-    found = read_model(path, env.device)
+    spec, path = setup.spec, checkpoint(setup.spec, setup.env)
+    found, facts = read_model(path, setup.env.device)
     sizes = _sizes(spec.model, len(info(spec.dataset).classes))
     if any(t.shape != (n,) for t, n in zip(found, sizes, strict=True)):
         raise DamagedFileError(f"{path} is no warm-up of {spec.model}")
+    if facts != made_from(setup):
+        raise DamagedFileError(f"{path} was made from other sources or data")
     return found
+
+
+def made_from(setup: CellSetup) -> dict[str, str]:
+    """What a checkpoint's header says of it; in one entry, as the order of several is not fixed."""
+    return {"made_from": json.dumps({"spec": setup.spec.warmup, "digests": warmup_digests(setup)}, sort_keys=True)}
 
 
 @cache
@@ -74,14 +82,17 @@ def start(training: Training, setup: CellSetup, report: Report) -> None:
     """Make the model of ``training`` what it is before round 1."""
     if setup.spec.warmup_rounds:
         _provide(setup, report)
-        params, buffers = load(setup.spec, setup.env)
+        params, buffers = load(setup)
         training.flat.params.copy_(params)
         training.flat.buffers.copy_(buffers)
 
 
 def _provide(setup: CellSetup, report: Report) -> None:
     spec, env = setup.spec, setup.env
-    if spec.warmup_rounds == 0 or is_stored(spec, env):
+    if spec.warmup_rounds == 0:
+        return
+    with contextlib.suppress(DamagedFileError):
+        load(setup)
         return
     warn, path = warner(report, "warmup", spec.warmup_rounds), checkpoint(spec, env)
     unfinished = Checkpoint(env, f"warmup-{path.stem}", identity(spec.warmup_key, warmup_facts(setup)), warn)
@@ -91,7 +102,6 @@ def _provide(setup: CellSetup, report: Report) -> None:
     )
     play(Stage("warmup", spec.warmup_rounds, unfinished), training, lambda: None, report)
     params, buffers = training.flat.params, training.flat.buffers
-    content = save({"params": params, "buffers": buffers}, metadata={"spec": json.dumps(spec.warmup)})
-    write_atomically(path, content)
+    write_atomically(path, save({"params": params, "buffers": buffers}, metadata=made_from(setup)))
     count("warm-up")
     unfinished.remove()

@@ -13,6 +13,7 @@ from torch import Tensor
 from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.locks import locked as lock_file
+from clipfed_bench.core.sources import current
 from clipfed_bench.toolbox.tensor_files import read_tensors
 
 
@@ -31,9 +32,8 @@ def digest(*parts: str | bytes | Tensor) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """sha256 of a file's content, once in a process for as long as the file is not written."""
+    return current(path)[0]
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from torch import nn
 from clipfed_bench.core.errors import DamagedFileError, TeacherError, nearest, shown
 from clipfed_bench.core.files import read_text
 from clipfed_bench.core.paths import cache_root
+from clipfed_bench.core.sources import code
 from clipfed_bench.core.untrusted import parse_json, read_json, reading
 from clipfed_bench.teacher.features import TensorCache, digest, file_sha256, locked
 from clipfed_bench.teacher.preprocess import Preprocess
@@ -83,7 +84,7 @@ def load_teacher(
         len(classes),
         identity=digest("teacher 1", checkpoint, setup),
         provenance=provenance,
-        cache=TensorCache(root / "features"),
+        cache=TensorCache(root / "features" / code("clipfed_bench.teacher.teacher")),
         device=device,
     )
 

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from clipfed_bench.core.errors import TeacherError, shown
 from clipfed_bench.core.files import write_atomically
+from clipfed_bench.core.sources import code
 from clipfed_bench.core.work_counts import counted
 from clipfed_bench.teacher.augment import augment
 from clipfed_bench.teacher.features import digest
@@ -117,10 +118,11 @@ def check_out(out: Path) -> None:
 
 
 def local_key(server: ServerData, classes: Sequence[str], recipe: Recipe) -> str:
-    """Cache key of the teacher that ``recipe`` makes of ``server``."""
+    """Cache key of the teacher that ``recipe``, and the code that trains, make of ``server``."""
     recipe = recipe.resolved(classes, len(server.data))
     parts = {"recipe": asdict(recipe), "model": recipe.model_config(), "classes": list(classes)}
-    return digest("local teacher 1", server.content_hash, json.dumps(parts, sort_keys=True))[:24]
+    made_by = code("clipfed_bench.teacher.train")
+    return digest("local teacher 1", made_by, server.content_hash, json.dumps(parts, sort_keys=True))[:24]
 
 
 def stratified_split(labels: Tensor, classes: int, recipe: Recipe) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,12 @@ float64 over blocks of columns, and every pair of clients at once by a Gram matr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from clipfed_bench.toolbox.device import to_device
+from clipfed_bench.toolbox.sums import blocks
+from clipfed_bench.toolbox.sums import weighted_sum as weighted_sum  # as plug-ins have it from here
 
 _RESOLUTION = 1e-14
 """Squared relative distance below which float32 rows count as identical: a few float32 roundings, (6e-8)² each.
@@ -23,7 +22,7 @@ Without it, duplicates would be some 1e-16 apart, by an amount that depends on t
 def row_norms(matrix: Tensor) -> Tensor:
     """Euclidean norm of each row of a (K, P) matrix: (K,) float64."""
     total = torch.zeros(len(matrix), dtype=torch.float64, device=matrix.device)
-    for block in _blocks(matrix):
+    for block in blocks(matrix):
         total += block.double().square().sum(dim=1)
     return total.sqrt()
 
@@ -59,19 +58,11 @@ def cosines(matrix: Tensor, vector: Tensor) -> Tensor:
     """Cosine between each row of a (K, P) matrix and a (P,) vector: (K,) float64 in [-1, 1]; 0 where one is zero."""
     dots = torch.zeros(len(matrix), dtype=torch.float64, device=matrix.device)
     start = 0
-    for block in _blocks(matrix):
+    for block in blocks(matrix):
         dots += block.double() @ vector[start : start + block.shape[1]].double()
         start += block.shape[1]
     product = row_norms(matrix) * row_norms(vector[None])
     return torch.where(product > 0, dots / product, 0.0).clamp(-1, 1)
-
-
-def weighted_sum(matrix: Tensor, weights: Tensor) -> Tensor:
-    """``weights`` (K,) @ (K, P) ``matrix``: (P,) float32, also of a bfloat16 matrix, which is not copied whole."""
-    weights = to_device(weights.float(), matrix.device)
-    if matrix.dtype == torch.float32:
-        return weights @ matrix
-    return torch.cat([weights @ block.float() for block in _blocks(matrix)])
 
 
 def trimmed_mean(matrix: Tensor, trim: int) -> Tensor:
@@ -83,7 +74,7 @@ def trimmed_mean(matrix: Tensor, trim: int) -> Tensor:
     rows = len(matrix)
     if not 0 <= 2 * trim < rows:
         raise ValueError(f"trimming {trim} values from each end of {rows} leaves nothing")
-    inner = (_sorted_rows(block)[trim : rows - trim] for block in _blocks(matrix[:, None].flatten(1)))
+    inner = (_sorted_rows(block)[trim : rows - trim] for block in blocks(matrix[:, None].flatten(1)))
     dtype = torch.promote_types(matrix.dtype, torch.float32)
     return torch.cat([part.double().mean(dim=0).to(dtype) for part in inner]).reshape(matrix.shape[1:])
 
@@ -102,18 +93,12 @@ def round_significant(values: Tensor, bits: int = 30) -> Tensor:
 def _gram(matrix: Tensor, center: Tensor | None = None) -> Tensor:
     """``center``: (1,) int64, the row that is taken off all."""
     gram = torch.zeros(len(matrix), len(matrix), dtype=torch.float64, device=matrix.device)
-    for part in _blocks(matrix):
+    for part in blocks(matrix):
         block = part.to(torch.float64, copy=center is not None)  # what is written to must not be the caller's
         if center is not None:
             block -= block.index_select(0, center)
         gram += block @ block.T
     return (gram + gram.T) / 2  # a BLAS need not return a symmetric product
-
-
-def _blocks(matrix: Tensor) -> Iterator[Tensor]:
-    """Views of all columns, as many at a time as fit into a CPU's cache or keep a GPU busy."""
-    entries = 1 << (18 if matrix.device.type == "cpu" else 24)
-    yield from torch.split(matrix, max(1, entries // max(1, len(matrix))), dim=1)
 
 
 def _sorted_rows(block: Tensor) -> Tensor:

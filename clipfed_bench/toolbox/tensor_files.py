@@ -25,14 +25,17 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def read_model(path: Path, device: str) -> tuple[Tensor, Tensor]:
-    """(P,) ``params`` and (Q,) ``buffers`` of a stored model, float32 and finite. Raises DamagedFileError."""
+def read_model(path: Path, device: str) -> tuple[tuple[Tensor, Tensor], dict[str, str]]:
+    """(P,) ``params`` and (Q,) ``buffers`` of a stored model, float32 and finite, and the metadata.
+
+    Raises DamagedFileError.
+    """
     with reading():
-        tensors, _ = read_tensors(path, device)
+        tensors, facts = read_tensors(path, device)
         params, buffers = tensors["params"], tensors["buffers"]
         if not all(t.dtype == torch.float32 for t in (params, buffers)) or not all_finite((params, buffers)):
             raise DamagedFileError("its numbers are not float32, or not finite")
-        return params, buffers
+        return (params, buffers), facts
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

@@ -24,9 +24,11 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.checkpoint import Checkpoint, content_digest
 from clipfed_bench.simulator.final_model import load_model, model_path
-from clipfed_bench.simulator.warmup import checkpoint, is_stored
+from clipfed_bench.simulator.warmup import checkpoint, is_stored, made_from
+from clipfed_bench.toolbox.tensor_files import read_tensors
 
 CELL = CellSpec(dataset="digits", model="cnn", warmup_rounds=1, target=0)
 TENSORS = {"params": torch.ones(3)}
@@ -112,9 +114,10 @@ def env(place: Path) -> Environment:
     """A warm-up and a final model."""
     found = Environment(warmup_dir=place / "warmups", model_dir=place / "models")
     flat = FlatModel(build_model("cnn", 10, 0))
+    facts = made_from(CellSetup(CELL, found))
     for path in (checkpoint(CELL, found), model_path(CELL, found)):
         path.parent.mkdir()
-        save_file({"params": flat.params, "buffers": flat.buffers}, path)
+        save_file({"params": flat.params, "buffers": flat.buffers}, path, facts)
     assert is_stored(CELL, found)
     return found
 
@@ -141,8 +144,8 @@ def test_final_models(id: str, damage: Callable[[Path], Any], env: Environment, 
 @pytest.mark.parametrize(("id", "change"), NUMBERS, ids=[line[0] for line in NUMBERS])
 def test_numbers_of_another_model(id: str, change: Callable[[torch.Tensor], torch.Tensor], env: Environment) -> None:
     for path in (checkpoint(CELL, env), model_path(CELL, env)):
-        stored = load_file(path)
-        save_file(stored | {"params": change(stored["params"])}, path)
+        stored, facts = load_file(path), read_tensors(path)[1]
+        save_file(stored | {"params": change(stored["params"])}, path, facts)
     assert not is_stored(CELL, env)
     with pytest.raises(UserError, match=r"not the final model of a cell|holds [\d,]+ parameters .* cnn on digits has"):
         load_model(CELL, env)

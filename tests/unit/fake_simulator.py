@@ -9,6 +9,8 @@ import time
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Progress
+from clipfed_bench.runs.digests import PREFIX
+from clipfed_bench.simulator.digests import Digests
 
 OK, CRASH, MISTAKE, KILLED, EXIT, SLOW, HANG, NOISY, MEET, MEMORY, MEMORY_ONCE, KILLED_ONCE, ORPHAN, STUCK = range(14)
 
@@ -54,6 +56,8 @@ def run_prefix(spec, env, report):
 
 def run_cell(spec, env, report):
     started = time.monotonic()
+    if (env.warmup_dir / "broken").exists():
+        raise UserError("it is broken by now")
     report(Progress("round", 0, spec.rounds, 0.1, 0.9))
     if spec.seed == CRASH:
         raise ValueError("numbers do not fit")
@@ -94,6 +98,7 @@ def run_cell(spec, env, report):
         "torch": str("torch" in sys.modules),
         "sigint_blocked": str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])),
     }
+    facts |= {PREFIX + name: value for name, value in Digests(env.data_dir).of(spec).items()}
     return CellResult([{"round": 0, "mta": 0.1}], {"mta": 0.5, "asr": 0.25}, facts)
 
 

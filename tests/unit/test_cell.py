@@ -17,6 +17,7 @@ from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.final_model import load_model
 from clipfed_bench.simulator.warmup import checkpoint, is_stored, run_warmup
+from clipfed_bench.toolbox.tensor_files import read_model
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_a_damaged_warmup_is_computed_again(tmp_path: Path, env: Environment) ->
     params, buffers = load_file(path).values()
     for foreign in (params[1:], params.double(), params * float("nan"), params[None].contiguous()):
         assert is_stored(cell, fresh)
-        path.write_bytes(save({"params": foreign, "buffers": buffers}))
+        path.write_bytes(save({"params": foreign, "buffers": buffers}, metadata=read_model(path, "cpu")[1]))
         assert not is_stored(cell, fresh)
         path.write_bytes(whole)
 

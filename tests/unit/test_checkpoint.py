@@ -14,11 +14,10 @@ import torch
 from makers.specs import small_cell
 from safetensors.torch import load_file, save_file
 
-from clipfed_bench.components.registry import attacks
 from clipfed_bench.core.messages import Environment
-from clipfed_bench.core.provenance import source_digest
 from clipfed_bench.simulator import checkpoint as module
 from clipfed_bench.simulator.cell import run_cell
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
 from clipfed_bench.simulator.history import Log
 from clipfed_bench.simulator.warmup import run_warmup
@@ -114,16 +113,9 @@ def test_one_made_otherwise_is_ignored_and_it_is_said_what_differs(env):
     assert "is ignored: it was made with other data, device, teacher" in warnings[0]
 
 
-def test_identity_has_sources_and_settings_but_not_the_state_of_the_checkout(tmp_path):
-    facts = {"device": "cpu", "git_sha": "abc", "platform": "Linux", "version_torch": "2"}
-    component = attacks()["badnets"]
-    assert identity("k", facts) == {"key": "k", "device": "cpu", "version_torch": "2", "sources": source_digest()}
-    assert identity("k", facts, [component]) == identity("k", facts, [component]), "files are read once"
-    plugin = tmp_path / "plugin.py"
-    plugin.write_text("a = 1\n")
-    first = source_digest.__wrapped__(plugin)
-    plugin.write_text("a = 2\n")
-    assert len({first, source_digest.__wrapped__(plugin), source_digest()}) == 3
+def test_identity_has_digests_and_settings_but_not_the_state_of_the_checkout():
+    facts = {"device": "cpu", "git_sha": "abc", "platform": "Linux", "version_torch": "2", "digest_attack": "1a"}
+    assert identity("k", facts) == {"key": "k", "device": "cpu", "version_torch": "2", "digest_attack": "1a"}
 
 
 def test_due_by_rounds(env):
@@ -223,8 +215,9 @@ def test_a_warm_up_goes_on_where_it_stopped(env, tmp_path):
 def test_a_cell_with_a_checkpoint_of_other_sources_starts_again_and_says_so(env, monkeypatch):
     env, cell, seen = replace(env, checkpoint_every=2), small(), []
     whole = run_cell(cell, env)
-    monkeypatch.setattr(module, "source_digest", lambda *files: "edited")
+    real = CellSetup.digests.func
+    monkeypatch.setattr(CellSetup, "digests", property(lambda setup: real(setup) | {"attack": "edited"}))
     again = run_cell(cell, env, seen.append)
-    assert "is ignored: it was made with other sources" in seen[0].note
+    assert "is ignored: it was made with other attack" in seen[0].note
     assert [p.done for p in seen[1:]] == [0, 1, 2, 3]
     assert again.final["mta"] == whole.final["mta"]

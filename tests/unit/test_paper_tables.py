@@ -130,3 +130,10 @@ def test_options_in_brackets_are_no_markup_on_screen():
     console = Console(width=110, record=True, file=StringIO())
     console.print(screen(on_screen(paper_table("table2", cells, results(cells, {})))))
     assert "[rectify=false]" in console.export_text()
+
+
+def test_cells_of_different_versions_are_not_averaged_without_a_word():
+    cells = expand({**TABLE3, "defense": ["fedavg"], "seed": [0, 1]})
+    rows = [{**cell.as_dict(), "key": cell.key, "status": "done", "mta": 0.5, "asr": 0.5} for cell in cells]
+    made = paper_table("table3", cells, pd.DataFrame([row | {"digest_attack": f"{row['seed']}"} for row in rows]))
+    assert "Two versions of attack badnets: cells of seed 0 and of seed 1." in made.notes

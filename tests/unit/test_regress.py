@@ -328,3 +328,16 @@ def test_what_is_no_reference(runs, tmp_path):
     pq.write_table(pa.table({"key": ["a"]}, metadata={"clipfed_bench_reference": facts}), path)
     with pytest.raises(UserError, match="no column attack, defense"):
         read_reference(path)
+
+
+def test_what_cells_were_computed_from_is_compared_and_is_no_failure(runs, reference):
+    before = HERE | {"digest_simulator": "s1", "digest_attack": "a1"}
+    known = reference(runs(CELLS, before))
+    assert known.records[0]["digest_attack"] == "a1"
+    found = compare_with(known, runs(CELLS, before | {"digest_attack": "a2"}))
+    assert found.passed
+    assert found.changed == {"attack badnets": 6}
+    assert "Changed since the reference: attack badnets (6 cells)." in describe(known, found, ()).lines
+    assert not compare_with(known, runs(CELLS, before)).changed
+    for one, two in ((HERE, before), (before, HERE)):
+        assert not compare_with(reference(runs(CELLS, one)), runs(CELLS, two)).changed, "one of them does not know"

@@ -87,7 +87,7 @@ def test_tensors(tmp_path: Path) -> None:
     tensors, metadata = read_tensors(path)
     assert metadata == {"spec": "s"}
     assert {name: value.tolist() for name, value in tensors.items()} == {"params": [0, 1, 2], "buffers": []}
-    assert torch.equal(read_model(path, "cpu")[0], good["params"])
+    assert torch.equal(read_model(path, "cpu")[0][0], good["params"])
     for bad in (torch.tensor([1.0, torch.inf]), torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.int32)):
         save_file(good | {"params": bad}, path)
         with pytest.raises(DamagedFileError, match=r"^its numbers are not float32, or not finite$"):

@@ -12,11 +12,11 @@ from clipfed_bench.data.formats.search import Found, Search, distinct, walk
 from clipfed_bench.data.info import Info
 
 
-def find(known: Info, root: Path) -> Iterator[Found]:
+def find(known: Info, root: Path, download: bool = True) -> Iterator[Found]:
     """Complete copies of ``known`` under ``root``, the one to be taken first; torchvision's download if there is none.
 
-    That there are several is said. Raises DataError: a copy is there but damaged or incomplete; or nothing fits and the
-    download fails.
+    Without ``download`` there are none then. That there are several is said. Raises DataError: a copy is there but
+    damaged or incomplete; or nothing fits and the download fails.
     """
     seen: list[str] = []
     search = Search(root, known, walk(root, seen), seen)
@@ -27,10 +27,10 @@ def find(known: Info, root: Path) -> Iterator[Found]:
         notice(f"{known.name}: several copies; {shown(copies[0].where)} is taken, before {others}.")
     yield from copies
     if ready:
-        yield from official.find(search)  # slow to import, and hardly ever needed
+        yield from official.find(search)  # hardly ever needed
     elif not copies and search.broken:
         raise DataError(f"{known.name}: {_list(search.broken)}\nMend or remove it.")
-    elif not copies:
+    elif not copies and download:
         yield _download(search)
 
 

@@ -23,6 +23,7 @@ from clipfed_bench.core.errors import DamagedFileError, DataError, shown
 from clipfed_bench.core.splits import Split
 from clipfed_bench.core.untrusted import reading
 from clipfed_bench.data.formats.search import Found, Search
+from clipfed_bench.data.info import Info
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,17 @@ class Official:
         return {name for batches in self.batches.values() for name in batches}
 
 
+_NAMES: Mapping[str, tuple[str, frozenset[str]]] = {
+    "cifar10": ("cifar-10-python.tar.gz", frozenset({*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"})),
+    "cifar100": ("cifar-100-python.tar.gz", frozenset({"train", "test"})),
+}
+"""The archive and its batches, by which they are looked for."""
+
+
 @cache
 def published(name: str) -> Official:
     """``cifar10`` or ``cifar100``, as torchvision knows it."""
-    from torchvision.datasets import CIFAR10, CIFAR100  # takes seconds, and most data are found before it is needed
+    from torchvision.datasets import CIFAR10, CIFAR100  # takes seconds, so it waits until something is to be read
 
     kinds = {"cifar10": (CIFAR10, 170_498_071, "labels"), "cifar100": (CIFAR100, 169_001_437, "fine_labels")}
     theirs, size, label_key = kinds[name]
@@ -55,12 +63,11 @@ def published(name: str) -> Official:
 
 def find(search: Search) -> list[Found]:
     """Archives by their name, then folders with all of its batches."""
-    official = published(search.known.name)
-    side, fits = search.known.side, []
+    known, fits = search.known, []
+    archive, names = _NAMES[known.name]
     for path in search.files:
-        if path.name == official.archive:
-            fits.append(Found("official archive", path, (path,), partial(_read_archive, path, official, side)))
-    names = official.names()
+        if path.name == archive:
+            fits.append(Found("official archive", path, (path,), partial(_read_archive, path, known)))
     folders: dict[Path, set[str]] = {}
     for path in search.files:
         if path.name in names and path.suffix == "":
@@ -71,11 +78,12 @@ def find(search: Search) -> list[Found]:
             search.broken.append(f"{folder}: extracted batches without {', '.join(missing)}")
             continue
         files = tuple(folder / name for name in sorted(names))
-        fits.append(Found("official batches", folder, files, partial(_read_folder, folder, official, side)))
+        fits.append(Found("official batches", folder, files, partial(_read_folder, folder, known)))
     return fits
 
 
-def _read_archive(path: Path, official: Official, side: int, split: str) -> Split:
+def _read_archive(path: Path, known: Info, split: str) -> Split:
+    official = published(known.name)
     size = path.stat().st_size
     if size < official.size:
         raise DataError(f"{path}: truncated, {size:,} of {official.size:,} bytes; delete it and download it again.")
@@ -94,11 +102,11 @@ def _read_archive(path: Path, official: Official, side: int, split: str) -> Spli
     missing = sorted(set(official.batches[split]) - set(content))
     if missing:
         raise DataError(f"{path}: the archive has no {', '.join(missing)}.")
-    return _split(content, official, split, side, path)
+    return _split(content, official, split, known.side, path)
 
 
-def _read_folder(folder: Path, official: Official, side: int, split: str) -> Split:
-    content = {}
+def _read_folder(folder: Path, known: Info, split: str) -> Split:
+    official, content = published(known.name), {}
     for name, md5 in official.batches[split].items():
         try:
             with (folder / name).open("rb") as file:  # not in memory before it is known to be what it should be
@@ -106,7 +114,7 @@ def _read_folder(folder: Path, official: Official, side: int, split: str) -> Spl
             content[name] = (folder / name).read_bytes()
         except OSError as error:
             raise DataError(f"{folder / name}: cannot be read ({error.strerror}).") from error
-    return _split(content, official, split, side, folder)
+    return _split(content, official, split, known.side, folder)
 
 
 def _split(content: Mapping[str, bytes], official: Official, split: str, side: int, where: Path) -> Split:

@@ -45,6 +45,8 @@ def write_plots(
     Errors as for :func:`pages`; UserError for other formats, before anything is drawn or written.
     """
     from clipfed_bench.report.plots import style
+    from clipfed_bench.report.tables.table import plain_records
+    from clipfed_bench.report.tables.versions import versions
 
     for format in formats:
         if format not in style.FORMATS:
@@ -52,5 +54,6 @@ def write_plots(
     paths: list[Path] = []
     with style.drawing():
         for page in pages(kind, results, history):
+            style.remark(page.figure, versions(plain_records(results)))
             paths += style.save(page.figure, folder, page.stem, formats)
     return paths

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -70,6 +71,14 @@ def save(figure: Figure, folder: Path, stem: str, formats: Sequence[str] = ("pdf
         paths.append(folder / f"{stem}.{format}")
         write_atomically(paths[-1], figures.rendered(figure, format, bbox_inches="tight"))
     return paths
+
+
+def remark(figure: Figure, sentences: Sequence[str]) -> None:
+    """``sentences`` below all panels of ``figure``."""
+    width = int(figure.get_figwidth() * 72 / 3.8)
+    lines = [line for sentence in sentences for line in textwrap.wrap(sentence, width)]
+    if lines:
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7)
 
 
 def power_of_ten(value: float, _: object = None) -> str:

@@ -7,6 +7,7 @@ that setting, at least by its floor. A figure that is undefined on one side alon
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import stdev
@@ -18,6 +19,7 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.regression.reference import FIGURES, PLATFORM, Reference, seeds_by_setting
 from clipfed_bench.report.tables.axes import SETTINGS, Record
 from clipfed_bench.report.tables.table import to_records
+from clipfed_bench.runs.digests import recorded, subject
 from clipfed_bench.runs.metrics import METRICS
 
 FACTOR = 3.0
@@ -69,6 +71,8 @@ class Comparison:
     """Why cells did not have to be equal: what differs, from the reference to the run."""
     rekeyed: int
     """Cells with the same settings and another key: a default or a setting changed behind them."""
+    changed: Mapping[str, int]
+    """What cells were computed from in other versions than those of the reference, with the number of cells."""
 
     @property
     def passed(self) -> bool:
@@ -117,6 +121,12 @@ def compare_with(reference: Reference, results: pd.DataFrame) -> Comparison:
         within=within,
         platforms=tuple(platforms),
         rekeyed=sum(before[place]["key"] != done[place]["key"] for place in both),
+        changed=Counter(
+            subject(name, done[place])
+            for place in both
+            for name, value in recorded(before[place]).items()
+            if recorded(done[place]).get(name, value) != value
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from clipfed_bench.core.provenance import PACKAGES
 from clipfed_bench.core.untrusted import parquet_file, parse_json
 from clipfed_bench.report.tables.axes import SETTINGS, Record
 from clipfed_bench.report.tables.table import plain_records, to_records
+from clipfed_bench.runs.digests import OF, PREFIX
 from clipfed_bench.runs.metrics import METRICS
 
 FIGURES = tuple(name for name, metric in METRICS.items() if metric.floor is not None)
@@ -31,6 +32,9 @@ PLATFORM = (
     *(f"version_{name.replace('-', '_')}" for name in PACKAGES if name != "clipfed-bench"),
 )
 """Provenance of cells that come to the same bits if nothing else differs."""
+
+DIGESTS = tuple(PREFIX + name for name in OF)
+"""Of what a cell was computed from; older references have none."""
 
 MIN_SEEDS = 3
 """Seeds of each setting that tolerances for other machines need."""
@@ -44,7 +48,7 @@ class Reference:
     """What numbers are compared with."""
 
     records: tuple[Record, ...]
-    """A cell each: key, settings, seed, FIGURES, PLATFORM, git_sha; None for what is not known."""
+    """A cell each: key, settings, seed, FIGURES, PLATFORM, git_sha, DIGESTS; None for what is not known."""
     reason: str
     created: str
     """Date and time, UTC, ISO 8601."""
@@ -74,7 +78,7 @@ def write_reference(path: Path, results: pd.DataFrame, reason: str) -> None:
     failed = sum(record["status"] != "done" for record in records)
     if failed:
         raise UserError(f"{failed} of {len(records)} cells failed; a reference needs all of them.")
-    kept = [name for name in ("key", *SETTINGS, "seed", *FIGURES, *PLATFORM, "git_sha") if name in results]
+    kept = [name for name in ("key", *SETTINGS, "seed", *FIGURES, *PLATFORM, "git_sha", *DIGESTS) if name in results]
     facts = {
         "format": _FORMAT,
         "reason": " ".join(reason.split()),

@@ -48,6 +48,9 @@ def describe(reference: Reference, comparison: Comparison, sources: Iterable[str
         lines.append(f"{_cells(c.compared - c.exact)} compared with tolerance: {'; '.join(c.platforms)}.")
         lines.append(_tolerance(reference))
         lines.append(f"{c.within} figures moved by no more than that.")
+    if c.changed:
+        what = ", ".join(f"{name} ({_cells(count)})" for name, count in c.changed.items())
+        lines.append(f"Changed since the reference: {what}.")
     if c.rekeyed:
         lines.append(f"{_cells(c.rekeyed)} have another key than in the reference: a default or a setting changed.")
     for what, cells in others.items():

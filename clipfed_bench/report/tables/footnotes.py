@@ -11,6 +11,7 @@ from clipfed_bench.config.words import phrases
 from clipfed_bench.core.shares import nearest, part
 from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record
 from clipfed_bench.report.tables.statistics import LEVEL, RESAMPLES
+from clipfed_bench.report.tables.versions import versions
 from clipfed_bench.runs.metrics import Metric
 
 _MOST = 6
@@ -121,6 +122,7 @@ def _dropped(records: Sequence[Record]) -> str:
 
 def _sources(records: Sequence[Record]) -> Iterator[str]:
     done = [record for record in records if record["status"] == "done"]
+    yield from versions(records)
     for column, what in _SOURCES.items():
         values = sorted({str(value) for record in done if (value := record.get(column)) is not None})
         if len(values) > 1:
