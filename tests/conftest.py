@@ -1,4 +1,4 @@
-"""A Ray cluster on this machine, for the tests that are marked ``ray``."""
+"""How Hypothesis runs, and a Ray cluster on this machine for the tests that are marked ``ray``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# An example that takes long is no fault on a machine that does other work.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 TESTS = Path(__file__).parent
 

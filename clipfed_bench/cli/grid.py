@@ -19,7 +19,7 @@ def grid(
     preset: options.PresetOption = None,
     config: options.ConfigOption = None,
     scale: options.ScaleOption = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Number of seeds: 3 is --seed 0,1,2.")] = None,
+    seeds: options.SeedsOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Run folder; results/runs/ and the grid's name if not given.")
     ] = None,
@@ -32,18 +32,25 @@ def grid(
 ) -> None:
     """Run every combination of the values given, and tabulate MTA and ASR.
 
+    Alone it runs the whole grid, badnets, blend, dba and frequency × alpha 0.5 and 0.1 × fedavg, krum, flame and
+    clip-fed × 3 seeds, at the scale that suits the machine; each option takes the place of what the grid has there.
+
     Cells that are done are skipped, and one that was stopped goes on from its last checkpoint, so the same command goes
     on with an interrupted grid; failed cells are tried again. A cell is stale, and run again, where the source of what
     computed it has changed, or the content of its data. A cell that fails does not stop the others, and makes the
     exit status 1. What can be chosen is shown by `clipfed-bench list`.
     """
-    from clipfed_bench.cli.running import show_plan, show_run
-    from clipfed_bench.config.grid import make_grid
+    from clipfed_bench.cli.check import look_first
+    from clipfed_bench.cli.running import announce, show_plan, show_run
     from clipfed_bench.execution.session import Session
     from clipfed_bench.runs.folder import RUNS
 
-    asked = make_grid(options.choose_axes(cell, preset, config, seeds, scale))
+    asked = options.choose_grid(cell, preset, config, seeds, scale, place)
     session = Session(asked.cells, place.places(out or RUNS / asked.name), skip_failed, keep_stale=keep_stale)
+    if not dry_run:
+        look_first(session)
+    if not quiet and preset is None and config is None:
+        announce(session)
     if dry_run:
         show_plan(session)
     elif not show_run(session, quiet):

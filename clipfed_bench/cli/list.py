@@ -41,7 +41,7 @@ def list_models() -> None:
     """Models that clients train."""
     from clipfed_bench.models.catalog import MODELS
 
-    _names(MODELS)
+    _names({name: known.summary for name, known in MODELS.items()})
 
 
 @app.command("presets")

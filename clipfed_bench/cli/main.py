@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clipfed_bench.cli import bench, data, grid, paper, regress, report, server_data, table, teacher
+from clipfed_bench.cli import bench, check, data, grid, paper, regress, report, server_data, table, teacher
 from clipfed_bench.cli.list import app as list_app
 from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.core.notices import shown_by
@@ -46,7 +46,17 @@ def _prose(text: str | None) -> str:
 
 
 _COMMANDS = (
-    *(grid.grid, grid.run, table.table, table.compare, regress.regress, report.report, report.plot, bench.bench),
+    *(
+        grid.grid,
+        check.check,
+        grid.run,
+        table.table,
+        table.compare,
+        regress.regress,
+        report.report,
+        report.plot,
+        bench.bench,
+    ),
     paper.paper,
 )
 _GROUPS = {"list": list_app, "data": data.app, "teacher": teacher.app, "server-data": server_data.app}

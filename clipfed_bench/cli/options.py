@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import Field, dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
@@ -13,15 +13,26 @@ import typer
 from rich.markup import escape
 
 from clipfed_bench.config.cell_spec import value_type
-from clipfed_bench.config.grid import FIELDS, Axes, choose_base, parse_texts, preset_names, seed_range
+from clipfed_bench.config.grid import (
+    FIELDS,
+    Axes,
+    GridSpec,
+    choose_base,
+    make_grid,
+    parse_texts,
+    preset_names,
+    seed_range,
+)
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import show
 from clipfed_bench.execution.gpu import Precision, Steps
-from clipfed_bench.execution.machine import Device
+from clipfed_bench.execution.machine import Device, resolve_device
+from clipfed_bench.models.catalog import OF_MODEL
 from clipfed_bench.runs.reading import Run, read_run
 
 if TYPE_CHECKING:
     from clipfed_bench.execution.places import Places
+    from clipfed_bench.execution.ray_cluster import Cluster
 
 PANEL = "Cell: every value can be a list (a,b,c)"
 SCALE = "Several machines"
@@ -35,9 +46,15 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="A TOML file with a grid; keys are called as the options.")
 ]
 ScaleOption = Annotated[
-    str | None, typer.Option("--scale", help="One of the scales that the preset or file has, e.g. cpu.")
+    str | None,
+    typer.Option(
+        "--scale",
+        help="cpu: small enough for two cores; paper: the paper's set-up, for a GPU; auto, also if not given: what the "
+        "device is good for. With --preset or --config one of its scales; none if not given.",
+    ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show the cells and how long they may take.")]
+SeedsOption = Annotated[int | None, typer.Option("--seeds", help="Number of seeds: 3 is --seed 0,1,2.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where cells run; auto takes a GPU if there is one.")]
 DataDirOption = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of data sets; else CLIPFED_BENCH_DATA, else in the cache.")
@@ -112,20 +129,25 @@ class PlaceOptions:
         ),
     ] = None
 
+    @property
+    def cluster(self) -> Cluster | None:
+        """The Ray cluster that was asked for; None for processes of this machine. Raises UserError."""
+        from clipfed_bench.execution.ray_cluster import Cluster
+
+        for option, value in (("--address", self.address), ("--gpus-per-cell", self.gpus_per_cell)):
+            if self.executor != "ray" and value is not None:
+                raise UserError(f"{option} is for cells on a Ray cluster: add --executor ray.")
+        if self.device == "cpu" and self.gpus_per_cell is not None:
+            raise UserError("--gpus-per-cell: with --device cpu, cells take no GPU.")
+        return Cluster(self.address, self.gpus_per_cell) if self.executor == "ray" else None
+
     def places(self, folder: Path) -> Places:
         """What was chosen, for a run in ``folder``. Raises UserError."""
         from clipfed_bench.execution.places import Places
-        from clipfed_bench.execution.ray_cluster import Cluster
 
-        chosen = asdict(self)
-        executor, address, gpus_per_cell = (chosen.pop(name) for name in ("executor", "address", "gpus_per_cell"))
-        for option, value in (("--address", address), ("--gpus-per-cell", gpus_per_cell)):
-            if executor != "ray" and value is not None:
-                raise UserError(f"{option} is for cells on a Ray cluster: add --executor ray.")
-        if self.device == "cpu" and gpus_per_cell is not None:
-            raise UserError("--gpus-per-cell: with --device cpu, cells take no GPU.")
-        cluster = Cluster(address, gpus_per_cell) if executor == "ray" else None
-        return Places(folder, cluster=cluster, **chosen)
+        of_cluster = ("executor", "address", "gpus_per_cell")
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in of_cluster}
+        return Places(folder, cluster=self.cluster, **chosen)
 
 
 KeepStaleOption = Annotated[
@@ -187,6 +209,29 @@ def choose_axes(
     return base.override(values)
 
 
+def choose_grid(
+    cell: Mapping[str, str | None],
+    preset: str | None,
+    config: Path | None,
+    seeds: int | None,
+    scale: str | None,
+    place: PlaceOptions,
+) -> GridSpec:
+    """The cells that the user asked for, of the whole grid at a scale that suits the device if no other is named.
+
+    At the CPU scale the whole grid takes held-out images where there are no generated ones. Raises UserError.
+    """
+    from clipfed_bench.execution.needs import with_server_data
+
+    whole = preset is None and config is None
+    if scale == "auto" or (scale is None and whole):
+        cluster = place.cluster
+        device = cluster.device(place.device) if cluster else resolve_device(place.device)
+        scale = "cpu" if device == "cpu" else "paper"
+    axes = choose_axes(cell, preset, config, seeds, scale)
+    return make_grid(with_server_data(axes, place.data_dir) if whole and scale == "cpu" else axes)
+
+
 def stored_run(path: Path) -> Run:
     """The run at ``path``, after a warning for each of its files that cannot be read. Raises UserError."""
     found = read_run(path)
@@ -201,7 +246,8 @@ def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Param
 
 def _cell_option(name: str, field: Field[Any], panel: str) -> Any:
     meta = field.metadata
-    help = escape(f"{meta['help']} ({show(field.default)}; {meta['origin']})")
+    default = "as the model wants" if name in OF_MODEL else f"{show(field.default)}; {meta['origin']}"
+    help = escape(f"{meta['help']} ({default})")
     metavar = {"int": "N", "float": "X", "str": "TEXT"}[value_type(field).removesuffix(" | None")]
     option = "--" + name.replace("_", "-")
     about = typer.Option(option, help=help, metavar=metavar, rich_help_panel=panel, show_default=False)

@@ -34,6 +34,23 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+class Reasons:
+    """Why jobs failed, each reason told once: later it is said whose it is."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def told(self, name: str, event: Event) -> str:
+        """The reason of ``event``, of the job called ``name``, over lines as it is written."""
+        error = event.failure.error.strip() if event.failure else ""
+        # What fails for want of shared work has the reason of that, and a word more.
+        first = next((first for told, first in self._first.items() if told in error), None)
+        if first is not None:
+            return f"as {first}"
+        self._first[error] = name
+        return error.replace("\n", "\n    ")
+
+
 def per_cent(value: float | None) -> str:
     """A fraction in per cent; ``–`` where there is none yet."""
     return "–" if value is None or value != value else f"{100 * value:.1f}"
@@ -86,6 +103,7 @@ class LiveDisplay:
     def __init__(self, board: Board, console: Console) -> None:
         self._board = board
         self._console = console
+        self._reasons = Reasons()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Callable[[Event], None]:
@@ -100,7 +118,8 @@ class LiveDisplay:
         """Redrawn soon; only what will not be seen again stays on the screen."""
         if event.kind in ("failed", "retried") and event.failure:
             how = (f"{event.kind} ", "red" if event.kind == "failed" else "yellow")
-            line = Text.assemble(how, self._board.label(event.job), ": ", one_line(event.failure.error))
+            name = self._board.label(event.job)
+            line = Text.assemble(how, name, ": ", self._reasons.told(name, event))
             self._console.print(line, soft_wrap=True)
         elif event.step is not None and event.step.stage and event.step.note:
             self._console.print(Text(f"{self._board.label(event.job)}: {event.step.note}"), soft_wrap=True)
@@ -138,6 +157,7 @@ class PlainDisplay:
         self._board = board
         self._write = write
         self._rounds = rounds
+        self._reasons = Reasons()
 
     def __enter__(self) -> Callable[[Event], None]:
         return self._show
@@ -161,7 +181,7 @@ class PlainDisplay:
                 return f"{name}: {one_line(event.step.note)}"
             return f"{name}: {_describe(event.step)}" if self._rounds else ""
         if event.kind in ("failed", "retried"):
-            return f"{count} {event.kind:8} {name}: {one_line(event.failure.error) if event.failure else ''}"
+            return f"{count} {event.kind:8} {name}: {self._reasons.told(name, event)}"
         final = event.outcome.final if event.outcome else {}
         figures = f" MTA {per_cent(final.get('mta'))} ASR {per_cent(final.get('asr'))}" if final else ""
         figures += _dropped(final.get("dropped", 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import textwrap
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -13,12 +14,33 @@ from rich.console import Console
 from rich.table import Table
 
 from clipfed_bench.cli.progress import LiveDisplay, PlainDisplay, clock
-from clipfed_bench.config.words import USUAL, heading, in_brief, telling
+from clipfed_bench.config.cell_spec import CellSpec
+from clipfed_bench.config.words import USUAL, beside_paper, heading, in_brief, telling
 from clipfed_bench.core.console import new_console
 from clipfed_bench.core.values import show
 from clipfed_bench.core.work_counts import in_words, plural
+from clipfed_bench.data.feasible import holdout_size
 from clipfed_bench.execution.board import Board
 from clipfed_bench.execution.session import Interrupted, Session, Show, Stock
+
+
+def announce(session: Session) -> None:
+    """Print what is smaller than in the paper, how long it will take, and how to have the paper's size."""
+    if not session.todo:
+        return
+    smaller = beside_paper([cell.as_dict() for cell in session.cells])
+    estimate = session.estimate()
+    total = f"{len(session.todo)} cells, about {clock(estimate.total(session.jobs, session.workers))}"
+    where = f"on {plural(session.workers, 'worker')}; {estimate.basis}"
+    if smaller:
+        typer.echo(f"Scaled down, the paper's in brackets: {', '.join(smaller)}. {total} {where}.")
+        typer.echo("The paper's scale, which wants a GPU: --scale paper.")
+    else:
+        typer.echo(f"The paper's scale: {total} {where}.")
+    held_out = sorted({cell.server_data or "" for cell in session.cells if holdout_size(cell.server_data or "")})
+    if held_out:
+        typer.echo(f"Server data: {', '.join(held_out)}, real images that no client holds, an upper bound.")
+        typer.echo("Generated ones: --server-data PATH, or clipfed-bench server-data generate.")
 
 
 def show_plan(session: Session) -> None:
@@ -61,11 +83,21 @@ def show_run(session: Session, quiet: bool = False, rounds: bool = False, tables
         raise typer.Exit(130) from None
     failures = session.failures()
     if failures:
-        cell, error = next(iter(failures.items()))
-        name = in_brief(cell, telling(session.cells))
-        typer.echo(f"{len(failures)} of {len(session.cells)} cells failed. The first is {name}: {error}", err=True)
+        typer.echo(f"{len(failures)} of {len(session.cells)} cells failed.", err=True)
+        also = telling(session.cells)
+        for error, cells in grouped(failures).items():
+            names = in_brief(cells[0], also) + (f" and {plural(len(cells) - 1, 'other')}" if len(cells) > 1 else "")
+            typer.echo(textwrap.fill(f"{names}: {error}", 100, subsequent_indent="    "), err=True)
         typer.echo(f"Tracebacks: {session.store.cells}/KEY.json. The same command tries them again.", err=True)
     return not failures
+
+
+def grouped(failures: Mapping[CellSpec, str]) -> dict[str, list[CellSpec]]:
+    """Each reason, and the cells that failed for it."""
+    found: dict[str, list[CellSpec]] = {}
+    for cell, error in failures.items():
+        found.setdefault(error, []).append(cell)
+    return found
 
 
 def command() -> str:
@@ -115,3 +147,13 @@ class _Shown:
         ]
         self.console.print(screen(report.sheet(results, decimals=1)))
         typer.echo("\n".join(f"wrote {path}" for path in paths))
+        if not self.quiet and not self.rounds:
+            self._show_what_next(shlex.quote(str(folder)))
+
+    def _show_what_next(self, folder: str) -> None:
+        typer.echo(f"A page of it all: clipfed-bench report {folder}")
+        typer.echo(f"Other rows, columns, metrics: clipfed-bench table {folder} --help")
+        first, *others = dict.fromkeys(str(cell.defense) for cell in self.session.cells)
+        if others:
+            pair = shlex.join(["--defense", others[-1], "--with", first])
+            typer.echo(f"Differences seed by seed: clipfed-bench compare {folder} {pair}")

@@ -20,7 +20,7 @@ from clipfed_bench.core.shares import nearest
 from clipfed_bench.core.values import convert
 from clipfed_bench.data import catalog
 from clipfed_bench.data.feasible import check_clients, check_server_data
-from clipfed_bench.models.catalog import MODELS
+from clipfed_bench.models.catalog import MODELS, OF_MODEL
 from clipfed_bench.teacher.prompts import check_templates
 from clipfed_bench.teacher.spec import parse_teacher_spec
 
@@ -47,8 +47,9 @@ def setting(
 class CellSpec:
     """One cell of a grid. Settings without effect on it are set to None, so that equal cells have equal keys.
 
-    ``attack`` and ``defense`` may be given as text, which is parsed here and nowhere later. Raises UserError for any
-    value that is out of range, unknown, or impossible together with another.
+    Those of :data:`~clipfed_bench.models.catalog.OF_MODEL` are the model's where None is given. ``attack`` and
+    ``defense`` may be given as text, which is parsed here and nowhere later. Raises UserError for any value that is out
+    of range, unknown, or impossible together with another.
     """
 
     dataset: str = setting("cifar10-lt", "paper", "data set")
@@ -86,12 +87,12 @@ class CellSpec:
     defense: Choice = setting("fedavg", "paper", "defense, with options as name[option=value]")  # noqa: RUF009
     model: str = setting("resnet18", "paper", "model that is trained")
     warmup_rounds: int = setting(
-        0, "ours", "clean FedAvg rounds before round 1, shared by all cells alike in them", low=0
+        None, "ours", "clean FedAvg rounds before round 1, shared by all cells alike in them", low=0
     )
     rounds: int = setting(300, "paper", "federated rounds, after the warm-up", low=1)
     local_epochs: int = setting(2, "lineage", "epochs a client trains in a round", low=1)
-    batch_size: int = setting(64, "lineage", "images of a local batch", low=1)
-    lr: float = setting(0.1, "lineage", "learning rate of local SGD", low=0)
+    batch_size: int = setting(None, "lineage", "images of a local batch", low=1)
+    lr: float = setting(None, "lineage", "learning rate of local SGD", low=0)
     momentum: float = setting(0.9, "lineage", "momentum of local SGD", low=0, high=1)
     weight_decay: float = setting(0.0, "lineage", "weight decay of local SGD", low=0)
     update_dtype: str | None = setting(
@@ -111,10 +112,15 @@ class CellSpec:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
+            if f.name in OF_MODEL and value is None:
+                continue
             if f.name not in BASES or not isinstance(value, Choice):
                 self._set(f.name, _in_range(f, convert(value, value_type(f), f.name)))
         catalog.base_name(self.dataset)
         _one_of("model", self.model, MODELS)
+        for name in OF_MODEL:
+            if getattr(self, name) is None:
+                self._set(name, getattr(MODELS[self.model], name))
         _one_of("partition", self.partition, ("iid", "dirichlet", "degree"))
         _one_of("malicious_sampling", self.malicious_sampling, ("fixed", "random"))
         _one_of("poison_rounding", self.poison_rounding, ("stochastic", "down"))
@@ -252,8 +258,9 @@ class CellSpec:
 
     def defaults(self) -> dict[str, str]:
         """For provenance: where each setting left at its default comes from (paper, lineage, ours)."""
-        values = self.as_dict()
-        return {f.name: f.metadata["origin"] for f in fields(self) if values[f.name] == f.default}
+        values, model = self.as_dict(), MODELS[self.model]
+        origins = {f.name: f.metadata["origin"] for f in fields(self) if values[f.name] == f.default}
+        return origins | {name: model.origin for name in OF_MODEL if values[name] == getattr(model, name)}
 
 
 def value_type(f: Field[Any]) -> str:

@@ -20,7 +20,7 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +36,10 @@ FIELDS = {f.name: f for f in fields(CellSpec)}
 _SCALARS = (str, int, float, bool)
 _LARGEST_FILE = 1_000_000
 _LONGEST_NAME = 100
+WHOLE = "whole"
+"""The preset of the grid that is run when nothing else is asked for."""
+PAPER = "paper"
+"""The scale of the paper."""
 _MOST = 100_000
 """Cells of a grid: more are a mistake, and would fill the memory before anybody sees it."""
 _EVERY = {"attack": registry.attacks, "defense": registry.defenses}
@@ -59,7 +63,12 @@ class Axes:
         return replace(self, values={**self.values, **values}, grids=grids)
 
     def at(self, scale: str) -> Axes:
-        """These axes at one of their scales, which becomes part of the name. Raises UserError."""
+        """These axes at one of their scales, which becomes part of the name. Raises UserError.
+
+        The scale ``paper`` is how they are without any, unless they say otherwise.
+        """
+        if scale == PAPER and self.scales and PAPER not in self.scales:
+            return self
         if not self.scales:
             raise UserError(f"scale: {self.name} has no scales; leave '{scale}' out.")
         if scale not in self.scales:
@@ -89,7 +98,7 @@ def make_grid(axes: Axes) -> GridSpec:
     spans = [{**axes.values, **grid} for grid in axes.grids or ({},)]
     _check_size(spans)
     cells = {cell.key: cell for span in spans for cell in expand(span)}
-    return GridSpec(check_name(axes.name), axes.description, tuple(cells.values()))
+    return GridSpec(check_name(_told_apart(axes.name, cells.values())), axes.description, tuple(cells.values()))
 
 
 def expand(values: Mapping[str, Sequence[Any]]) -> tuple[CellSpec, ...]:
@@ -156,11 +165,19 @@ def load_toml(path: Path) -> Axes:
 
 
 def choose_base(preset: str | None, config: Path | None, scale: str | None) -> Axes:
-    """A preset or a file, at a scale if any; with neither, every cell's defaults. Raises UserError."""
+    """A preset or a file, at a scale if any; with neither, the whole grid at that scale, or else a cell's defaults.
+
+    Raises UserError.
+    """
     if preset is not None and config is not None:
         raise UserError("--preset and --config are both given; a grid starts from one of them.")
     # An empty name is a mistake too (an unset variable of the shell): it must not start the default grid.
-    base = load_preset(preset) if preset is not None else load_toml(config) if config is not None else Axes()
+    if preset is not None:
+        base = load_preset(preset)
+    elif config is not None:
+        base = load_toml(config)
+    else:
+        base = load_preset(WHOLE) if scale is not None else Axes()
     return base.at(scale) if scale is not None else base
 
 
@@ -220,6 +237,13 @@ def _values(table: dict[str, Any]) -> dict[str, list[Any]]:
     if "seeds" in table:
         table["seed"] = seed_range(table.pop("seeds"))
     return {field: list(_items(field, value)) for field, value in table.items()}
+
+
+def _told_apart(name: str, cells: Iterable[CellSpec]) -> str:
+    """``name``, but for the whole grid of one data set, which is called by that: ``cifar10-lt-cpu``."""
+    start, dash, scale = name.partition("-")
+    datasets = {cell.dataset for cell in cells}
+    return f"{datasets.pop()}{dash}{scale}" if start == WHOLE and scale and len(datasets) == 1 else name
 
 
 def _every(name: str, items: Sequence[Any]) -> Iterator[Any]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.values import show
+from clipfed_bench.data.info import CLIP
+from clipfed_bench.models.catalog import MODELS
 
 Cell = Mapping[str, Any]
 
@@ -41,7 +43,18 @@ _PHRASES = {
 _NEUTRAL = {"attack_start": 1, "attack_scale": 1.0, "poison_rounding": "stochastic", "weight_decay": 0.0}
 """Values that say no more than that a feature is not in use; None for any other setting."""
 
-_MODELS = {"resnet18": "ResNet-18", "cnn": "small CNN"}
+_NAMES = {"resnet18": "ResNet-18", "cnn": "small CNN", CLIP: "CLIP ViT-L/14", "local": "local teacher"}
+
+_SIZES = {
+    "model": "{}",
+    "clients": "{} clients",
+    "warmup_rounds": "{} clean rounds first",
+    "rounds": "{} rounds",
+    "teacher": "{}",
+    "server_per_class": "{} server images a class",
+    "attack_scale": "malicious updates times {}",
+}
+"""Settings that make a run comparable with the paper's."""
 
 
 def heading(name: str) -> str:
@@ -134,8 +147,21 @@ def scale(cells: Sequence[Cell]) -> str:
     shares = "/".join(f"{100 * share:g}" for share in distinct(cells, "malicious"))
     rest = (phrase(name, found) for name in ("degree", "teacher", "server_data") if (found := distinct(cells, name)))
     return ", ".join([
-        "/".join(_MODELS.get(model, model) for model in distinct(cells, "model")),
+        "/".join(_NAMES.get(model, model) for model in distinct(cells, "model")),
         f"{listed(cells, 'clients')} clients ({listed(cells, 'clients_per_round')} a round, {shares} % malicious)",
         f"{rounds} rounds" if clean == "0" else f"{clean} clean and {rounds} attacked rounds",
         *rest,
     ])  # fmt: skip
+
+
+def beside_paper(cells: Sequence[Cell]) -> list[str]:
+    """``small CNN (ResNet-18)``, ``40 clients (100)``: what is other than in the paper, where that is in brackets."""
+    theirs: dict[str, Any] = {f.name: f.default for f in fields(CellSpec)}
+    theirs |= {"teacher": CLIP, "warmup_rounds": MODELS[CellSpec.model].warmup_rounds}
+    phrases = []
+    for name, template in _SIZES.items():
+        ours, paper = distinct(cells, name), theirs[name]
+        if any(value != paper for value in ours):
+            text = "/".join(_NAMES.get(value, show(value)) for value in ours)
+            phrases.append(f"{template.format(text)} ({_NAMES.get(paper, show(paper or 'none'))})")
+    return phrases

@@ -14,6 +14,10 @@ class DataError(UserError):
     """A data set is absent, broken or not what it should be."""
 
 
+class AbsentError(DataError):
+    """Nothing is there that could be what is looked for."""
+
+
 class TeacherError(UserError):
     """The teacher cannot be loaded; it is never replaced silently."""
 

@@ -93,6 +93,12 @@ class Session:
         self._lost: dict[CellSpec, str] = {}
         self._settled = {"done", "failed"} if skip_failed else {"done"}
         self._sharing: Counter[str] = Counter()
+        self._hopeless: dict[str, str] = {}
+        self._look()
+
+    def give_up(self, reasons: Mapping[str, str]) -> None:
+        """Leave out the cells with these keys: a run stores that they failed, and why."""
+        self._hopeless |= reasons
         self._look()
 
     def _look(self) -> None:
@@ -104,7 +110,8 @@ class Session:
         for key in self.keep_models:
             if not (models(self.places.folder) / f"{key}.safetensors").exists():
                 self.statuses.pop(key, None)
-        self.todo = [cell for cell in self.cells if self.statuses.get(cell.key) not in self._settled]
+        wanted = (cell for cell in self.cells if cell.key not in self._hopeless)
+        self.todo = [cell for cell in wanted if self.statuses.get(cell.key) not in self._settled]
         self.jobs = plan(self.todo)
 
     def _stale(self) -> dict[str, list[str]]:
@@ -205,6 +212,9 @@ class Session:
         """Take stock: others may have worked here since it was last looked, and may have been killed."""
         self._look()
         clean(self.places.folder, self.done)
+        for cell in self.cells:
+            if cell.key in self._hopeless:
+                self.store.put_failure(cell, self._hopeless[cell.key], "", provenance("cpu") | {"device": self.device})
         # Rounds that cells share are kept until none of them is left to do: they may be large.
         unfinished = [cell for cell in self.cells if cell.key not in self.done]
         self._sharing = Counter(cell.prefix_key for cell in unfinished if cell.prefix_rounds)

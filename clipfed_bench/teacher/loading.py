@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import open_clip
 import torch
@@ -18,11 +18,13 @@ from torch import nn
 
 from clipfed_bench.core.errors import DamagedFileError, TeacherError, nearest, shown
 from clipfed_bench.core.files import read_text
+from clipfed_bench.core.network import hub_reachable, reachable
 from clipfed_bench.core.paths import cache_root
 from clipfed_bench.core.sources import code
 from clipfed_bench.core.untrusted import parse_json, read_json, reading
 from clipfed_bench.teacher.features import TensorCache, digest, file_sha256, locked
 from clipfed_bench.teacher.preprocess import Preprocess
+from clipfed_bench.teacher.presence import downloaded
 from clipfed_bench.teacher.prompts import load_templates, prompts
 from clipfed_bench.teacher.recipe import Recipe
 from clipfed_bench.teacher.spec import TeacherSpec, parse_teacher_spec
@@ -113,8 +115,27 @@ def _stored_teacher(path: Path) -> TrainedTeacher | None:
     return None
 
 
+def check_weights(spec: str) -> tuple[Literal["there", "fetched"], str]:
+    """Whether the weights of an open_clip teacher are here, and where. Raises TeacherError if they cannot be had."""
+    parsed = parse_teacher_spec(spec)
+    config = _tag(parsed, spec)
+    if parsed.path is not None:
+        return "there", str(parsed.path)
+    source = str(config.get("hf_hub") or config.get("url")).rstrip("/")
+    return ("there", f"{source}, in the cache") if downloaded(config) else ("fetched", source)
+
+
 def _weights(parsed: TeacherSpec, spec: str) -> tuple[Path, dict[str, Any]]:
     """The file with the weights, downloaded if need be, and what open_clip knows about the tag."""
+    config = _tag(parsed, spec)
+    if parsed.path is not None:
+        return parsed.path, config
+    with _offline_errors(spec):
+        return Path(open_clip.download_pretrained(config)), config
+
+
+def _tag(parsed: TeacherSpec, spec: str) -> dict[str, Any]:
+    """What open_clip knows about the tag, of weights that can be had: they are here, or whoever has them answers."""
     if parsed.path is not None:
         if not parsed.path.is_file():
             raise TeacherError(f"teacher '{spec}': there is no file '{parsed.path}'.\n{WAYS_OUT}")
@@ -126,16 +147,17 @@ def _weights(parsed: TeacherSpec, spec: str) -> tuple[Path, dict[str, Any]]:
             f"teacher '{spec}': open_clip does not know the model '{parsed.model}'{beside}.{hint}\n{WAYS_OUT}"
         )
     if parsed.path is not None:
-        return parsed.path, {}
-    config = open_clip.get_pretrained_cfg(parsed.model, parsed.tag)
+        return {}
+    config: dict[str, Any] = open_clip.get_pretrained_cfg(parsed.model, parsed.tag)
     if not config:
         tags = open_clip.list_pretrained_tags_by_model(parsed.model)
         raise TeacherError(
             f"teacher '{spec}': open_clip has no weights '{parsed.tag}' for {parsed.model}."
             f"{nearest(parsed.tag, tags, 0.6)} It has: {', '.join(tags) or 'none'}.\n{WAYS_OUT}"
         )
-    with _offline_errors(spec):
-        return Path(open_clip.download_pretrained(config)), config
+    if not downloaded(config) and not (hub_reachable() if config.get("hf_hub") else reachable(config["url"])):
+        raise TeacherError(f"teacher '{spec}': its weights are not here, and nobody answers who has them.\n{WAYS_OUT}")
+    return config
 
 
 def _register_beside(model: str, checkpoint: Path) -> None:

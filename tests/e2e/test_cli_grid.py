@@ -170,7 +170,7 @@ def test_a_failed_cell_is_a_stored_fact_and_is_tried_again(tmp_path):
     command += ("--attack", "badnets[row=31],none", "--workers", 1)
     code, out, err = cli(*command, cwd=tmp_path)
     assert code == 1
-    assert "1 of 2 cells failed. The first is digits α=1 badnets[row=31] fedavg seed 0: badnets:" in err
+    assert "1 of 2 cells failed.\ndigits α=1 badnets[row=31] fedavg seed 0: badnets:" in err
     assert "Traceback (" not in out + err
     by_status = {cell["status"]: cell for cell in cells(tmp_path / "run").values()}
     assert by_status.keys() == {"done", "failed"}

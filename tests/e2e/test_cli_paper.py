@@ -16,6 +16,7 @@ from clipfed_bench.runs.store import RunStore
 TINY = {
     "dataset": ["digits"],
     "model": ["cnn"],
+    "warmup_rounds": [0],
     "clients": [10],
     "clients_per_round": [5],
     "rounds": [1],

@@ -216,7 +216,7 @@ def test_a_teacher_and_a_grid_take_the_file(cli, model):
     assert json.loads(Path("t.train.json").read_text())["server_data_hash"] == server.content_hash
     teacher = out.splitlines()[-1].removeprefix("Use it with: --teacher ")
 
-    small = {"dataset": "digits", "model": "cnn", "clients": 4, "clients_per_round": 4, "rounds": 1, "local_epochs": 1}
+    small = {"dataset": "digits", "model": "cnn", "clients": 4, "clients_per_round": 4, "rounds": 1, "warmup_rounds": 0}
     cell = CellSpec(**small, defense="clip-fed", server_data="set.parquet", teacher=teacher)
     assert run_cell(cell, Environment()).provenance["server_hash"] == server.content_hash
 

@@ -78,10 +78,13 @@ def test_a_grid_computes_everything_once_also_when_it_is_stopped_and_goes_on(tmp
 
 
 def test_cells_draw_the_partition_of_their_settings(monkeypatch):
-    assert CellSetup(CellSpec(dataset="digits", model="cnn", clients=20), Environment()).data
+    assert CellSetup(CellSpec(dataset="digits", model="cnn", warmup_rounds=0, clients=20), Environment()).data
     counts.take()
     settings = [{}, {"attack": "dba", "defense": "krum"}, {"seed": 1}, {"alpha": 0.1}, {"partition": "iid"}, {}]
-    specs = [CellSpec(**{"dataset": "digits", "model": "cnn", "clients": 20, **other}) for other in settings]
+    specs = [
+        CellSpec(**{"dataset": "digits", "model": "cnn", "warmup_rounds": 0, "clients": 20, **other})
+        for other in settings
+    ]
     shared.shares.cache_clear()
     cached = [CellSetup(spec, Environment()).federation.clients for spec in specs]
     assert counts.take() == {"partition": 4}
@@ -93,7 +96,7 @@ def test_cells_draw_the_partition_of_their_settings(monkeypatch):
 
 
 def test_other_data_have_a_partition_of_their_own():
-    cell = CellSpec(dataset="digits", model="cnn", clients=20)
+    cell = CellSpec(dataset="digits", model="cnn", warmup_rounds=0, clients=20)
     data = CellSetup(cell, Environment()).data
     fewer = replace(data, train=data.train.take(data.train.labels.argsort()[:900]))
     for one in (data, fewer, data):

@@ -13,7 +13,15 @@ import pytest
 from clipfed_bench import UserError, grid, load_run, run_grid
 
 ROOT = Path(__file__).parents[2]
-TINY = {"dataset": "digits", "model": "cnn", "clients": 20, "clients_per_round": 2, "rounds": 1, "local_epochs": 1}
+TINY = {
+    "dataset": "digits",
+    "model": "cnn",
+    "warmup_rounds": 0,
+    "clients": 20,
+    "clients_per_round": 2,
+    "rounds": 1,
+    "local_epochs": 1,
+}
 
 
 def test_the_documentation_runs_as_a_script_without_a_guard(tmp_path):

@@ -47,7 +47,7 @@ def fill(disk, room=0):
 
 
 def session(folder, count=4):
-    cells = [CellSpec(dataset="digits", model="cnn", target=target) for target in range(count)]
+    cells = [CellSpec(dataset="digits", model="cnn", warmup_rounds=0, target=target) for target in range(count)]
     return fake_session(cells, folder)
 
 
@@ -82,7 +82,14 @@ def test_a_read_only_disk_is_a_clean_error(disk):
 def test_a_disk_without_room_for_checkpoints_costs_safety_and_not_the_cell(disk, tmp_path):
     fill(disk)
     cell = CellSpec(
-        dataset="digits", model="cnn", clients=90, clients_per_round=2, rounds=3, local_epochs=1, batch_size=16
+        dataset="digits",
+        model="cnn",
+        warmup_rounds=0,
+        clients=90,
+        clients_per_round=2,
+        rounds=3,
+        local_epochs=1,
+        batch_size=16,
     )
     env, notes = Environment(warmup_dir=tmp_path), []
     full = replace(env, checkpoint_dir=disk / "checkpoints", checkpoint_every=1)

@@ -37,7 +37,7 @@ PATIENCE = 1800.0
 
 TINY = {"dataset": "digits", "model": "cnn", "clients": "40", "clients_per_round": "4", "malicious": "0.25"}
 TINY |= {"local_epochs": "1", "batch_size": "16", "lr": "0.05", "rounds": "6", "warmup_rounds": "4", "eval_every": "2"}
-TINY |= {"attack_start": "4"}
+TINY |= {"attack_start": "4", "alpha": "0.5", "seed": "0"}
 
 SMALL = TINY | {"attack": "badnets,neurotoxin", "defense": "foolsgold"}
 FULL = TINY | {
@@ -94,7 +94,7 @@ class Grid:
 
     def __init__(self, folder: Path, settings: dict[str, str], executor: str) -> None:
         self.folder, self.run, self.cache = folder, folder / "run", folder / "cache"
-        self.cells: list[CellSpec] = list(make_grid(choose_axes(settings)).cells)
+        self.cells: list[CellSpec] = list(make_grid(choose_axes(settings, scale="cpu")).cells)
         self._executor = EXECUTORS[executor]
         options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
         self._command = [sys.executable, "-m", "clipfed_bench", "grid", *options, *self._executor.arguments]

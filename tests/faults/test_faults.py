@@ -12,7 +12,7 @@ from clipfed_bench.simulator.cell import run_cell
 
 
 def test_a_grid_that_is_killed_again_and_again_comes_to_what_it_would_have_come_to(tmp_path):
-    cells = make_grid(choose_axes(harness.SMALL)).cells
+    cells = make_grid(choose_axes(harness.SMALL, scale="cpu")).cells
     alone = RunStore(tmp_path / "alone")
     for cell in cells:
         alone.put(cell, run_cell(cell, Environment(warmup_dir=tmp_path / "warmups")))

@@ -193,7 +193,16 @@ def test_a_round_waits_where_the_host_decides(
     defense: str, waits: int, graphs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the table of ``tests/unit/test_gpu_rounds.py`` says; what is read on purpose is read by ``cpu()``."""
-    spec = CellSpec(dataset="digits", model="cnn", clients=10, clients_per_round=5, rounds=3, lr=0.02, defense=defense)
+    spec = CellSpec(
+        dataset="digits",
+        model="cnn",
+        warmup_rounds=0,
+        clients=10,
+        clients_per_round=5,
+        rounds=3,
+        lr=0.02,
+        defense=defense,
+    )
     env = Environment("cuda", warmup_dir=tmp_path, graphs=graphs)
     training = new_training(CellSetup(spec, env))
     attack = create_attack(choose("attack", "badnets"), AttackContext(5, 10, (3, 32, 32)))
@@ -309,6 +318,7 @@ def test_a_cell_is_that_on_a_cpu(defense: str, compute: Compute, tmp_path: Path)
     spec = CellSpec(
         dataset="digits",
         model="cnn",
+        warmup_rounds=0,
         clients=10,
         clients_per_round=5,
         rounds=1,

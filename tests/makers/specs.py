@@ -11,7 +11,8 @@ from clipfed_bench.core.messages import Environment
 
 def cell(seed: int = 0, **settings: Any) -> CellSpec:
     """Of the digits and the small network; all else is as by default, which is too large to run."""
-    return CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **settings})
+    usual = {"warmup_rounds": 0, "lr": 0.1, "batch_size": 64}
+    return CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **usual, **settings})
 
 
 def small_cell(**settings: Any) -> CellSpec:

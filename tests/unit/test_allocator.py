@@ -68,7 +68,7 @@ def test_a_worker_returns_it_after_each_job(monkeypatch, tmp_path):
     returned = []
     monkeypatch.setattr(worker, "return_freed_memory", lambda: returned.append(True))
     runner = worker.Runner(worker.Settings(Environment(), tmp_path, runner="no_such_module"))
-    cell = CellSpec(dataset="digits", model="cnn")
+    cell = CellSpec(dataset="digits", model="cnn", warmup_rounds=0)
     for done in (1, 2):
         assert runner.attempt(Job("one", "cell", cell), lambda step: None)[0] == "failed"
         assert len(returned) == done

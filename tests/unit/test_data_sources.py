@@ -27,6 +27,7 @@ def small(monkeypatch, tmp_path):
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.datasets.utils.download_url", no_network)
+    monkeypatch.setattr("clipfed_bench.data.formats.find.reachable", lambda url: True)
 
 
 @pytest.fixture

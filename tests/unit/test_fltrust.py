@@ -204,8 +204,8 @@ def test_server_training_is_a_clients_training_with_a_stream_of_its_own(name):
 @pytest.mark.parametrize("defense", ["fltrust", "foolsgold", "fedcpa", "rlr", "deepsight[samples=16]", "freqfed"])
 def test_a_cell_with_each_of_the_defenses(tmp_path, defense):
     spec = CellSpec(
-        dataset="digits", model="cnn", clients=8, clients_per_round=5, rounds=2, local_epochs=1, batch_size=32, lr=0.05,
-        eval_every=1, defense=defense,
+        dataset="digits", model="cnn", warmup_rounds=0, clients=8, clients_per_round=5, rounds=2, local_epochs=1,
+        batch_size=32, lr=0.05, eval_every=1, defense=defense,
     )  # fmt: skip
     env = Environment(cache_dir=tmp_path / "cache", warmup_dir=tmp_path / "warmups")
     first, second = run_cell(spec, env), run_cell(spec, env)

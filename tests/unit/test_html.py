@@ -13,6 +13,7 @@ from makers.frames import SECONDS, cell, frame, grid, history
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.page import facts
 from clipfed_bench.report.page.html import render
+from clipfed_bench.report.tables import footnotes
 from clipfed_bench.report.tables.printed import spread_out
 from clipfed_bench.report.tables.table import table
 
@@ -140,16 +141,17 @@ def test_what_was_run_is_said_in_words(whole):
         "dirichlet, alpha 0.1/0.5",
     ):
         assert part in words
-    assert "Not the scale of the paper" not in words
+    assert "Not at the paper's scale" not in words
 
 
 def test_what_keeps_a_run_from_the_papers_scale():
     small = [dict(cell(model="cnn", rounds=8)), dict(cell(defense="clip-fed", teacher="local", rounds=8))]
-    assert facts.caution(small) == (
-        "Not the scale of the paper (ResNet-18, 100 clients, 300 rounds, CLIP ViT-L/14 as teacher): other model, "
-        "rounds and teacher, so these numbers do not compare with its."
+    assert footnotes.caution(small) == (
+        "Not at the paper's scale, which is in brackets, so that these numbers do not compare with its: "
+        "small CNN/ResNet-18 (ResNet-18), 60/0 clean rounds first (none), 8 rounds (300), "
+        "local teacher (CLIP ViT-L/14)."
     )
-    assert facts.caution([dict(cell(defense="clip-fed"))]) == ""
+    assert footnotes.caution([dict(cell(defense="clip-fed"))]) == ""
 
 
 def test_teacher_and_server_data():

@@ -84,6 +84,7 @@ def test_threshold_ties_and_failure() -> None:
 SPEC = CellSpec(
     dataset="digits",
     model="cnn",
+    warmup_rounds=0,
     clients=6,
     clients_per_round=6,
     malicious=0.34,

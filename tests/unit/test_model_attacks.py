@@ -95,7 +95,9 @@ def test_the_largest_coordinates_are_masked_by_hand() -> None:
 
 
 def _small(**settings: Any) -> tuple[Federation, FlatModel]:
-    spec = CellSpec(dataset="digits", model="cnn", clients=4, clients_per_round=4, malicious=0.5, **settings)
+    spec = CellSpec(
+        dataset="digits", model="cnn", warmup_rounds=0, clients=4, clients_per_round=4, malicious=0.5, **settings
+    )
     clients = [random_images(8, client, torch.arange(8)) for client in range(4)]
     hyper = Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, 0.0)
     normalize = Normalizer((0.5,) * 3, (0.25,) * 3)

@@ -28,4 +28,4 @@ def test_what_measures_the_project_stays_at_home() -> None:
 
 
 def test_presets_travel() -> None:
-    assert {"demo", "smoke", "cifar10-lt-cpu"} <= set(preset_names())
+    assert {"demo", "smoke", "whole"} <= set(preset_names())

@@ -108,10 +108,10 @@ def test_plain_lines_have_one_event_each_and_no_control_characters(run):
         "[1/3] done     warm-up digits α=0.5 seed 0: in 10.0 s",
         "[1/3] started  digits α=0.5 badnets fedavg seed 0",
         "[2/3] done     digits α=0.5 badnets fedavg seed 0: MTA 50.0 ASR 100.0 in 30.0 s, about 1:00 left",
-        "[3/3] failed   digits α=0.5 dba fedavg seed 0: it broke: in the middle",
+        "[3/3] failed   digits α=0.5 dba fedavg seed 0: it broke:\n     in the middle",
         "2 of 3 cells are done, 1 failed; this run took 0:40.",
     ]
-    assert all(line.isprintable() for line in lines)
+    assert all(part.isprintable() for line in lines for part in line.split("\n"))
 
 
 def test_another_try_and_notes_are_lines(run):

@@ -143,7 +143,7 @@ def test_folders_that_have_to_be_shared_are_those_that_are_used(tmp_path, monkey
     teacher = [cell(defense="clip-fed", teacher="local")]
     assert places_of(tmp_path, teacher) == run | {"--cache-dir": tmp_path / "cache"}
     assert places_of(tmp_path, teacher, cache_dir=tmp_path / "t") == run | {"--cache-dir": tmp_path / "t"}
-    downloaded = [CellSpec(dataset="cifar10", model="cnn")]
+    downloaded = [CellSpec(dataset="cifar10", model="cnn", warmup_rounds=0)]
     assert places_of(tmp_path, downloaded) == run | {"--data-dir": tmp_path / "cache" / "data"}
     assert places_of(tmp_path, downloaded, data_dir=tmp_path) == run | {"--data-dir": tmp_path}
 

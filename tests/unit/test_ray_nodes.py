@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 
 def execute(seeds, folder, address, cell_timeout=None, gpus_per_cell=None, **environment):
-    cells = [CellSpec(dataset="digits", model="cnn", seed=seed, target=t) for t, seed in enumerate(seeds)]
+    cells = [
+        CellSpec(dataset="digits", model="cnn", warmup_rounds=0, seed=seed, target=t) for t, seed in enumerate(seeds)
+    ]
     settings = Settings(Environment(warmup_dir=folder, **environment), folder / "logs", "fake_simulator", cell_timeout)
     return ray.execute(plan(cells), None, settings, Cluster(address, gpus_per_cell, lateness=0.0))
 
@@ -87,7 +89,11 @@ def test_two_cells_share_a_gpu(ray_nodes, tmp_path):
 
 def test_a_runner_that_cannot_be_imported_fails_its_cells(ray_nodes, tmp_path):
     settings = Settings(Environment(warmup_dir=tmp_path), tmp_path / "logs", "no_such_module")
-    events = list(ray.execute(plan([CellSpec(dataset="digits", model="cnn")]), 1, settings, Cluster(ray_nodes.address)))
+    events = list(
+        ray.execute(
+            plan([CellSpec(dataset="digits", model="cnn", warmup_rounds=0)]), 1, settings, Cluster(ray_nodes.address)
+        )
+    )
     assert [e.failure.error for e in events if e.kind == "failed"] == [
         "ModuleNotFoundError: No module named 'no_such_module'"
     ]

@@ -128,7 +128,7 @@ def test_cleaning_removes_the_checkpoints_of_what_is_done(tmp_path):
 
 
 def test_an_account_has_a_line_for_each_event_and_the_first_step(tmp_path):
-    job, account = Job("k", "cell", CellSpec(dataset="digits", model="cnn")), Account(tmp_path)
+    job, account = Job("k", "cell", CellSpec(dataset="digits", model="cnn", warmup_rounds=0)), Account(tmp_path)
     steps = [Progress("round", n, 9, note="goes on after round 3" if n == 3 else "") for n in (3, 4, 5)]
     account.write("grid", cells=2, done=0, command="")
     for event in (

@@ -21,7 +21,7 @@ def typed(monkeypatch):
 
 
 def session(folder, *seeds):
-    return fake_session([CellSpec(dataset="digits", model="cnn", seed=seed) for seed in seeds], folder)
+    return fake_session([CellSpec(dataset="digits", model="cnn", warmup_rounds=0, seed=seed) for seed in seeds], folder)
 
 
 def test_a_run_is_shown_from_beginning_to_tables(tmp_path, capsys):
@@ -64,6 +64,17 @@ def test_failures_and_broken_files_are_said_even_if_it_is_quiet(tmp_path, capsys
     assert warning.startswith(f"warning: {tmp_path}/cells/{wanted.keys[0]}.json or .parquet cannot be used: ")
     assert warning.endswith("; the cell is run again")
     assert rest == [
-        "1 of 2 cells failed. The first is digits α=0.5 badnets fedavg seed 1: ValueError: numbers do not fit",
+        "1 of 2 cells failed.",
+        "digits α=0.5 badnets fedavg seed 1: ValueError: numbers do not fit",
         f"Tracebacks: {tmp_path}/cells/KEY.json. The same command tries them again.",
     ]
+
+
+def test_a_reason_is_told_once_wherever_failures_are_shown(tmp_path, capsys):
+    wanted = [CellSpec(dataset="cifar100", model="cnn", warmup_rounds=0, seed=seed, target=0) for seed in (0, 1)]
+    assert not show_run(fake_session(wanted, tmp_path), tables=False)
+    out, err = capsys.readouterr()
+    assert out.count("nothing to download it from") == 1
+    assert err.startswith("2 of 2 cells failed.\n")
+    said = " and 1 other: the data set that it needs failed: nothing to download it from "
+    assert " ".join(err.split()).count(said) == 1

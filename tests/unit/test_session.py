@@ -22,7 +22,10 @@ from clipfed_bench.runs.folder import held
 
 
 def cells(*seeds, **values):
-    return [CellSpec(**{"dataset": "digits", "model": "cnn", "seed": seed, **values}) for seed in seeds or (0,)]
+    return [
+        CellSpec(**{"dataset": "digits", "model": "cnn", "warmup_rounds": 0, "seed": seed, **values})
+        for seed in seeds or (0,)
+    ]
 
 
 def grid(folder, wanted):
@@ -40,7 +43,7 @@ def done(session):
 
 
 def wanted(count=3):
-    return [CellSpec(dataset="digits", model="cnn", target=target) for target in range(count)]
+    return [CellSpec(dataset="digits", model="cnn", warmup_rounds=0, target=target) for target in range(count)]
 
 
 def test_a_second_grid_on_the_folder_is_refused_and_changes_nothing(tmp_path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from clipfed_bench.core.errors import DataError, shown
+from clipfed_bench.core.errors import AbsentError, DataError, shown
+from clipfed_bench.core.network import reachable
 from clipfed_bench.core.notices import notice
 from clipfed_bench.data.formats import folders, official, parquet
 from clipfed_bench.data.formats.search import Found, Search, distinct, walk
@@ -34,9 +35,28 @@ def find(known: Info, root: Path, download: bool = True) -> Iterator[Found]:
         yield _download(search)
 
 
+def locate(known: Info, root: Path) -> Found | None:
+    """The first of :func:`find`, or None where there is none, but it can be downloaded.
+
+    Raises DataError as :func:`find`; AbsentError where nobody answers from whom it could be had.
+    """
+    found = next(find(known, root, download=False), None)
+    if found is None:
+        seen: list[str] = []
+        _check_network(Search(root, known, walk(root, seen), seen))
+    return found
+
+
+def _check_network(search: Search) -> None:
+    url = official.published(search.known.name).url
+    if not reachable(url):
+        raise AbsentError(_nothing(search, f"{url} cannot be reached from here."))
+
+
 def _download(search: Search) -> Found:
     from torchvision.datasets.utils import download_url
 
+    _check_network(search)
     known, files = search.known, official.published(search.known.name)
     try:
         download_url(files.url, search.root, filename=files.archive, md5=files.md5)  # shows a progress bar

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clipfed_bench.core.errors import DataError, UserError, shown
+from clipfed_bench.core.errors import AbsentError, DataError, UserError, shown
 from clipfed_bench.core.splits import Split
 from clipfed_bench.data.arrays import check_captions
 from clipfed_bench.data.catalog import KNOWN
@@ -64,7 +64,7 @@ def by_name(base: str, root: Path) -> Source:
             f"{base}-generated: several sets of images fit: {places}. Name one by its path (--server-data)."
         )
     silent = f"With its classes, but neither name nor metadata say that they are generated: {', '.join(unsaid)}.\n"
-    raise DataError(
+    raise AbsentError(
         f"{base}-generated was not found under {root}. Looked for parquet shards (columns img or image, and label with "
         f"the class names {', '.join(known.classes[:3])} …) and for class folders, called generated or synthetic.\n"
         f"{silent if unsaid else ''}Seen there: {'; '.join(seen) if seen else 'nothing else of the kind'}.\n"

@@ -16,10 +16,6 @@ from clipfed_bench.models.catalog import MODELS
 from clipfed_bench.report.tables.axes import Record, rank
 from clipfed_bench.runs.metrics import METRICS
 
-_PAPER = {"model": "ResNet-18", "clients": "100 clients", "rounds": "300 rounds", "teacher": "CLIP ViT-L/14 as teacher"}
-"""Settings that make a run comparable with the paper's, and what they are there."""
-_PAPER_TEACHER = "open_clip:ViT-L-14/openai"
-
 _TERMS = (
     ("Data set", "dataset", ("imbalance_factor",)),
     ("Partition", "partition", ("alpha", "degree", "min_samples")),
@@ -79,21 +75,9 @@ def what_was_run(records: Sequence[Record]) -> list[tuple[str, str]]:
     found = []
     for term, bare, others in _TERMS:
         values = [spoken(bare, value) for value in _values(records, bare)] if bare else []
-        texts = [MODELS.get(value, value) for value in values]
+        texts = [MODELS[value].summary if value in MODELS else value for value in values]
         found.append((term, ", ".join([*texts, *phrases(records, others)]) or "none"))
     return found
-
-
-def caution(records: Sequence[Record]) -> str:
-    """What keeps these numbers from being compared with the paper's; nothing where nothing does."""
-    default = {f.name: f.default for f in fields(CellSpec)} | {"teacher": _PAPER_TEACHER}
-    differing = [name for name in _PAPER if any(value != default[name] for value in _values(records, name))]
-    if not differing:
-        return ""
-    *rest, last = differing
-    names = f"{', '.join(rest)} and {last}" if rest else last
-    setup = ", ".join(_PAPER.values())
-    return f"Not the scale of the paper ({setup}): other {names}, so these numbers do not compare with its."
 
 
 def _values(records: Sequence[Record], name: str) -> list[Any]:

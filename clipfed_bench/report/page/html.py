@@ -22,6 +22,7 @@ from clipfed_bench.report import plots
 from clipfed_bench.report.formats.sheet import Cell, Entry, Number, Sheet, listing
 from clipfed_bench.report.page import facts
 from clipfed_bench.report.plots.inline_svg import drawing_inline, inline_svg
+from clipfed_bench.report.tables import footnotes
 from clipfed_bench.report.tables.axes import Record, rank
 from clipfed_bench.report.tables.printed import spread_out, without_empty_columns
 from clipfed_bench.report.tables.statistics import enough
@@ -97,7 +98,7 @@ def render(
         version=VERSION,
         lead=facts.lead(records),
         what=facts.what_was_run(records),
-        caution=facts.caution(records),
+        caution=footnotes.caution(records),
         sections=sections,
         provenance=facts.provenance(records),
         defaults=[(facts.ORIGINS.get(kind, kind), kind, owners) for kind, owners in facts.defaults(records)],

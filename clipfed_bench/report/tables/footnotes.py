@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from clipfed_bench.config.words import phrases
+from clipfed_bench.config.words import beside_paper, phrases
 from clipfed_bench.core.shares import nearest, part
 from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record
+from clipfed_bench.report.tables.doubts import doubts
 from clipfed_bench.report.tables.statistics import LEVEL, RESAMPLES
 from clipfed_bench.report.tables.versions import versions
 from clipfed_bench.runs.metrics import Metric
@@ -51,9 +52,18 @@ def notes(
         *_settings(records, axes),
         f"Shown as they vary: {', '.join(added)}." if added else "",
         _gaps(records, seeds),
+        caution(records),
+        *doubts(records),
         *_sources(records),
     )
     return tuple(filter(None, found))
+
+
+def caution(records: Sequence[Record]) -> str:
+    """What keeps these numbers from being compared with the paper's; nothing where nothing does."""
+    smaller = beside_paper(records)
+    text = "Not at the paper's scale, which is in brackets, so that these numbers do not compare with its"
+    return f"{text}: {', '.join(smaller)}." if smaller else ""
 
 
 def of_cells(records: Sequence[Record], axes: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,70 @@
+"""``grid`` alone is the whole grid; what is missing for it is said once, before anything is computed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad import refused, run
+from makers.data_files import parquet_folder
+
+from clipfed_bench.data import catalog
+
+WHOLE = ("grid", "--dataset", "cifar10-lt", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
+
+def test_nothing_at_all(place: Path) -> None:
+    words = ("nothing was run, for want of", "data set cifar10, for 96 of 96 cells", "cannot be reached from here")
+    message = refused(WHOLE, words, place)
+    assert message.count("was not found under") == 1
+    paper = refused((*WHOLE, "--scale", "paper"), ("data set cifar10", "teacher", "server data"), place)
+    assert paper.count("Ways out") == 1
+
+
+def test_cifar_alone_goes_with_held_out_server_data(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = replace(catalog.KNOWN["cifar10"], train=(120,) * 10, test=(2,) * 10, mean=None)
+    monkeypatch.setitem(catalog.KNOWN, "cifar10", known)
+    images = np.random.default_rng(0).integers(0, 256, (1220, 3, 32, 32), dtype=np.uint8)
+    labels = np.arange(1220) % 10
+    parquet_folder(place / "data", {"train": (images[20:], labels[20:]), "test": (images[:20], labels[:20])})
+    done = run(
+        "grid", "--dataset", "cifar10", "--device", "cpu", "--clients", "2", "--clients-per-round", "2", "--dry-run"
+    )
+    assert done.code in (None, 0), done
+    first, second, bound, ways, *_ = done.out.splitlines()
+    assert first.startswith("Scaled down, the paper's in brackets: small CNN (ResNet-18), 2 clients (100)")
+    assert " 96 cells, about " in first
+    assert second == "The paper's scale, which wants a GPU: --scale paper."
+    assert bound == "Server data: holdout:100, real images that no client holds, an upper bound."
+    assert "server-data generate" in ways
+
+
+def test_only_some_cells_cannot_run(place: Path) -> None:
+    tiny = ("--dataset", "digits", "--alpha", "0.5", "--attack", "none", "--seed", "0", "--warmup-rounds", "0")
+    tiny += ("--clients", "20", "--clients-per-round", "2", "--local-epochs", "1", "--rounds", "1", "--device", "cpu")
+    tiny += ("--defense", "fedavg,clip-fed", "--teacher", "open_clip:RN50@absent.pt", "--workers", "1")
+    checked = run("check", *tiny)
+    assert checked.code == 1, checked
+    done = run("grid", *tiny, "-q", "--out", "run")
+    assert done.code == 1
+    for text in (checked.err, done.err):
+        assert text.startswith("warning: teacher open_clip:RN50@absent.pt, for 1 of 2 cells: ")
+        assert "1 of 2 cells are left out for that." in text
+    stored = [json.loads(path.read_text()) for path in (place / "run" / "cells").glob("*.json")]
+    assert sorted(cell["status"] for cell in stored) == ["done", "failed"]
+    assert "there is no file 'absent.pt'" in next(cell["error"] for cell in stored if cell["status"] == "failed")
+
+
+def test_check_shows_what_there_is(place: Path) -> None:
+    done = run("check", "--preset", "demo", "--device", "cpu")
+    assert done.code in (None, 0), done
+    for word in ("data set digits", "holdout:30", "teacher local", "disk space"):
+        assert word in done.out
