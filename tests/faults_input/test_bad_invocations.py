@@ -113,7 +113,7 @@ FIELDS_CASES = cases(
     ("stop before start", ("--attack-start", "5", "--attack-stop", "3"), ("attack_stop: 3 is before attack_start 5",)),
     ("attack after the end", ("--attack-start", "9", "--rounds", "8"), ("attack_start: 9 is after the last of 8",)),
     ("nothing to poison", ("--poison-ratio", "0"), ("poison_ratio: 0 poisons nothing", "attack none")),
-    ("nobody is malicious", ("--malicious", "0.001"), ("malicious: 0.001 of 100 clients is nobody", "attack none")),
+    ("nobody is malicious", ("--malicious", "0.001"), ("malicious: 0.001 of 40 clients is nobody", "attack none")),
     ("class that is not there", ("--target", "10"), ("target: 10 is not a class of cifar10-lt", "0 to 9")),
     (
         "tail of a balanced set",
@@ -128,7 +128,7 @@ FIELDS_CASES = cases(
         ("at least 10",),
     ),
     ("no alpha", ("--alpha", "none"), ("alpha: the partition dirichlet needs a value",)),
-    ("too many cells", ("--seed", ",".join("1" * 400), "--alpha", ",".join("1" * 400)), ("160,000 cells", "100,000")),
+    ("too many cells", ("--seed", ",".join("1" * 400), "--alpha", ",".join("1" * 400)), ("2,560,000 cells", "100,000")),
     # sources and places
     ("unknown preset", ("--preset", "demoo"), ("unknown preset 'demoo'", "Did you mean 'demo'?")),
     ("empty preset", ("--preset", ""), ("unknown preset ''", "demo")),
