@@ -36,11 +36,11 @@ def test_cifar_alone_goes_with_held_out_server_data(place: Path, monkeypatch: py
     labels = np.arange(1220) % 10
     parquet_folder(place / "data", {"train": (images[20:], labels[20:]), "test": (images[:20], labels[:20])})
     done = run(
-        "grid", "--dataset", "cifar10", "--device", "cpu", "--clients", "2", "--clients-per-round", "2", "--dry-run"
+        "grid", "--dataset", "cifar10", "--device", "cpu", "--clients", "5", "--clients-per-round", "5", "--dry-run"
     )
     assert done.code in (None, 0), done
     first, second, bound, ways, *_ = done.out.splitlines()
-    assert first.startswith("Scaled down, the paper's in brackets: small CNN (ResNet-18), 2 clients (100)")
+    assert first.startswith("Scaled down, the paper's in brackets: small CNN (ResNet-18), 5 clients (100)")
     assert " 96 cells, about " in first
     assert second == "The paper's scale, which wants a GPU: --scale paper."
     assert bound == "Server data: holdout:100, real images that no client holds, an upper bound."
