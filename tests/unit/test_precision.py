@@ -40,7 +40,7 @@ def test_a_cell_is_bit_identical_when_repeated(rough: Environment, exact: Enviro
 
 
 def test_it_learns(rough: Environment) -> None:
-    assert run_cell(spec(rounds=12, partition="iid", malicious=0.0, eval_every=12), rough).final["mta"] > 0.85
+    assert run_cell(spec(rounds=12, partition="iid", attack="none", eval_every=12), rough).final["mta"] > 0.85
 
 
 def test_neither_goes_on_from_what_the_other_has_left(rough: Environment, exact: Environment) -> None:
