@@ -114,12 +114,17 @@ class Session:
         self.todo = [cell for cell in wanted if self.statuses.get(cell.key) not in self._settled]
         self.jobs = plan(self.todo)
 
+    @cached_property
+    def _now(self) -> Digests:
+        """What there is to compute from."""
+        return Digests(self.places.data_dir)
+
     def _stale(self) -> dict[str, list[str]]:
         """Keys of cells that were computed from something else than there is now -> what it is."""
         done = {cell.key: cell for cell in self.cells if self.statuses.get(cell.key) == "done"}
         if not done:
             return {}
-        now = Digests(self.places.data_dir)
+        now = self._now
         found = {k: changed(cell.as_dict(), self.store.digests(k), now.of(cell)) for k, cell in done.items()}
         return {key: reasons for key, reasons in found.items() if reasons}
 

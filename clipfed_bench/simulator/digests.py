@@ -94,8 +94,7 @@ class Digests:
             new = {str(other): other for other in _named(one) if str(other) not in chosen}
             chosen |= new
             waiting += new.values()
-        texts = sorted({text for one in chosen.values() for text in _texts(one)})
-        places = [place for text in texts if "/" in text or "." in text for place in [Path(text)] if place.exists()]
+        places = sorted({place for one in chosen.values() for text in _texts(one) for place in _place(text)})
         files = [of_files(place, walk(place) if place.is_dir() else [place], self._look) for place in places]
         return self._code(*(one.component.module for one in chosen.values()), more=" ".join(files))
 
@@ -132,6 +131,14 @@ class Digests:
 
 def _texts(choice: Choice) -> Iterator[str]:
     yield from (value for value in choice.values if isinstance(value, str) and len(value) < 1000)
+
+
+def _place(text: str) -> Iterator[Path]:
+    """The file or folder that ``text`` names, if it is the name of one and no more than a sign."""
+    path = Path(text)
+    with contextlib.suppress(OSError, ValueError):
+        if path.name.strip(".") and path.exists() and (path.suffix or len(path.parts) > 1):
+            yield path
 
 
 def _named(choice: Choice) -> Iterator[Choice]:

@@ -15,7 +15,7 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import CellResult
 from clipfed_bench.data.catalog import CIFAR10_CLASSES
 from clipfed_bench.runs.digests import OF, PREFIX
-from clipfed_bench.simulator.digests import Digests
+from clipfed_bench.simulator.digests import Digests, _place, ask_pixels
 
 FIRST = 20
 """Of the seeds that say nothing to the fake simulator."""
@@ -211,3 +211,25 @@ def test_a_plug_in_is_seen_to_change(tmp_path, monkeypatch):
             computed(tmp_path / "run", cells)
     finally:
         registry._registered.cache_clear()
+
+
+def test_files_that_an_option_names_count_and_signs_that_are_folders_do_not(tmp_path, monkeypatch):
+    write(tmp_path / "folder" / "one.txt", "1")
+    write(tmp_path / "layer", "a file that is called like an attack")
+    monkeypatch.chdir(tmp_path)
+    found = ["folder/one.txt", str(tmp_path / "folder")]
+    assert [[str(path) for path in _place(text)] for text in found] == [[text] for text in found]
+    signs = [".", "..", "/", "./", "", "layer", "0.5", "a/b.txt", "x" * 300 + ".png", "nul\0.png"]
+    assert [text for text in signs if list(_place(text))] == []
+
+
+def test_images_of_a_plug_in_count_by_what_it_gives(monkeypatch):
+    """Which files they are made of it alone knows; another process is asked."""
+    monkeypatch.setattr("clipfed_bench.simulator.digests.of_dataset", lambda *given: None)
+    first, again, other = (Digests(None, pixels=lambda spec, folder, v=v: {"data": v}).of(cell()) for v in "aab")
+    assert first == again
+    assert {name for name in first if first[name] != other[name]} == {"data"}
+    assert "data" not in Digests(None, pixels=lambda spec, folder: {}).of(cell()), "it raises: nothing is known"
+    asked = ask_pixels(cell(defense="fltrust"), None)
+    assert asked.keys() == {"data", "server_data"}
+    assert "sha256" in asked["data"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from makers import frames
+from matplotlib.figure import Figure
 
 from clipfed_bench import report
 from clipfed_bench.report import plots
 from clipfed_bench.report.compare import compare_defenses
 from clipfed_bench.report.page.html import render
-from clipfed_bench.report.plots.style import save
+from clipfed_bench.report.plots.style import remark, save
 from clipfed_bench.report.tables.table import plain_records
 from clipfed_bench.report.tables.versions import versions
 
@@ -84,3 +85,12 @@ def test_tables_comparisons_pages_and_figures_say_so(tmp_path, monkeypatch):
     plots.write_plots("tradeoff", results, history, tmp_path / "plots")
     assert [figure.get_supxlabel() for figure in texts] == [NOTE]
     assert save(texts[0], tmp_path / "plots", "one", ["png"])[0].stat().st_size > 0
+
+
+def test_a_figure_with_a_title_says_so_there():
+    figure = Figure()
+    figure.suptitle("What it is")
+    remark(figure, [NOTE])
+    remark(figure, [])
+    assert figure.get_suptitle() == f"What it is\n{NOTE}"
+    assert figure.get_supxlabel() == ""

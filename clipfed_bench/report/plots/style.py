@@ -74,10 +74,12 @@ def save(figure: Figure, folder: Path, stem: str, formats: Sequence[str] = ("pdf
 
 
 def remark(figure: Figure, sentences: Sequence[str]) -> None:
-    """``sentences`` below all panels of ``figure``."""
+    """``sentences`` below all panels of ``figure``, or at the end of its title if it has one."""
     width = int(figure.get_figwidth() * 72 / 3.8)
     lines = [line for sentence in sentences for line in textwrap.wrap(sentence, width)]
-    if lines:
+    if lines and figure.get_suptitle():  # below such a figure there may be a legend
+        figure.suptitle("\n".join([figure.get_suptitle(), *lines]), fontsize=8)
+    elif lines:
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7)
 
 
