@@ -17,7 +17,8 @@ from clipfed_bench.config.cell_spec import CellSpec
 from watching import fake_session, run
 
 assert Path(attacks.__file__).parent.parent.name == "site", attacks.__file__
-cells = [CellSpec(dataset="digits", model="cnn", seed=20, attack=name) for name in ("badnets", "blend")]
+given = {"dataset": "digits", "model": "cnn", "warmup_rounds": 0, "seed": 20}
+cells = [CellSpec(**given, attack=name) for name in ("badnets", "blend")]
 session = fake_session(cells, Path("run"))
 heard = run(session)
 print(heard.stock.done, heard.stock.stale)
