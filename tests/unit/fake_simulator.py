@@ -9,10 +9,12 @@ import time
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Progress
+from clipfed_bench.core.notices import notice
 from clipfed_bench.runs.digests import PREFIX
 from clipfed_bench.simulator.digests import Digests
 
 OK, CRASH, MISTAKE, KILLED, EXIT, SLOW, HANG, NOISY, MEET, MEMORY, MEMORY_ONCE, KILLED_ONCE, ORPHAN, STUCK = range(14)
+NOTICE = 14
 
 
 class OutOfMemoryError(RuntimeError):
@@ -63,6 +65,8 @@ def run_cell(spec, env, report):
         raise ValueError("numbers do not fit")
     if spec.seed == MISTAKE:
         raise UserError("that cannot be")
+    if spec.seed == NOTICE:
+        notice("something to know")
     if spec.seed == KILLED:
         os.kill(os.getpid(), signal.SIGKILL)
     if spec.seed == EXIT:

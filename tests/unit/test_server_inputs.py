@@ -238,6 +238,21 @@ def test_only_the_train_split_is_taken_and_the_others_are_said(names, load, tmp_
     assert "(10 images)" in said or said.count("(5 images)") == len(names)
 
 
+def test_splits_that_the_readme_of_the_hub_states(load, tmp_path):
+    for k, name in enumerate(("a/x", "a/y", "b/x")):
+        write_parquet(tmp_path / "set" / f"{name}.parquet", IMAGES[5 * k : 5 * k + 5], LABELS[5 * k : 5 * k + 5])
+    files = "{split: validation, path: [a/y*, nothing]}, {split: train, path: a/x.parquet}, {split: test, path: b/*}"
+    readme = tmp_path / "set" / "README.md"
+    readme.write_text(f"---\nconfigs:\n- config_name: one\n  data_files: [{files}]\n---\n# x")
+    server, (said,) = load(tmp_path / "set")
+    assert {i.numpy().tobytes() for i in server.data.images} == {i.tobytes() for i in IMAGES[:5]}
+    assert "validation (5 images)" in said
+    for head in ("configs: [", "configs: 3", "license: mit", "configs:\n- {}\n- {}", "configs:\n- data_files: [1]"):
+        readme.write_text(f"---\n{head}\n---\n")
+        with pytest.raises(DataError, match="holds several data sets"):
+            load(tmp_path / "set")
+
+
 def test_splits_without_one_to_train_on_are_refused_and_a_single_one_is_what_was_meant(load, tmp_path):
     for name in ("valid", "test"):
         write_parquet(tmp_path / "set" / f"{name}.parquet", IMAGES, LABELS)

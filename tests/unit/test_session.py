@@ -17,6 +17,7 @@ from watching import fake_session, run
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.notices import shown_by
 from clipfed_bench.execution.session import Interrupted
 from clipfed_bench.runs.folder import held
 
@@ -75,6 +76,15 @@ def test_signals_that_ask_to_stop_end_workers_and_say_how_to_go_on(tmp_path, num
         os.kill(int((tmp_path / "pid").read_text()), 0)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert not (tmp_path / "logs").exists()
+
+
+def test_what_workers_have_to_say_is_said_once(tmp_path):
+    said, session = [], fake_session([*cells(fake.NOTICE), *cells(fake.NOTICE, target=1)], tmp_path, 2)
+    with shown_by(said.append):
+        run(session)
+    assert said == ["something to know"]
+    lines = [json.loads(line) for line in session.account.path.read_text().splitlines()]
+    assert [line["note"] for line in lines if line["event"] == "notice"] == said * 2
 
 
 def test_what_another_grid_did_meanwhile_is_not_done_again(tmp_path):

@@ -22,7 +22,7 @@ from clipfed_bench.core.untrusted import parse_json, read_json, reading
 from clipfed_bench.data.arrays import decoding, long_tail
 from clipfed_bench.data.class_names import overlap
 from clipfed_bench.data.formats import columns, rows
-from clipfed_bench.data.formats.naming import says_generated, split_of
+from clipfed_bench.data.formats.naming import Readmes, says_generated, split_of
 from clipfed_bench.data.formats.search import Found, Search
 from clipfed_bench.data.info import Info
 
@@ -81,11 +81,14 @@ def groups(files: Iterable[Path], root: Path) -> list[Group]:
     Files that say nothing of their split are ``train`` where nothing else is; else they are in a split without a name.
     """
     found: dict[Path, Group] = {}
+    readmes = Readmes(root if root.is_dir() else root.parent)
     for path in files:
         if path.suffix not in rows.SUFFIXES or path.name.startswith(("cache-", "tmp")):  # steps of `datasets`
             continue
         own, above = split_of(path.stem), split_of(path.parent.name) if path.parent != root else None
         folder = path.parent.parent if own is None and above else path.parent
+        if stated := readmes.split_of(path):
+            folder, own = stated
         group = found.setdefault(folder, Group(folder))
         try:
             shard = inspect(path)
