@@ -23,7 +23,7 @@ from clipfed_bench.data.catalog import info
 from clipfed_bench.data.contents import of_dataset, of_files, of_server_data
 from clipfed_bench.models.catalog import MODULES
 from clipfed_bench.teacher.prompts import TEMPLATES
-from clipfed_bench.teacher.spec import parse_teacher_spec
+from clipfed_bench.teacher.spec import CONFIG, parse_teacher_spec
 
 _DATA, _SERVER, _TEACHER = "clipfed_bench.data.datasets", "clipfed_bench.data.server_set", "clipfed_bench.teacher"
 _APART = (
@@ -124,8 +124,8 @@ class Digests:
         parsed = parse_teacher_spec(text)
         if parsed.path is None:
             return self._code(f"{_TEACHER}.loading")
-        beside = parsed.path.with_name(f"{parsed.model}.json")
-        files = [path for path in (parsed.path, beside) if path == parsed.path or path.is_file()]
+        beside = (parsed.path.with_name(name) for name in (f"{parsed.model}.json", CONFIG))
+        files = [parsed.path, *(path for path in beside if path.is_file())]
         return self._code(f"{_TEACHER}.loading", more=of_files(parsed.path.parent, files, self._look))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import open_clip
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clipfed_bench.core.errors import DamagedFileError, TeacherError, nearest, shown
 from clipfed_bench.core.files import read_text
@@ -26,6 +26,7 @@ from clipfed_bench.teacher.features import TensorCache, digest, file_sha256, loc
 from clipfed_bench.teacher.preprocess import Preprocess
 from clipfed_bench.teacher.presence import downloaded
 from clipfed_bench.teacher.prompts import load_templates, prompts
+from clipfed_bench.teacher.published import config_beside, how_to_convert
 from clipfed_bench.teacher.recipe import Recipe
 from clipfed_bench.teacher.spec import TeacherSpec, parse_teacher_spec
 from clipfed_bench.teacher.teacher import Teacher
@@ -78,6 +79,7 @@ def load_teacher(
     quick_gelu = bool(tag_config.get("quick_gelu", False))
     with _offline_errors(spec):
         tokens = open_clip.get_tokenizer(parsed.model)(sentences)
+    _check_tokens(tokens, sentences)
     setup = json.dumps([config, asdict(preprocess), quick_gelu], sort_keys=True)
     return Teacher(
         partial(_load_model, parsed.model, path, quick_gelu, spec),
@@ -147,7 +149,7 @@ def _tag(parsed: TeacherSpec, spec: str) -> dict[str, Any]:
             f"teacher '{spec}': open_clip does not know the model '{parsed.model}'{beside}.{hint}\n{WAYS_OUT}"
         )
     if parsed.path is not None:
-        return {}
+        return config_beside(parsed.path, parsed.model)
     config: dict[str, Any] = open_clip.get_pretrained_cfg(parsed.model, parsed.tag)
     if not config:
         tags = open_clip.list_pretrained_tags_by_model(parsed.model)
@@ -155,7 +157,8 @@ def _tag(parsed: TeacherSpec, spec: str) -> dict[str, Any]:
             f"teacher '{spec}': open_clip has no weights '{parsed.tag}' for {parsed.model}."
             f"{nearest(parsed.tag, tags, 0.6)} It has: {', '.join(tags) or 'none'}.\n{WAYS_OUT}"
         )
-    if not downloaded(config) and not (hub_reachable() if config.get("hf_hub") else reachable(config["url"])):
+    answers = hub_reachable() if config.get("hf_hub") else not config.get("url") or reachable(config["url"])
+    if not answers and not downloaded(config):
         raise TeacherError(f"teacher '{spec}': its weights are not here, and nobody answers who has them.\n{WAYS_OUT}")
     return config
 
@@ -202,11 +205,23 @@ def _load_model(model: str, path: Path, quick_gelu: bool, spec: str) -> nn.Modul
         if not all_finite(loaded.state_dict().values()):
             raise DamagedFileError("it holds numbers that are not finite")
     except DamagedFileError as error:
+        if convert := how_to_convert(path):
+            raise TeacherError(f"teacher '{spec}': the checkpoint '{path}' is not read.\n{convert}") from error
         raise TeacherError(
             f"teacher '{spec}': the checkpoint '{path}' does not load as {model}: {_first_line(error)}.\n"
             f"It must be a state dict of that architecture, as .safetensors or readable with weights_only.\n{WAYS_OUT}"
         ) from error
     return loaded
+
+
+def _check_tokens(tokens: Tensor, sentences: Sequence[str]) -> None:
+    """Prompts are cut where the model's context ends, without a word; classes must not become one by it."""
+    if len(torch.unique(tokens, dim=0)) < len(set(sentences)):
+        longest = shown(max(sentences, key=len))
+        raise TeacherError(
+            f"templates: prompts are longer than the {tokens.shape[1]} tokens that the teacher reads, and come out "
+            f"alike for several classes, such as '{longest}'. Write shorter ones, with the {{}} near their beginning."
+        )
 
 
 @contextmanager

@@ -17,6 +17,9 @@ from clipfed_bench.core.files import expand
 from clipfed_bench.core.values import parse_choice
 from clipfed_bench.teacher.recipe import Recipe, recipe
 
+CONFIG = "open_clip_config.json"
+"""What the hub's repositories of open_clip have beside their weights."""
+
 GRAMMAR = (
     "a teacher is open_clip:MODEL/TAG (e.g. open_clip:ViT-L-14/openai), open_clip:MODEL@/path/to/checkpoint, "
     "local, or local[option=value,...]"

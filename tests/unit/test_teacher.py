@@ -189,10 +189,12 @@ def test_no_network_is_said_quickly(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read from the environment at import
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     start = time.monotonic()
-    with pytest.raises(TeacherError, match="'open_clip:ViT-L-14/openai': its files could not be downloaded") as error:
+    with pytest.raises(
+        TeacherError, match="'open_clip:ViT-L-14/openai': its weights are not here, and nobody"
+    ) as error:
         load_teacher("open_clip:ViT-L-14/openai", CLASSES, cache_dir=tmp_path)
     assert error.match(WAYS)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(
