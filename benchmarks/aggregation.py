@@ -51,7 +51,7 @@ def measure_aggregations(
 ) -> Iterator[Aggregation]:
     """All defenses; those that take too much memory or time are there without a time, and say why."""
     world = round_world(model, device, scale)
-    server = world.server(scale.server_images, ours.compute(device, ours.default(device)))
+    server = world.server(scale.server_images, ours.compute(device, ours.default(device, model)))
     flat = world.model()
     slow: dict[str, float] = {}
     for count in scale.counts:

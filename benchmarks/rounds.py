@@ -53,7 +53,7 @@ class Round:
 def measure_rounds(model: str, device: str, scale: Scale, ceilings: Ceilings, work: Work) -> Iterator[Round]:
     """Each of :data:`DEFENSES` with what a cell takes by default."""
     world = round_world(model, device, scale)
-    executor, precision = way = ours.default(device)
+    executor, precision = way = ours.default(device, model)
     compute = ours.compute(device, way)
     server = world.server(scale.server_images, compute)
     clean = normalized(world.data.test.images, world.federation.normalize)
@@ -65,7 +65,7 @@ def measure_rounds(model: str, device: str, scale: Scale, ceilings: Ceilings, wo
         "defense": ceilings.seconds(work.aggregation(scale.clients)),
     }
     for name in DEFENSES:
-        attack, defense, flat = world.attack(), world.defense(name, server), world.model()
+        attack, defense, flat = world.attack(), world.defense(name, server), world.model(compute.kernels)
         clock = Clock(device)
         taken: list[dict[str, float]] = []
         for number in range(scale.rounds + 1):

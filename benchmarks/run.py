@@ -14,6 +14,7 @@ import torch
 from benchmarks import ours
 from benchmarks.aggregation import Aggregation, measure_aggregations
 from benchmarks.ceilings import Work, count_work, measure_ceilings
+from benchmarks.kernels import Comparison, measure_kernels
 from benchmarks.rounds import Round, measure_rounds
 from benchmarks.scale import choose
 from benchmarks.scaling import Scaling, best_number, measure_scaling
@@ -50,7 +51,7 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
     def tell(what: str) -> None:
         say(f"{what} (after {time.perf_counter() - begin:.0f} s)")
 
-    device, way = request.device, ours.default(request.device)
+    device, way = request.device, ours.default(request.device, request.models[0])
     torch.set_num_threads(1)
     keep_freed_memory()  # as a worker does
     tell("ceilings: matrix products and copies")
@@ -60,6 +61,7 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
     rounds: list[Round] = []
     aggregations: list[Aggregation] = []
     scaling: list[Scaling] = []
+    kernels: list[Comparison] = []
     for model in request.models:
         scale = choose(device, model, request.quick, request.images)
         work = works[model] = count_work(model)
@@ -67,6 +69,8 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
         steps += measure_steps(model, device, scale, ceilings, work)
         tell(f"{model}: whole rounds")
         rounds += measure_rounds(model, device, scale, ceilings, work)
+        tell(f"{model}: compiled kernels next to torch's operators")
+        kernels += measure_kernels(model, device, scale)
         tell(f"{model}: aggregation")
         aggregations += measure_aggregations(model, device, scale, ceilings, work)
         processes = PROCESSES[device] if device == "cuda" else min(PROCESSES[device], cores())
@@ -85,12 +89,13 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
         "images_per_second": first.images_per_second.median,
         "cells_per_gpu": best if device == "cuda" else None,
         "quick": request.quick,
-        "targets": [asdict(t) for t in targets(device, way, steps, rounds, aggregations, scaling)],
+        "targets": [asdict(t) for t in targets(device, way, steps, rounds, aggregations, scaling, kernels)],
         "machine": _machine(device),
         "ceilings": asdict(ceilings),
         "work": {name: asdict(work) for name, work in works.items()},
         "steps": [asdict(step) | {"times_floor": step.times_floor} for step in steps],
         "rounds": [asdict(round_) for round_ in rounds],
+        "kernels": [asdict(entry) for entry in kernels],
         "aggregations": [asdict(entry) for entry in aggregations],
         "scaling": [asdict(entry) for entry in scaling],
         "seconds": time.perf_counter() - begin,

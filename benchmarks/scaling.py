@@ -109,7 +109,7 @@ def _work(link: Connection, model: str, device: str, scale: Scale) -> None:
     keep_freed_memory()
     clients = min(scale.step_clients, scale.scaling_images)
     world = make_world(model, device, clients, scale.scaling_images // clients, scale.batch_sizes[0], 1, 1)
-    way, flat = ours.default(device), world.model()
+    way, flat = ours.default(device, model), world.model()
 
     def train() -> float:
         begin = time.process_time()

@@ -53,7 +53,7 @@ def measure_steps(model: str, device: str, scale: Scale, ceilings: Ceilings, wor
 def _measure(
     model: str, batch_size: int, world: World, repetitions: int, ceilings: Ceilings, work: Work
 ) -> Iterator[Step]:
-    ways = ours.ways(world.device, ceilings)
+    ways = ours.ways(world.device, model, ceilings)
     flat = world.model()
     contestants: dict[tuple[str, str], Callable[[], object]] = {}
     for way in ways:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.aggregation import Aggregation
+from benchmarks.kernels import Comparison
 from benchmarks.ours import Way
 from benchmarks.rounds import Round
 from benchmarks.scaling import Scaling
@@ -13,6 +14,10 @@ from benchmarks.steps import Step
 
 PAPER_ROUND = 10_000
 """Images trained in a round: 10 clients × 500 images × 2 epochs. Rounds are judged from this size on."""
+
+
+ROUNDS = {64: 1.7, 32: 1.5, 16: 1.5}
+"""Batch size -> how many times as fast a round is to be with compiled kernels as with torch's operators."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +46,19 @@ def targets(
     rounds: Sequence[Round],
     aggregations: Sequence[Aggregation],
     scaling: Sequence[Scaling],
+    kernels: Sequence[Comparison] = (),
 ) -> list[Target]:
     """Those of ``device`` that what was measured can tell something about."""
     if device == "cuda":
         return list(_cuda(way, steps, rounds, aggregations))
-    return list(_cpu(way, steps, rounds, aggregations, scaling))
+    return [*_cpu(way, steps, rounds, aggregations, scaling), *_kernels(kernels)]
 
 
 def _ratios(way: Way, steps: Sequence[Step], plain: float, usual: float) -> Iterable[Target]:
     """At each model's first batch size: of ``way``, and of the same executor in another precision if that is faster."""
     for model in dict.fromkeys(step.model for step in steps):
-        first = next(s for s in steps if (s.model, s.who, s.precision) == (model, *way))
+        own = [step for step in steps if step.model == model]
+        first = next((s for s in own if (s.who, s.precision) == way), own[0])  # a model without such kernels: eager
         for step in steps:
             same = (step.model, step.who, step.batch_size) == (model, first.who, first.batch_size)
             if not same or step.images_per_second.median < first.images_per_second.median:
@@ -88,6 +95,14 @@ def _cpu(
     for both in scaling:
         if both.processes == 2:
             yield target(f"{both.model}: two processes over one", both.times_one.median, 1.8, "×")
+
+
+def _kernels(kernels: Sequence[Comparison]) -> Iterable[Target]:
+    for entry in kernels:
+        where = f"{entry.model}, batch {entry.batch_size}: compiled kernels over torch's operators,"
+        yield target(f"{where} training and evaluation", entry.ratio["both"].median, ROUNDS[entry.batch_size], "×")
+        if entry.batch_size == 64:
+            yield target(f"{where} evaluation", entry.ratio["evaluate"].median, 2.2, "×")
 
 
 def _cuda(

@@ -16,6 +16,7 @@ def sections(result: dict[str, Any]) -> list[Sheet]:
         _section("Ceilings", ("what", "rate"), _ceilings(result), _MACHINE.format(**result["machine"])),
         *(_steps(result["steps"], model) for model in models),
         *(_rounds(result["rounds"], model) for model in models),
+        *([_kernels(result["kernels"])] if result["kernels"] else []),
         *(aggregation_table(result["aggregations"], model) for model in models),
         *(memory_table(result["aggregations"], model) for model in models),
         _section("Processes at once", _SCALING, _scaling(result), _SCALING_NOTE),
@@ -47,6 +48,8 @@ _MEMORY_NOTE = (
     "it is the process's resident memory, libraries that are loaded meanwhile included."
 )
 _AGGREGATION_NOTE = "In brackets: times the floor, which is reading K updates of P float32 values once and writing one."
+_KERNELS = ("model", "batch", "local, s", "evaluate, s", "× local", "× evaluate", "× both")
+_KERNELS_NOTE = "A round with compiled kernels, and how many times as fast it is as with torch's operators, in turn."
 _SCALING = ("model", "processes", "images/s", "images/CPU-s each", "/ one process")
 _SCALING_NOTE = "One thread each. Images/s by the clock on the wall, of all together: it needs a machine that is quiet."
 
@@ -93,6 +96,17 @@ def _rounds(rounds: list[dict[str, Any]], model: str) -> Sheet:
     rows.append(("outside", *(f"{100 * r['outside_share']['median']:.2f} %" for r in own), *_NO))
     headings = ("seconds", *(r["defense"] for r in own), "floor", f"{own[0]['defense']} / floor")
     return _section(f"Whole rounds, {model}", headings, rows, _ROUNDS_NOTE.format(**own[0]))
+
+
+def _kernels(entries: list[dict[str, Any]]) -> Sheet:
+    rows = [
+        (
+            *(e["model"], str(e["batch_size"]), *(number(e["seconds"][p]["median"]) for p in ("local", "evaluate"))),
+            *(_spread(e["ratio"][part]) for part in ("local", "evaluate", "both")),
+        )
+        for e in entries
+    ]
+    return _section("Kernels", _KERNELS, rows, _KERNELS_NOTE)
 
 
 def aggregation_table(entries: list[dict[str, Any]], model: str) -> Sheet:

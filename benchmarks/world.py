@@ -54,7 +54,7 @@ class World:
         if compute not in self.executors:
             configure(compute)
             normalize, hyper = self.federation.normalize, self.federation.hyper
-            self.executors[compute] = Executor(self.model().model, normalize, hyper, compute)
+            self.executors[compute] = Executor(self.model(compute.kernels).model, normalize, hyper, compute)
         return self.executors[compute]
 
     @property
@@ -62,9 +62,9 @@ class World:
         """Ids of all clients."""
         return tuple(range(len(self.federation.clients)))
 
-    def model(self) -> FlatModel:
+    def model(self, kernels: str = "torch") -> FlatModel:
         """A fresh model; the same each time."""
-        return FlatModel(build_model(self.spec.model, len(self.data.classes), 0).to(self.device))
+        return FlatModel(build_model(self.spec.model, len(self.data.classes), 0, kernels).to(self.device))
 
     def attack(self) -> Attack:
         """BadNets."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.grid import GridSpec, choose_base, make_grid, parse_values
-from clipfed_bench.execution.gpu import Precision, Steps
+from clipfed_bench.execution.gpu import Kernels, Precision, Steps
 from clipfed_bench.execution.jobs import Event
 from clipfed_bench.execution.machine import Device
 from clipfed_bench.execution.places import Places
@@ -56,6 +56,7 @@ def run_grid(
     checkpoint_every: int | None = None,
     cell_timeout: float | None = None,
     precision: Precision = "auto",
+    kernels: Kernels = "auto",
     steps: Steps = "auto",
     streams: int | None = None,
     skip_failed: bool = False,
@@ -78,7 +79,7 @@ def run_grid(
     data, cache, shared = (None if path is None else Path(path) for path in (data_dir, cache_dir, warmups))
     run = RUNS / name if folder is None else Path(folder)
     places = Places(run, device, workers, data, cache, shared, cluster, checkpoint_every, cell_timeout)
-    places = replace(places, precision=precision, steps=steps, streams=streams)
+    places = replace(places, precision=precision, kernels=kernels, steps=steps, streams=streams)
     session = Session(chosen, places, skip_failed, keep_stale=keep_stale)
     watcher = _Watcher(session, progress)
     session.run(watcher, "the same call of clipfed_bench.run_grid")

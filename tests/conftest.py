@@ -16,6 +16,8 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 TESTS = Path(__file__).parent
+# Tests have cache folders of their own, and compiling kernels for each would take longer than they do.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(TESTS.parent / ".pytest_cache" / "kernels"))
 
 collect_ignore = ["plugin"]  # a package with tests of its own, which e2e/test_plugin.py installs
 

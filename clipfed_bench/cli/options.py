@@ -25,7 +25,7 @@ from clipfed_bench.config.grid import (
 )
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import show
-from clipfed_bench.execution.gpu import Precision, Steps
+from clipfed_bench.execution.gpu import Kernels, Precision, Steps
 from clipfed_bench.execution.machine import Device, resolve_device
 from clipfed_bench.models.catalog import OF_MODEL
 from clipfed_bench.runs.reading import Run, read_run
@@ -84,6 +84,13 @@ class PlaceOptions:
     precision: Annotated[
         Precision,
         typer.Option(help="Of training and evaluation; auto is bfloat16 on a GPU, float32 (reproducible) on a CPU."),
+    ] = "auto"
+    kernels: Annotated[
+        Kernels,
+        typer.Option(
+            help="Of the small CNN on a CPU: torch's operators, or what numba compiles (clipfed-bench\\[fast]), a few "
+            "times as fast and other in last bits; auto takes that where it is installed."
+        ),
     ] = "auto"
     steps: Annotated[
         Steps,

@@ -78,7 +78,8 @@ def regress(
     if run is None:
         # A new folder each time: cells that are done, perhaps by an older version, are no news.
         folder = out or RUNS / f"{preset}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        run = _run(preset, Places(folder, device, workers, data_dir, cache_dir), quiet)
+        # By torch's operators, whatever is installed: numbers are compared bit by bit.
+        run = _run(preset, Places(folder, device, workers, data_dir, cache_dir, kernels="torch"), quiet)
     found = options.stored_run(run)
     passed = known is None or _show(known, found.results, report)
     if update:
@@ -104,7 +105,7 @@ def _run(preset: str, places: Places, quiet: bool) -> Path:
     try:
         show_run(session, quiet, tables=False)  # whether cells failed is for the comparison to say
     except typer.Exit:
-        go_on = f"clipfed-bench grid --preset {preset} --device {places.device} --out {folder}"
+        go_on = f"clipfed-bench grid --preset {preset} --device {places.device} --kernels torch --out {folder}"
         go_on += f" --cache-dir {places.cache_dir}\n  clipfed-bench regress --run {folder}"
         typer.echo(f"No: that would start anew. To go on:\n  {go_on}", err=True)
         raise

@@ -9,7 +9,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a cell runs. Nothing here may change a number (on a GPU, or in bfloat16: beyond the stated tolerance)."""
+    """Where a cell runs. Nothing here may change a number (on a GPU, in bfloat16, with other kernels: beyond the
+    stated tolerance)."""
 
     device: str = "cpu"
     data_dir: Path | None = None
@@ -29,6 +30,8 @@ class Environment:
     """On a GPU, record each training step as a CUDA graph and replay it."""
     streams: int = 1
     """On a GPU, clients that train side by side."""
+    kernels: str = "torch"
+    """On a CPU in float32, of a model that has its own: ``torch`` or ``numba``, which differ in last bits."""
     prefix_dir: Path | None = None
     """Where rounds before the attack are kept for the cells that share them; None: each cell plays them itself."""
 

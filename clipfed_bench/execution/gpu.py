@@ -1,4 +1,4 @@
-"""How cells compute: precision and kind of steps, and how many share a GPU. Never imports torch here."""
+"""How cells compute: precision, kind of steps and kernels, and how many share a GPU. Never imports torch here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from clipfed_bench.core.untrusted import read_json
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Steps = Literal["auto", "eager", "graph"]
+Kernels = Literal["auto", "torch", "numba"]
 
 
 def resolve_precision(precision: Precision, device: str) -> str:
@@ -23,6 +25,16 @@ def resolve_precision(precision: Precision, device: str) -> str:
     if precision == "auto":
         return "bfloat16" if device == "cuda" else "float32"
     return precision
+
+
+def resolve_kernels(kernels: Kernels, device: str, precision: str) -> str:
+    """``torch`` or ``numba``; ``auto``: Numba's on a CPU in float32, where it is installed. Raises UserError."""
+    installed, fitting = find_spec("numba") is not None, (device, precision) == ("cpu", "float32")
+    if kernels == "numba" and not fitting:
+        raise UserError(f"--kernels: numba is for a CPU in float32, not {device} in {precision}; there it is torch.")
+    if kernels == "numba" and not installed:
+        raise UserError("--kernels: numba is not installed: pip install 'clipfed-bench[fast]', or use --kernels torch.")
+    return "numba" if kernels != "torch" and installed and fitting else "torch"
 
 
 def resolve_graphs(steps: Steps, device: str) -> bool:

@@ -9,7 +9,15 @@ from typing import get_args
 
 from clipfed_bench.core.errors import UserError, unknown
 from clipfed_bench.core.messages import Environment
-from clipfed_bench.execution.gpu import Precision, Steps, resolve_graphs, resolve_precision, resolve_streams
+from clipfed_bench.execution.gpu import (
+    Kernels,
+    Precision,
+    Steps,
+    resolve_graphs,
+    resolve_kernels,
+    resolve_precision,
+    resolve_streams,
+)
 from clipfed_bench.execution.machine import Device
 from clipfed_bench.execution.ray_cluster import Cluster
 from clipfed_bench.runs.folder import checkpoints, models, prefixes
@@ -36,9 +44,10 @@ class Places:
     steps: Steps = "auto"
     streams: int | None = None
     """Clients of a cell that train side by side; None: 4 on a GPU."""
+    kernels: Kernels = "auto"
 
     def __post_init__(self) -> None:
-        for name, kind in {"device": Device, "precision": Precision, "steps": Steps}.items():
+        for name, kind in {"device": Device, "precision": Precision, "steps": Steps, "kernels": Kernels}.items():
             if (chosen := getattr(self, name)) not in get_args(kind):
                 raise unknown(name, str(chosen), get_args(kind))
         for name, least in {"workers": 1, "checkpoint_every": 0, "cell_timeout": 1, "streams": 1}.items():
@@ -53,6 +62,7 @@ class Places:
 
     def environment(self, device: str, keep_models: Collection[str]) -> Environment:
         """What cells are told of it that run on ``device``. Raises UserError for what that cannot do."""
+        precision = resolve_precision(self.precision, device)
         return Environment(
             device,
             self.data_dir,
@@ -62,8 +72,9 @@ class Places:
             frozenset(keep_models),
             checkpoint_dir=checkpoints(self.folder).absolute(),
             checkpoint_every=self.checkpoint_every,
-            precision=resolve_precision(self.precision, device),
+            precision=precision,
             graphs=resolve_graphs(self.steps, device),
             streams=resolve_streams(self.streams, device),
+            kernels=resolve_kernels(self.kernels, device, precision),
             prefix_dir=prefixes(self.folder).absolute(),
         )

@@ -13,6 +13,8 @@ class Classifier(nn.Module):
     """A feature extractor f and a linear classifier c (PAPER.md 1)."""
 
     classifier: nn.Linear
+    kernels = "torch"
+    """``numba``: compiled ones on a CPU, where the model has them. The same function, but for its last bits."""
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ from clipfed_bench.models.catalog import MODELS
 from clipfed_bench.toolbox.rng import stream_seed
 
 
-def build_model(name: str, num_classes: int, seed: int) -> Classifier:
+def build_model(name: str, num_classes: int, seed: int, kernels: str = "torch") -> Classifier:
     """A freshly initialized model for (B, 3, 32, 32) images, in channels_last; the same for the same seed.
+
+    ``kernels``: :attr:`.base.Classifier.kernels`.
 
     Raises UserError for a name that is not in :data:`clipfed_bench.models.catalog.MODELS`.
     """
@@ -25,4 +27,5 @@ def build_model(name: str, num_classes: int, seed: int) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "model"))
         model = builders[name](num_classes)
+    model.kernels = kernels
     return model.to(memory_format=torch.channels_last)

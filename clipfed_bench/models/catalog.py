@@ -32,3 +32,6 @@ MODULES = {"resnet18": "clipfed_bench.models.resnet", "cnn": "clipfed_bench.mode
 
 OF_MODEL = ("lr", "batch_size", "warmup_rounds")
 """Settings of a cell that follow from its model."""
+
+COMPILED = ("cnn",)
+"""Models with kernels of their own, which Numba compiles for a CPU, beside torch's operators."""

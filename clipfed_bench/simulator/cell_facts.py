@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from importlib.metadata import version
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.provenance import provenance
@@ -32,7 +33,8 @@ def prefix_facts(setup: CellSetup) -> dict[str, str]:
 
 def warmup_facts(setup: CellSetup) -> dict[str, str]:
     """Of the clean warm-up: source and machine, how steps run, and the data."""
-    manner = {"precision": setup.env.precision, "steps": "graph" if setup.env.graphs else "eager"}
+    kernels = f"numba {version('numba')}" if setup.compute.kernels == "numba" else "torch"
+    manner = {"precision": setup.env.precision, "steps": "graph" if setup.env.graphs else "eager", "kernels": kernels}
     return provenance(setup.env.device) | manner | {"data_source": setup.data.source} | warmup_digests(setup)
 
 

@@ -13,6 +13,7 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Report
 from clipfed_bench.core.sources import first
 from clipfed_bench.models.build import build_model
+from clipfed_bench.models.catalog import COMPILED
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator import shared
 from clipfed_bench.simulator.digests import Digests
@@ -25,6 +26,11 @@ from clipfed_bench.simulator.server_model import CellServerModel
 from clipfed_bench.teacher.teacher import Teacher
 from clipfed_bench.toolbox.compute import Compute
 from clipfed_bench.toolbox.images import Dataset, Normalizer, ServerData, image_shape
+
+
+def kernels(spec: CellSpec, env: Environment) -> str:
+    """What computes the cell's model: ``torch``, or ``numba`` where the environment has it and the model, too."""
+    return env.kernels if spec.model in COMPILED else "torch"
 
 
 class CellSetup:
@@ -63,7 +69,8 @@ class CellSetup:
     @cached_property
     def compute(self) -> Compute:
         """How steps run."""
-        return Compute(self.env.device, self.env.precision, self.env.graphs, self.env.streams)
+        env = self.env
+        return Compute(env.device, env.precision, env.graphs, env.streams, kernels=kernels(self.spec, env))
 
     @cached_property
     def hyper(self) -> Hyper:
@@ -140,7 +147,8 @@ class CellSetup:
 
     def new_model(self) -> FlatModel:
         """The initial global model, on the device."""
-        return FlatModel(build_model(self.spec.model, len(self.data.classes), self.spec.seed).to(self.env.device))
+        model = build_model(self.spec.model, len(self.data.classes), self.spec.seed, self.compute.kernels)
+        return FlatModel(model.to(self.env.device))
 
     def evaluate(self, model: nn.Module, sets: TestSets) -> dict[str, float]:
         """As :func:`.evaluate.evaluate`, in the environment's precision."""

@@ -23,7 +23,7 @@ class CellServerModel(ServerModel):
 
     def __init__(self, model: str, seed: int, data: Dataset, hyper: Hyper, executor: Executor) -> None:
         device = data.train.labels.device
-        self._flat = FlatModel(build_model(model, len(data.classes), seed).to(device))
+        self._flat = FlatModel(build_model(model, len(data.classes), seed, executor.compute.kernels).to(device))
         self._hyper, self._executor = hyper, executor
         self._normalize = Normalizer(data.mean, data.std, device)
         self.layers, self.shapes = self._flat.layers, self._flat.shapes

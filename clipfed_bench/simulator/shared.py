@@ -56,7 +56,7 @@ def executor(
 ) -> Executor:
     """Where clients train. Cells that are alike in how they train replay the same steps."""
     configure(compute)
-    architecture = build_model(model, classes, seed=0).to(compute.device)
+    architecture = build_model(model, classes, 0, compute.kernels).to(compute.device)
     return Executor(architecture, Normalizer(mean, std, compute.device), hyper, compute)
 
 

@@ -22,7 +22,7 @@ from clipfed_bench.core.work_counts import count
 from clipfed_bench.data.catalog import info
 from clipfed_bench.models.build import build_model
 from clipfed_bench.simulator.cell_facts import warmup_digests, warmup_facts
-from clipfed_bench.simulator.cell_setup import CellSetup
+from clipfed_bench.simulator.cell_setup import CellSetup, kernels
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
 from clipfed_bench.simulator.history import Log
 from clipfed_bench.simulator.stage import Stage, play, silent, warner
@@ -31,8 +31,9 @@ from clipfed_bench.toolbox.tensor_files import read_model
 
 
 def checkpoint(spec: CellSpec, env: Environment) -> Path:
-    """Where the warm-up's checkpoint is, or will be. Kinds of device and precisions differ in their numbers."""
+    """Where the warm-up's checkpoint is, or will be. Devices, precisions and kernels differ in their numbers."""
     manner = "" if (env.device, env.precision) == ("cpu", "float32") else f"-{env.device}-{env.precision}"
+    manner += "" if kernels(spec, env) == "torch" else f"-{kernels(spec, env)}"
     return env.warmup_dir / f"{spec.warmup_key}{manner}.safetensors"
 
 

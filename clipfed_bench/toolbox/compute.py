@@ -35,6 +35,8 @@ class Compute:
     """Clients that train side by side on a GPU, each on a stream of its own."""
     record: Recorder | None = None
     """In place of a recorder of one's own: another's, to share its memory, or a test's, where there is no GPU."""
+    kernels: str = "torch"
+    """Of models that have their own on a CPU: ``torch`` or ``numba``."""
 
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):

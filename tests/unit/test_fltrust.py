@@ -19,6 +19,7 @@ from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Task, batches
 from clipfed_bench.simulator.server_model import CellServerModel
+from clipfed_bench.toolbox.compute import Compute
 from clipfed_bench.toolbox.distances import cosines
 from clipfed_bench.toolbox.images import Dataset, Images, Normalizer
 
@@ -133,6 +134,8 @@ def test_server_training_takes_as_many_steps_as_a_client_with_that_many_images(a
     taken = []
 
     class Recorder:
+        compute = Compute()
+
         def train(self, tasks, *rest):
             taken.extend(tasks[0].order)
 

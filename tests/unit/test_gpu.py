@@ -33,6 +33,18 @@ def test_precision_and_steps() -> None:
         gpu.resolve_streams(4, "cpu")
 
 
+def test_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    assert gpu.resolve_kernels("auto", "cpu", "float32") == "torch"
+    with pytest.raises(UserError, match=r"^--kernels: numba is not installed: pip install 'clipfed-bench\[fast\]'"):
+        gpu.resolve_kernels("numba", "cpu", "float32")
+    monkeypatch.setattr(gpu, "find_spec", lambda name: name == "numba")
+    assert [gpu.resolve_kernels(k, "cpu", "float32") for k in ("auto", "numba", "torch")] == ["numba", "numba", "torch"]
+    assert gpu.resolve_kernels("auto", "cpu", "bfloat16") == gpu.resolve_kernels("auto", "cuda", "float32") == "torch"
+    with pytest.raises(UserError, match=r"^--kernels: numba is for a CPU in float32, not cuda in bfloat16"):
+        gpu.resolve_kernels("numba", "cuda", "bfloat16")
+
+
 def test_a_gpu_takes_as_many_cells_as_were_found_best_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "gpu_name", lambda: "GPU A")
     assert gpu.cells_at_a_time() == 1

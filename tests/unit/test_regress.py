@@ -150,6 +150,7 @@ def test_undefined_on_both_sides_is_equal(runs, reference):
         (HERE | {"cpu_capability": "unknown"}, "cpu_capability AVX512, now unknown"),
         (HERE | {"device": "cuda"}, "device cpu, now cuda"),
         (HERE | {"precision": "bfloat16"}, "precision float32, now bfloat16"),
+        (HERE | {"kernels": "numba 0.68.1"}, "kernels torch, now numba 0.68.1"),
         ({name: fact for name, fact in HERE.items() if name != "cpu_id"}, "cpu_id AuthenticAMD 25 17 1, now unknown"),
     ],
 )

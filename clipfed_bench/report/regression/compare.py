@@ -25,7 +25,7 @@ from clipfed_bench.runs.metrics import METRICS
 FACTOR = 3.0
 """Sample standard deviations over seeds that a figure may move by on another machine [ours]."""
 
-_FORMERLY = {"precision": "float32"}
+_FORMERLY = {"precision": "float32", "kernels": "torch"}
 """Provenance of cells that do not state it: when they were made, there was nothing else."""
 
 Place = tuple[Any, ...]

@@ -28,7 +28,7 @@ FIGURES = tuple(name for name, metric in METRICS.items() if metric.floor is not 
 """Final figures that do not depend on the machine's speed."""
 
 PLATFORM = (
-    *("device", "precision", "machine", "cpu_id", "cpu_capability"),
+    *("device", "precision", "kernels", "machine", "cpu_id", "cpu_capability"),
     *(f"version_{name.replace('-', '_')}" for name in PACKAGES if name != "clipfed-bench"),
 )
 """Provenance of cells that come to the same bits if nothing else differs."""

@@ -31,6 +31,7 @@ _SOURCES = {
     "version_torch": "version of torch",
     "device_name": "device",
     "precision": "precision",
+    "kernels": "kernels",
 }
 
 
