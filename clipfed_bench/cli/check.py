@@ -61,6 +61,7 @@ def look_first(session: Session) -> None:
     from clipfed_bench.execution.needs import missing, needs
 
     if session.todo and session.places.cluster is None:
+        _ = session.environment  # what the device cannot do
         lacking = missing(needs(session))
         if lacking:
             session.give_up(_refuse_or_warn(session, lacking))

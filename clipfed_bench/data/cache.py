@@ -40,7 +40,7 @@ def source_key(purpose: str, files: Iterable[Path]) -> str:
     digest = hashlib.sha256(f"{_VERSION}\n{purpose}\n{code(*_READERS)}\n".encode())
     for path in sorted(files):
         try:
-            digest.update(os.fsencode(path.resolve()) + f"\t{current(path)[0]}\n".encode())
+            digest.update(os.fsencode(os.path.realpath(path)) + f"\t{current(path)[0]}\n".encode())
         except OSError as error:
             raise DataError(f"{shown(path)}: cannot be read ({error.strerror}).") from None
     return digest.hexdigest()[:32]

@@ -139,6 +139,8 @@ def _teacher(spec: str) -> tuple[State, str]:
 
 def _folder(what: str, folder: Path, users: tuple[str, ...]) -> Need:
     there = _existing(folder)
+    if not there.is_dir():
+        return Need(what, "missing", f"{folder} cannot be made: {there} is a file; name another folder.", users)
     if os.access(there, os.W_OK | os.X_OK):
         return Need(what, "there" if folder.is_dir() else "made", str(folder), users)
     return Need(what, "missing", f"{there} cannot be written to; name another folder.", users)

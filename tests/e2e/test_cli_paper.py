@@ -52,7 +52,7 @@ def test_what_is_stored_is_rendered_in_every_format_and_nothing_is_run(stored):
 
 
 def test_all_is_every_table_and_figure_once(stored):
-    done = call("all", "--scale", "cpu", "--out", stored, "--dry-run")
+    done = call("all", "--scale", "cpu", "--out", stored, "--dry-run", "--keep-stale")
     assert done.exit_code == 0, done.output
     wanted = {
         cell.key

@@ -26,7 +26,7 @@ def cli(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_called_an_attack_is_one_and_what_diverged_has_no_number(tmp_path: Path) -> None:
     done = cli(tmp_path, *GRID)
     assert done.returncode == 1
-    assert "lr=1e+06 seed 0: training has diverged: " in done.stderr
+    assert "lr=1e+06 seed 0 and 1 other: training has diverged: " in " ".join(done.stderr.split())
     results = pd.read_parquet(tmp_path / "run" / "results.parquet")
     assert results.groupby("lr")["status"].unique().map(list).to_dict() == {0.05: ["done"], 1e6: ["failed"]}
     assert results.loc[results["lr"] == 1e6, ["mta", "asr", "tpr", "fpr"]].isna().all(axis=None)

@@ -22,7 +22,14 @@ from clipfed_bench.simulator.cell_setup import CellSetup
 
 GRID = {"dataset": "digits", "model": "cnn", "clients": "60", "clients_per_round": "2", "local_epochs": "1"}
 GRID |= {"attack": "badnets,neurotoxin", "defense": "fedavg,foolsgold,clip-fed[augment=none]", "seed": "0,1"}
-GRID |= {"warmup_rounds": "3", "attack_start": "5", "rounds": "6", "eval_every": "6", "server_data": "holdout:4"}
+GRID |= {
+    "malicious": "0.5",
+    "warmup_rounds": "3",
+    "attack_start": "5",
+    "rounds": "6",
+    "eval_every": "6",
+    "server_data": "holdout:4",
+}
 GRID |= {"teacher": "local[epochs=1,width=2,depth=1]", "server_per_class": "2"}
 CELLS = make_grid(choose_axes(GRID)).cells
 

@@ -19,6 +19,7 @@ TINY = {
     "warmup_rounds": 0,
     "clients": 20,
     "clients_per_round": 2,
+    "malicious": 0.5,
     "rounds": 1,
     "local_epochs": 1,
 }

@@ -73,7 +73,7 @@ def test_sources(id: str, source: str, words: tuple[str, ...], place: Path, inst
     assert "fine-lt" in listed.out
     assert listed.err.startswith(f"warning: {why}")
     assert listed.err.count("\n") == 1
-    small = ("--clients", "2", "--clients-per-round", "2", "--min-samples", "2", "--target", "1")
+    small = ("--clients", "2", "--clients-per-round", "2", "--malicious", "0.5", "--min-samples", "2", "--target", "1")
     done = run("grid", "--dry-run", "--device", "cpu", "--dataset", "fine", *small)
     assert done.code in (None, 0), done.err
     assert not (place / "code-ran").exists()
@@ -147,6 +147,8 @@ def test_server_data(place: Path, install: Any) -> None:
         "2",
         "--clients-per-round",
         "2",
+        "--malicious",
+        "0.5",
         "--min-samples",
         "2",
         "--target",
@@ -165,6 +167,6 @@ def test_server_data(place: Path, install: Any) -> None:
 def test_nothing_runs_before_it_is_chosen(place: Path, install: Any) -> None:
     install({"__init__": RAN, "mine": GOOD + RAN}, kind="dataset")
     assert run("list", "datasets").code in (None, 0)
-    small = ("--clients", "2", "--clients-per-round", "2", "--min-samples", "2", "--target", "1")
+    small = ("--clients", "2", "--clients-per-round", "2", "--malicious", "0.5", "--min-samples", "2", "--target", "1")
     assert run("grid", "--dry-run", "--device", "cpu", "--dataset", "mine", *small).code in (None, 0)
     assert not (place / "code-ran").exists()

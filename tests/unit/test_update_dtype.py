@@ -18,15 +18,16 @@ from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.toolbox.distances import weighted_sum
 
 TINY = {"dataset": "digits", "model": "cnn", "clients": 6, "clients_per_round": 4, "rounds": 1, "local_epochs": 1}
+TINY |= {"warmup_rounds": 0, "batch_size": 64}
 
 
 def test_cells_without_the_setting_keep_the_keys_that_they_had() -> None:
-    plain, explicit = CellSpec(**TINY), CellSpec(**TINY, update_dtype="float32")
+    plain, explicit = CellSpec(**TINY, lr=0.1), CellSpec(**TINY, lr=0.1, update_dtype="float32")
     assert plain == explicit
     assert plain.key == "f1b8ba79ffa6637e"
-    rounded = CellSpec(**TINY, update_dtype="bfloat16", warmup_rounds=1)
-    assert len({rounded.key, plain.key, CellSpec(**TINY, warmup_rounds=1).key}) == 3
-    assert rounded.warmup_key != CellSpec(**TINY, warmup_rounds=1).warmup_key
+    rounded = CellSpec(**TINY | {"warmup_rounds": 1}, update_dtype="bfloat16")
+    assert len({rounded.key, plain.key, CellSpec(**TINY | {"warmup_rounds": 1}).key}) == 3
+    assert rounded.warmup_key != CellSpec(**TINY | {"warmup_rounds": 1}).warmup_key
     with pytest.raises(UserError, match="unknown update dtype 'float16'"):
         CellSpec(**TINY, update_dtype="float16")
 

@@ -21,7 +21,8 @@ def doubts(records: Sequence[Record]) -> Iterator[str]:
     """A sentence on the settings in which FedAvg, over its seeds, ends at chance; one on those without a backdoor."""
     plain: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        if record["defense_name"] == "fedavg" and record["status"] == "done":
+        known = record["status"] == "done" and all(record[name] is not None for name in ("mta", "asr"))
+        if known and record["defense_name"] == "fedavg":
             plain.setdefault(tuple(record[name] for name in _SETTING), []).append(record)
     several = [name for name in _SETTING if len({record[name] for found in plain.values() for record in found}) > 1]
     lost, harmless = [], []
