@@ -68,8 +68,8 @@ def wrong_sign(monkeypatch):
 @pytest.mark.parametrize(
     ("defense", "clients", "seed", "plant"),
     [
-        pytest.param("krum", 10, 1, None, id="krum as it is"),
-        pytest.param("krum", 10, 1, one_neighbor_more, id="krum with n - f - 1 neighbors"),
+        pytest.param("krum", 10, 2, None, id="krum as it is"),
+        pytest.param("krum", 10, 2, one_neighbor_more, id="krum with n - f - 1 neighbors"),
         pytest.param("flame", 20, 0, no_clipping, id="flame without clipping"),
         pytest.param("clip-fed", 20, 0, wrong_sign, id="clip-fed with the sign of Eq. 3 turned"),
     ],

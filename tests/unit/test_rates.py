@@ -192,7 +192,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize("ratio", [0.03, 0.02])
 def test_a_small_share_is_an_attack(env: Any, ratio: float) -> None:
     """Less than one image of a batch: it used to be, to the bit, the cell without an attack."""
-    settings: dict[str, Any] = {"rounds": 1, "batch_size": 32}
+    settings: dict[str, Any] = {"rounds": 3, "batch_size": 32}
     clean, attacked = (run_cell(small_cell(attack=a, poison_ratio=ratio, **settings), env) for a in ("none", "badnets"))
     assert clean.history[0]["mta"] == attacked.history[0]["mta"]
     assert [clean.final[name] for name in ("mta", "asr")] != [attacked.final[name] for name in ("mta", "asr")]
