@@ -206,7 +206,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return environment(tmp_path_factory.mktemp("cell"), "cache", "warmup")
 
 
-cell = partial(small_cell, local_epochs=2, warmup_rounds=4)
+cell = partial(small_cell, local_epochs=1, warmup_rounds=2)
 
 
 def numbers(result: CellResult) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.prefix import run_prefix
 from clipfed_bench.simulator.warmup import checkpoint
 
-spec = partial(small_cell, clients=6, clients_per_round=3, eval_every=CellSpec.eval_every)
+spec = partial(small_cell, clients=12, clients_per_round=3, eval_every=CellSpec.eval_every)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_cell_is_bit_identical_when_repeated(rough: Environment, exact: Enviro
 
 
 def test_it_learns(rough: Environment) -> None:
-    assert run_cell(spec(rounds=12, partition="iid", attack="none", eval_every=12), rough).final["mta"] > 0.85
+    assert run_cell(spec(rounds=8, partition="iid", attack="none", eval_every=8), rough).final["mta"] > 0.85
 
 
 def test_neither_goes_on_from_what_the_other_has_left(rough: Environment, exact: Environment) -> None:
