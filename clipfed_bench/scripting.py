@@ -35,6 +35,8 @@ def grid(
 ) -> GridSpec:
     """The cells of every combination of ``settings``, on top of a preset or a TOML file, if any, at one of its scales.
 
+    With neither, the ``scale`` cpu or paper is that of the whole grid of ``clipfed-bench grid``.
+
     Settings are a cell's (:class:`~clipfed_bench.config.cell_spec.CellSpec`), each a value or several of them:
     ``alpha=[0.1, 0.5]``, ``attack="badnets[size=3]"``, ``defense="*"`` for all. ``seeds=3`` is ``seed=[0, 1, 2]``.
     Raises UserError.

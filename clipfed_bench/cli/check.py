@@ -42,7 +42,11 @@ def check(
 
     asked = options.choose_grid(cell, preset, config, seeds, scale, place)
     session = Session(asked.cells, place.places(out or RUNS / asked.name))
-    announce(session)
+    if not session.todo:
+        typer.echo(f"{len(session.cells)} of {len(session.cells)} cells are done: nothing is needed.")
+        return
+    if preset is None and config is None:
+        announce(session)
     found, table = needs(session), Table("needed", "", "where, or why not", "cells")
     for need in found:
         table.add_row(need.what, need.state, need.detail.splitlines()[0], str(len(need.cells)))

@@ -47,7 +47,8 @@ class Reasons:
         first = next((first for told, first in self._first.items() if told in error), None)
         if first is not None:
             return f"as {first}"
-        self._first[error] = name
+        if error:
+            self._first[error] = name
         return error.replace("\n", "\n    ")
 
 

@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.grid import Axes
 from clipfed_bench.core.errors import AbsentError, UserError
+from clipfed_bench.core.files import expand
 from clipfed_bench.core.paths import cache_root, data_root
 from clipfed_bench.data import catalog
 from clipfed_bench.data.feasible import holdout_size
@@ -51,6 +52,8 @@ def needs(session: Session) -> list[Need]:
     """Everything that the cells of ``session`` that are to be run need, in the order in which they need it."""
     cells, places = session.todo, session.places
     found: list[Need] = []
+    if not cells:
+        return found
     for base, users in _grouped(cells, lambda cell: catalog.base_name(cell.dataset)):
         found.append(_found(f"data set {base}", users, partial(_data, base, places.data_dir)))
     with_data = [cell for cell in cells if cell.server_data is not None]
@@ -126,7 +129,7 @@ def _server_data(base: str, name: str, data_dir: Path | None) -> tuple[State, st
         return "there", str(by_name(base, data_root(data_dir)).where)
     if name == catalog.info(base).server_data:
         return "there", "of a plug-in"
-    return "there", str(by_path(Path(name).expanduser()).where)
+    return "there", str(by_path(expand(name, "server data")).where)
 
 
 def _teacher(spec: str) -> tuple[State, str]:

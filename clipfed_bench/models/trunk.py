@@ -19,9 +19,9 @@ from typing import Any
 import llvmlite.binding
 import numba
 import numpy as np
-from filelock import FileLock
 from numba import types
 
+from clipfed_bench.core.locks import locked
 from clipfed_bench.core.paths import cache_root
 from clipfed_bench.models import vectors
 from clipfed_bench.models.vectors import (
@@ -73,7 +73,7 @@ def _compiled(*signature: Any) -> Callable[[Callable[..., None]], Callable[..., 
         try:
             folder.mkdir(parents=True, exist_ok=True)
             numba.config.CACHE_DIR = str(folder)
-            with FileLock(folder / "lock"):  # of workers that begin together one compiles
+            with locked(folder / "lock"):  # of workers that begin together one compiles
                 return numba.njit(kind, cache=True)(function)  # type: ignore[no-any-return]
         except Exception:
             return numba.njit(kind)(function)  # type: ignore[no-any-return]

@@ -157,10 +157,16 @@ def _tag(parsed: TeacherSpec, spec: str) -> dict[str, Any]:
             f"teacher '{spec}': open_clip has no weights '{parsed.tag}' for {parsed.model}."
             f"{nearest(parsed.tag, tags, 0.6)} It has: {', '.join(tags) or 'none'}.\n{WAYS_OUT}"
         )
-    answers = hub_reachable() if config.get("hf_hub") else not config.get("url") or reachable(config["url"])
-    if not answers and not downloaded(config):
+    if not downloaded(config) and not _answered(config):
         raise TeacherError(f"teacher '{spec}': its weights are not here, and nobody answers who has them.\n{WAYS_OUT}")
     return config
+
+
+def _answered(config: dict[str, Any]) -> bool:
+    """Whether those answer who have the weights of a tag."""
+    if config.get("hf_hub"):
+        return hub_reachable()
+    return reachable(config["url"]) if config.get("url") else True
 
 
 def _register_beside(model: str, checkpoint: Path) -> None:

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from makers.specs import cell
 from watching import fake_session, run
 
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
@@ -47,7 +47,7 @@ def fill(disk, room=0):
 
 
 def session(folder, count=4):
-    cells = [CellSpec(dataset="digits", model="cnn", warmup_rounds=0, target=target) for target in range(count)]
+    cells = [cell(target=target) for target in range(count)]
     return fake_session(cells, folder)
 
 
@@ -81,20 +81,11 @@ def test_a_read_only_disk_is_a_clean_error(disk):
 
 def test_a_disk_without_room_for_checkpoints_costs_safety_and_not_the_cell(disk, tmp_path):
     fill(disk)
-    cell = CellSpec(
-        dataset="digits",
-        model="cnn",
-        warmup_rounds=0,
-        clients=90,
-        clients_per_round=2,
-        rounds=3,
-        local_epochs=1,
-        batch_size=16,
-    )
+    spec = cell(clients=90, clients_per_round=2, rounds=3, local_epochs=1, batch_size=16)
     env, notes = Environment(warmup_dir=tmp_path), []
     full = replace(env, checkpoint_dir=disk / "checkpoints", checkpoint_every=1)
-    result = run_cell(cell, full, lambda progress: notes.append(progress.note))
+    result = run_cell(spec, full, lambda progress: notes.append(progress.note))
     assert [note for note in notes if note] == [notes[1]]
     assert "warning: no checkpoint: " in notes[1]
     assert "No space left on device" in notes[1]
-    assert result.final["mta"] == run_cell(cell, env).final["mta"]
+    assert result.final["mta"] == run_cell(spec, env).final["mta"]

@@ -55,6 +55,8 @@ def test_only_some_cells_cannot_run(place: Path) -> None:
     assert checked.code == 1, checked
     done = run("grid", *tiny, "-q", "--out", "run")
     assert done.code == 1
+    settled = run("check", *tiny, "--defense", "fedavg", "--out", "run")
+    assert settled.out == "1 of 1 cells are done: nothing is needed.\n"
     for text in (checked.err, done.err):
         assert text.startswith("warning: teacher open_clip:RN50@absent.pt, for 1 of 2 cells: ")
         assert "1 of 2 cells are left out for that." in text

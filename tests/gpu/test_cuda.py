@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from makers.specs import cell
 from torch import Tensor
 
 from clipfed_bench.api import AttackContext, ClientUpdates, LocalContext, RoundContext, ServerContext
@@ -24,7 +25,6 @@ from clipfed_bench.clipfed.rectify_transfer import rectification, transfer
 from clipfed_bench.clipfed.server_set import ServerSet
 from clipfed_bench.clipfed.steps import Schedule
 from clipfed_bench.components.registry import choose, create_attack, create_defense
-from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
@@ -193,16 +193,7 @@ def test_a_round_waits_where_the_host_decides(
     defense: str, waits: int, graphs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the table of ``tests/unit/test_gpu_rounds.py`` says; what is read on purpose is read by ``cpu()``."""
-    spec = CellSpec(
-        dataset="digits",
-        model="cnn",
-        warmup_rounds=0,
-        clients=10,
-        clients_per_round=5,
-        rounds=3,
-        lr=0.02,
-        defense=defense,
-    )
+    spec = cell(clients=10, clients_per_round=5, rounds=3, lr=0.02, defense=defense)
     env = Environment("cuda", warmup_dir=tmp_path, graphs=graphs)
     training = new_training(CellSetup(spec, env))
     attack = create_attack(choose("attack", "badnets"), AttackContext(5, 10, (3, 32, 32)))
@@ -315,17 +306,7 @@ def test_noise_is_drawn_on_the_gpu() -> None:
 @pytest.mark.parametrize("defense", ["fedavg", "krum", "flame[noise=0]", "foolsgold"])  # a GPU draws other noise
 def test_a_cell_is_that_on_a_cpu(defense: str, compute: Compute, tmp_path: Path) -> None:
     """Its first round: later ones start from models that rounding errors have moved apart."""
-    spec = CellSpec(
-        dataset="digits",
-        model="cnn",
-        warmup_rounds=0,
-        clients=10,
-        clients_per_round=5,
-        rounds=1,
-        lr=0.02,
-        defense=defense,
-        eval_every=1,
-    )
+    spec = cell(clients=10, clients_per_round=5, rounds=1, lr=0.02, defense=defense, eval_every=1)
     expected = run_cell(spec, Environment(warmup_dir=tmp_path)).history
     settings = {"graphs": compute.graphs, "precision": compute.precision, "streams": compute.streams}
     found = run_cell(spec, Environment("cuda", warmup_dir=tmp_path, **settings))  # type: ignore[arg-type]

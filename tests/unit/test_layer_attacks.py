@@ -11,6 +11,7 @@ import pytest
 import torch
 from makers.attacks import TARGET, make
 from makers.images import random_images
+from makers.specs import cell
 from torch import Tensor
 
 from attacks import layer
@@ -81,17 +82,7 @@ def test_threshold_ties_and_failure() -> None:
 
 # --- a federation in which a backdoor is learned ---------------------------------------------------------------------
 
-SPEC = CellSpec(
-    dataset="digits",
-    model="cnn",
-    warmup_rounds=0,
-    clients=6,
-    clients_per_round=6,
-    malicious=0.34,
-    local_epochs=6,
-    batch_size=16,
-    lr=0.05,
-)
+SPEC = cell(clients=6, clients_per_round=6, malicious=0.34, local_epochs=6, batch_size=16, lr=0.05)
 
 
 class World:

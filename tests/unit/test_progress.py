@@ -9,7 +9,7 @@ import makers.specs
 import pytest
 from rich.console import Console
 
-from clipfed_bench.cli.progress import LiveDisplay, PlainDisplay, clock, render, summary
+from clipfed_bench.cli.progress import LiveDisplay, PlainDisplay, Reasons, clock, render, summary
 from clipfed_bench.config.words import telling
 from clipfed_bench.core.messages import CellResult, Progress
 from clipfed_bench.execution.board import Board, label
@@ -180,3 +180,13 @@ def test_labels_show_only_what_is_needed_to_tell_cells_apart():
 
 def test_clock():
     assert [clock(s) for s in (0, 59.6, 75, 3600, 36_061)] == ["0:00", "1:00", "1:15", "1:00:00", "10:01:01"]
+
+
+def test_a_job_without_a_reason_lends_none_to_others(run):
+    _, _, (_, first, second) = run
+    reasons = Reasons()
+    assert reasons.told("first", Event("failed", first)) == ""
+    assert reasons.told("second", Event("failed", second, failure=Failure("it broke", ""))) == "it broke"
+    assert (
+        reasons.told("third", Event("failed", second, failure=Failure("for want of it: it broke", ""))) == "as second"
+    )

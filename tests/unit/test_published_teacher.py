@@ -124,3 +124,17 @@ def test_prompts_that_are_cut_until_classes_are_one_are_refused(weights: Path, t
         load(weights, tmp_path, templates=str(templates))
     templates.write_text("{}, in a photo that was taken on a long and rainy day in a town by the sea.\n")
     assert load(weights, tmp_path, templates=str(templates))
+
+
+def test_nobody_is_asked_for_weights_that_are_here(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: Any) -> bool:
+        raise AssertionError("asked over the network")
+
+    tag = {"hf_hub": "someone/published/"}
+    monkeypatch.setattr("clipfed_bench.teacher.loading.hub_reachable", asked)
+    monkeypatch.setattr("clipfed_bench.teacher.loading.downloaded", lambda config: True)
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, name: tag)
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda config: str(weights))
+    assert load_teacher("open_clip:published/mine", ("cat", "dog"), cache_dir=tmp_path)
