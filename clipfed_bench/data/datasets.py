@@ -12,7 +12,7 @@ import torch
 from clipfed_bench.core.errors import DataError, shown
 from clipfed_bench.core.notices import notice
 from clipfed_bench.core.paths import data_root
-from clipfed_bench.core.splits import Index, Split
+from clipfed_bench.core.splits import Bytes, Index, Split
 from clipfed_bench.data import cache
 from clipfed_bench.data import plugin_sets as added
 from clipfed_bench.data.arrays import canonical_order, channel_stats, check_complete, content_hash, first_per_class
@@ -49,25 +49,37 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
         arrays, kind = _pack(*load_digits()), "scikit-learn digits"
     else:
         arrays, kind = _known(KNOWN[base], data_root(data_dir))
-    images, labels = arrays["train_images"], arrays["train_labels"]
+    images, labels = (arrays[f"train_{part}"] for part in ("images", "labels"))
     # They are in canonical order, so what a long tail keeps depends on neither a cell's seed nor the source.
     keep = first_per_class(labels, class_counts(int(np.bincount(labels).max()), factor, len(classes)))
+    kept, cut = (images, images[:0]) if keep.all() else (images[keep], images[~keep])  # all of them are no copy
     mean, std = (tuple(float(v) for v in arrays[key]) for key in ("mean", "std"))
     return Dataset(
         name,
         classes,
-        as_images(images[keep], labels[keep]),
-        as_images(arrays["test_images"], arrays["test_labels"]),
+        as_images(_first(kept), labels[keep]),
+        as_images(_first(arrays["test_images"]), arrays["test_labels"]),
         (mean[0], mean[1], mean[2]),
         (std[0], std[1], std[2]),
         f"{kind}, sha256 {arrays['hash']}",
-        None if name == base else as_images(images[~keep], labels[~keep]),
+        None if name == base else as_images(_first(cut), labels[~keep]),
     )
 
 
-def as_images(images: np.ndarray[Any, Any], labels: Index) -> Images:
-    """Numpy arrays as :class:`Images`, sharing memory."""
-    return Images(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.ascontiguousarray(labels)))
+def as_images(images: Bytes, labels: Index) -> Images:
+    """Numpy arrays (N, 3, H, W) and (N,) as :class:`Images`, channels last; sharing memory where they are so already."""
+    pixels = torch.from_numpy(np.ascontiguousarray(_last(images))).permute(0, 3, 1, 2)
+    return Images(pixels, torch.from_numpy(np.ascontiguousarray(labels)))
+
+
+def _last(images: Bytes) -> Bytes:
+    """Channels last; a view."""
+    return images.transpose(0, 2, 3, 1)
+
+
+def _first(images: Bytes) -> Bytes:
+    """Channels first; a view."""
+    return images.transpose(0, 3, 1, 2)
 
 
 def _known(known: Info, root: Path) -> tuple[cache.Arrays, str]:
@@ -102,9 +114,9 @@ def _canonical(split: Split) -> Split:
 def _pack(train: Split, test: Split) -> cache.Arrays:
     mean, std = channel_stats(train.images)
     return {
-        "train_images": train.images,
+        "train_images": np.ascontiguousarray(_last(train.images)),
         "train_labels": train.labels,
-        "test_images": test.images,
+        "test_images": np.ascontiguousarray(_last(test.images)),
         "test_labels": test.labels,
         "mean": mean,
         "std": std,

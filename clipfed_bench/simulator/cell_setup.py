@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +25,11 @@ from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.local import Hyper
 from clipfed_bench.simulator.sampling import malicious_clients
 from clipfed_bench.simulator.server_model import CellServerModel
-from clipfed_bench.teacher.teacher import Teacher
 from clipfed_bench.toolbox.compute import Compute
-from clipfed_bench.toolbox.images import Dataset, Normalizer, ServerData, image_shape
+from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData, Shares, image_shape
+
+if TYPE_CHECKING:
+    from clipfed_bench.teacher.teacher import Teacher
 
 
 def kernels(spec: CellSpec, env: Environment) -> str:
@@ -91,7 +95,9 @@ class CellSetup:
         labels = data.train.labels.cpu().numpy().tobytes()
         parts = shared.shares(labels, len(data.classes), spec.clients, scheme=spec.partition, **settings)
         device = data.train.labels.device
-        clients = [data.train.take(part.to(device)) for part in parts]
+        clients: Sequence[Images] = Shares(data.train, [part.to(device) for part in parts])
+        if device.type != "cpu":  # where there is memory, and copies would be made in each round
+            clients = [*clients]
         normalize = Normalizer(data.mean, data.std, device)
         return Federation(spec, clients, malicious_clients(spec), normalize, self.hyper, self.executor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,9 +34,15 @@ class TestSets:
     target: int
 
 
-def normalized(images: Tensor, normalize: Normalizer, size: int = 500) -> Tensor:
-    """All (N, C, H, W) uint8 ``images`` normalized."""
-    return torch.cat([normalize(normalize.pixels(part)) for part in torch.split(images, size)])
+def normalized(
+    images: Tensor, normalize: Normalizer, change: Callable[[Tensor], Tensor] | None = None, size: int = 500
+) -> Tensor:
+    """All (N, C, H, W) uint8 ``images``, their pixels changed by ``change``, normalized, channels last."""
+    out = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
+    for part, place in zip(torch.split(images, size), torch.split(out, size), strict=True):
+        pixels = normalize.pixels(part)
+        place.copy_(normalize(pixels if change is None else change(pixels)))
+    return out
 
 
 def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Normalizer) -> TestSets:
@@ -44,14 +51,13 @@ def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Norma
     Raises UserError for a trigger that gives other than as many images of the same shape.
     """
     target = attack.context.target
-    others = test.images[test.labels != target]
+    others = test.take((test.labels != target).nonzero().flatten()).images
     name = type(attack).__name__
 
     def trigger(images: Tensor) -> Tensor:
-        return normalize(fitting(attack.trigger(images), images.shape, f"what {name}.trigger gives"))
+        return fitting(attack.trigger(images), images.shape, f"what {name}.trigger gives")
 
-    triggered = torch.cat([trigger(normalize.pixels(part)) for part in torch.split(others, 500)])
-    return TestSets(clean, test.labels, triggered, target)
+    return TestSets(clean, test.labels, normalized(others, normalize, trigger), target)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ client, round and cell of the process; lanes run on streams of their own. Both d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 
 import torch
@@ -31,12 +31,15 @@ class Executor:
         self.compute = compute or Compute()
         self._lanes = [Lane(model, normalize, hyper, self.compute) for _ in range(self.compute.streams)]
 
-    def train(self, tasks: Sequence[Task], params: Tensor, buffers: Tensor, deltas: Tensor, statistics: Tensor) -> None:
+    def train(self, tasks: Iterable[Task], params: Tensor, buffers: Tensor, deltas: Tensor, statistics: Tensor) -> None:
         """Train each of K ``tasks`` from ``params`` (P,) and running statistics ``buffers`` (Q,).
 
+        On a CPU each task is asked for when its turn comes, and may be dropped afterwards.
         Row k of ``deltas`` (K, P) becomes trained minus given parameters, rounded to its dtype, and row k of
         ``statistics`` (K, Q) the running statistics.
         """
+        if self.compute.on_gpu:
+            tasks = [*tasks]  # made on the current stream, for which lanes wait only once
         for lane in self._lanes:
             lane.wait()
         for k, task in enumerate(tasks):

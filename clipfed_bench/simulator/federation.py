@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
@@ -34,7 +34,7 @@ class Federation:
     """The clients of a cell: their data and how they train. Holds no state that a round changes."""
 
     spec: CellSpec
-    clients: list[Images]
+    clients: Sequence[Images]
     malicious: tuple[int, ...]
     normalize: Normalizer
     hyper: Hyper
@@ -56,19 +56,21 @@ class Federation:
         """
         params, buffers, count = flat.params, flat.buffers, len(sampled)
         rule = attack.gradient_rule(LocalContext(round_, params, previous_update)) if attack is not None else None
-        tasks = []
-        for client in sampled:
+        sizes: list[int] = []
+
+        def task(client: int) -> Task:
+            images = self.clients[client]
+            sizes.append(len(images))
             if attack is None or client not in self.malicious:
-                tasks.append(self._task(self.clients[client], round_, client))
-            else:
-                own, _ = split_off(self.clients[client], attack.held_out, self.spec.seed, client)
-                poison = self._poison(attack, round_, client)
-                tasks.append(replace(self._task(own, round_, client), poison=poison, rule=rule))
+                return self._task(images, round_, client)
+            own, _ = split_off(images, attack.held_out, self.spec.seed, client)
+            return replace(self._task(own, round_, client), poison=self._poison(attack, round_, client), rule=rule)
+
         dtype = getattr(torch, self.spec.update_dtype or "float32")
         deltas, statistics = params.new_empty(count, len(params), dtype=dtype), buffers.new_empty(count, len(buffers))
-        self.executor.train(tasks, params, buffers, deltas, statistics)
-        sizes = torch.tensor([len(self.clients[c]) for c in sampled], dtype=torch.float64)
-        return ClientUpdates(deltas, statistics, sizes, sampled, params, buffers)
+        self.executor.train(map(task, sampled), params, buffers, deltas, statistics)
+        weights = torch.tensor(sizes, dtype=torch.float64)
+        return ClientUpdates(deltas, statistics, weights, sampled, params, buffers)
 
     def _task(self, data: Images, round_: int, client: int) -> Task:
         return Task(data, batches(len(data), self.hyper, self.spec.seed, round_, client))

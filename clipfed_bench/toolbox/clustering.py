@@ -1,13 +1,14 @@
-"""The majority cluster of a round's clients, by HDBSCAN as FLAME configures it.
+"""Clusters of a round's clients, by HDBSCAN; the majority cluster as FLAME configures it.
 
 Campello et al., "Density-Based Clustering Based on Hierarchical Density Estimates", PAKDD 2013; Nguyen et al., FLAME,
 USENIX Security 2022: a cluster has more than half of the clients, n // 2 + 1. One sample for a core point and leave to
 find a single cluster are how public implementations do it [lineage].
 
-With these settings there can be one cluster only, and it has a closed form that the tests check against both
-libraries: let a threshold on the distance grow until some connected component holds more than half of the clients;
-that component is the cluster. So there is always a majority (three or more clients are never all noise), its size is
-often just above half even without any attacker, and it does not depend on the order of clients.
+With these settings there can be one cluster only, and it has a closed form: let a threshold on the distance grow until
+some connected component holds more than half of the clients; that component is the cluster. That is single linkage,
+which scipy has without the half second that importing HDBSCAN takes; the tests check it against both libraries that
+have HDBSCAN. So there is always a majority (three or more clients are never all noise), its size is often just above
+half even without any attacker, and it does not depend on the order of clients.
 """
 
 from __future__ import annotations
@@ -29,13 +30,18 @@ def majority_cluster(distances: Tensor) -> Tensor:
 
     ``distances`` (K, K), any float dtype, finite, >= 0, symmetric with a zero diagonal. Only their order matters, so
     squared and plain Euclidean distances give the same clients. Returns (K,) bool on the same device. One or two
-    clients are all kept, and so are identical ones (all distances zero), and all where everything is noise.
+    clients are all kept, and so are identical ones (all distances zero) and ones that are equally far apart.
     """
     count = len(distances)
     if count < 3:  # two clients cannot outvote each other, and HDBSCAN knows no cluster of one
         return torch.ones(count, dtype=torch.bool, device=distances.device)
-    kept = torch.from_numpy(_labels(distances, count // 2 + 1) >= 0)
-    return to_device(kept if kept.any() else torch.ones_like(kept), distances.device)
+    from scipy.cluster.hierarchy import fcluster, linkage  # takes time, and few defenses need it
+    from scipy.spatial.distance import squareform
+
+    merges = linkage(squareform(_rounded(distances), checks=False), "single")
+    first = int((merges[:, 3] > count // 2).argmax())
+    labels = fcluster(merges, merges[first, 2], "distance")  # with all that is joined at the same distance
+    return to_device(torch.from_numpy(labels == np.bincount(labels).argmax()), distances.device)
 
 
 def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
@@ -46,9 +52,12 @@ def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
     It depends on the library, too, so that this is the hdbscan package alone. Raises UserError where it is absent.
     """
     require_hdbscan("clustering")
+    from hdbscan import HDBSCAN
+
     if len(distances) < max(3, min_cluster_size):
         return torch.full((len(distances),), -1)
-    return torch.from_numpy(_labels(distances, min_cluster_size, single=False).astype(np.int64))
+    model = HDBSCAN(min_cluster_size=min_cluster_size, min_samples=1, metric="precomputed")
+    return torch.from_numpy(np.asarray(model.fit(_rounded(distances)).labels_, dtype=np.int64))
 
 
 def require_hdbscan(what: str) -> None:
@@ -60,17 +69,7 @@ def require_hdbscan(what: str) -> None:
         )
 
 
-def _labels(distances: Tensor, min_cluster_size: int, single: bool = True) -> NDArray[np.intp]:
-    """HDBSCAN's label of each client, -1 for noise; by the hdbscan package, or scikit-learn where it is absent."""
-    if importlib.util.find_spec("hdbscan"):
-        from hdbscan import HDBSCAN
-
-        options = {"min_samples": 1}
-    else:
-        from sklearn.cluster import HDBSCAN
-
-        # scikit-learn counts the point itself among its samples, and overwrites the matrix unless told to copy.
-        options = {"min_samples": 2, "copy": True}
-    model = HDBSCAN(min_cluster_size=min_cluster_size, allow_single_cluster=single, metric="precomputed", **options)
-    # Distances that are equal on paper must be equal here, or the order of clients would break the tie.
-    return np.asarray(model.fit(round_significant(to_host(distances.detach()).double()).numpy()).labels_)
+def _rounded(distances: Tensor) -> NDArray[np.float64]:
+    """Distances that are equal on paper must be equal here, or the order of clients would break the tie."""
+    rounded: NDArray[np.float64] = round_significant(to_host(distances.detach()).double()).numpy()
+    return rounded

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -27,6 +29,25 @@ class Images:
             return Images(self.images[index], self.labels[index])
         # Whole images are copied, not one value after the other.
         return Images(pixels.index_select(0, index).permute(0, 3, 1, 2), self.labels[index])
+
+
+@dataclass(frozen=True)
+class Shares(Sequence[Images]):
+    """Parts of ``whole``, each taken when it is asked for: what clients hold is no second copy of the data set."""
+
+    whole: Images
+    parts: Sequence[Tensor]
+    """(N_k,) int64 each."""
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @overload
+    def __getitem__(self, k: int) -> Images: ...
+    @overload
+    def __getitem__(self, k: slice) -> Shares: ...
+    def __getitem__(self, k: int | slice) -> Images | Shares:
+        return Shares(self.whole, self.parts[k]) if isinstance(k, slice) else self.whole.take(self.parts[k])
 
 
 @dataclass(frozen=True)
@@ -86,4 +107,4 @@ class Normalizer:
         if width not in self._rows:
             self._rows[width] = self.mean.flatten().repeat(width), self.std.flatten().repeat(width)
         mean, std = self._rows[width]
-        return ((images.flatten(2) - mean) / std).view(images.shape).permute(0, 3, 1, 2)
+        return (images.flatten(2) - mean).div_(std).view(images.shape).permute(0, 3, 1, 2)

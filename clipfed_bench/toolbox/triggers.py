@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
 
 from clipfed_bench.core.errors import DamagedFileError, UserError
 from clipfed_bench.core.image_files import FORMATS, as_rgb, opened
@@ -95,5 +95,5 @@ def read_image(attack: str, path: str, shape: tuple[int, int, int]) -> Tensor:
         ) from error
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    pixels: Tensor = pil_to_tensor(picture)
-    return pixels.float() / 255
+    pixels = torch.from_numpy(np.array(picture)).view(height, width, channels)
+    return pixels.permute(2, 0, 1).contiguous().float() / 255

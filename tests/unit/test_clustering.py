@@ -1,7 +1,5 @@
 """The majority cluster against its closed form, with both libraries, and in the cases that these leave open."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
@@ -9,15 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipfed_bench.toolbox import clustering
+from clipfed_bench.toolbox.distances import round_significant
 
 
-@pytest.fixture(params=["hdbscan", "scikit-learn"])
-def library(request, monkeypatch):
-    if request.param == "scikit-learn":
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    elif not importlib.util.find_spec("hdbscan"):
-        pytest.skip("hdbscan is not installed")
-    return request.param
+def by_hdbscan(distances):
+    from hdbscan import HDBSCAN
+
+    return HDBSCAN(len(distances) // 2 + 1, min_samples=1, metric="precomputed", allow_single_cluster=True)
+
+
+def by_scikit_learn(distances):
+    from sklearn.cluster import HDBSCAN  # counts the point itself among its samples
+
+    settings = {"min_samples": 2, "metric": "precomputed", "allow_single_cluster": True, "copy": True}
+    return HDBSCAN(len(distances) // 2 + 1, **settings)
 
 
 def distances_of(points):
@@ -49,15 +52,19 @@ def random_points(seed, kind):
 
 
 @pytest.mark.parametrize("kind", ["continuous", "ties", "duplicates"])
-def test_equals_the_closed_form(library, kind):
+@pytest.mark.parametrize("library", [by_hdbscan, by_scikit_learn])
+def test_equals_the_closed_form_and_both_libraries(library, kind):
     for seed in range(60):
         distances = distances_of(random_points(seed, kind))
         before = distances.clone()
-        assert clustering.majority_cluster(distances).tolist() == majority_reference(distances), (kind, seed)
+        kept = clustering.majority_cluster(distances).tolist()
+        assert kept == majority_reference(distances), (kind, seed)
         assert torch.equal(distances, before)
+        theirs = library(distances).fit(round_significant(distances).numpy()).labels_ >= 0
+        assert kept == theirs.tolist(), (kind, seed)
 
 
-def test_hand_made_majority(library):
+def test_hand_made_majority():
     points = [[0.0], [0.1], [9], [0.3], [0.2], [9.1], [0.15], [30]]  # five close, a pair, a loner
     kept = clustering.majority_cluster(distances_of(points))
     assert kept.tolist() == [True, True, False, True, True, False, True, False]
@@ -65,31 +72,26 @@ def test_hand_made_majority(library):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10])
-def test_identical_clients_are_all_kept(library, count):
+def test_identical_clients_are_all_kept(count):
     assert clustering.majority_cluster(torch.zeros(count, count)).tolist() == [True] * count
 
 
 @pytest.mark.parametrize("count", [3, 4, 9])
-def test_equidistant_clients_are_all_kept(library, count):
+def test_equidistant_clients_are_all_kept(count):
     assert clustering.majority_cluster(1 - torch.eye(count)).all()
 
 
-def test_two_clients_however_far_apart_are_kept(library):
+def test_two_clients_however_far_apart_are_kept():
     assert clustering.majority_cluster(torch.tensor([[0.0, 2.0], [2.0, 0.0]])).tolist() == [True, True]
 
 
-def test_three_clients_keep_the_nearest_pair(library):
+def test_three_clients_keep_the_nearest_pair():
     assert clustering.majority_cluster(distances_of([[0], [5], [6]])).tolist() == [False, True, True]
 
 
-def test_identical_majority_beside_others_is_the_cluster(library):
+def test_identical_majority_beside_others_is_the_cluster():
     points = [[1, 1]] * 4 + [[2, 1], [1, 3], [0, 0]]
     assert clustering.majority_cluster(distances_of(points)).tolist() == [True] * 4 + [False] * 3
-
-
-def test_all_noise_keeps_all(monkeypatch):
-    monkeypatch.setattr(clustering, "_labels", lambda distances, size: np.full(len(distances), -1))
-    assert clustering.majority_cluster(distances_of([[0], [1], [5], [9]])).all()
 
 
 @given(st.integers(0, 2**31), st.sampled_from(["continuous", "ties", "duplicates"]))

@@ -89,6 +89,7 @@ def labels(column: Any, name: str, names: Sequence[str] | None, classes: Sequenc
         return np.array([index[text] for text in texts], dtype=np.int64)
     if not pa.types.is_integer(kind):
         raise DataError(f"{where}: column '{name}' is {shown(kind)}; integers or class names are needed.")
-    found: Index = column.to_numpy().astype(np.int64)
+    # Not to_numpy(), which imports pandas: a worker would start a third of a second later.
+    found: Index = np.from_dlpack(column.combine_chunks()).astype(np.int64)
     check_labels(found, len(names or classes), where)
     return found if names is None else np.array(class_indices(names, classes, where), dtype=np.int64)[found]

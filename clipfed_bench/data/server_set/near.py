@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
-
 from clipfed_bench.core.splits import Bytes
 
 _NEAR = 40.0
@@ -24,6 +22,8 @@ def near_duplicates(images: Bytes, own: Bytes) -> int:
     """How many of ``images`` were made of images in ``own``; (N, 3, S, S) and (M, 3, S, S), S a multiple of 16."""
     if not len(images) or not len(own):
         return 0
+    from scipy.spatial import cKDTree  # takes a third of a second, and only images from a file are looked at
+
     tree = cKDTree(_means(own, 4).reshape(len(own), -1))
     _, nearest = tree.query(_means(images, 4).reshape(len(images), -1), distance_upper_bound=_NEAR)
     found = np.flatnonzero(nearest < len(own))
