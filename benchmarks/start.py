@@ -45,9 +45,9 @@ def work(folder: Path, data_dir: str | None, defense: str, clients_per_round: in
     evaluating = import_module(f"{simulator}.cell_setup") if now else cell
     spec_module = import_module("clipfed_bench.config.cell_spec" if now else "clipfed_bench.spec")
     environment = import_module("clipfed_bench.core.messages" if now else "clipfed_bench.records").Environment
-    from clipfed_bench.execution.allocator import keep_freed_memory
-
     import torch
+
+    from clipfed_bench.execution.allocator import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()

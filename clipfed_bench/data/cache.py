@@ -2,8 +2,8 @@
 
 One uncompressed ``.npz`` per source in ``<cache>/arrays``, named by a hash of the names and contents of the source's
 files, and of the code that reads them. Files are written under a name of their own and then renamed, so readers never
-see half a file and two processes that decode at once both succeed. A damaged file is decoded anew. Pixels are mapped, not
-read: processes of a machine share their memory.
+see half a file and two processes that decode at once both succeed. A damaged file is decoded anew. Pixels are mapped,
+not read: processes of a machine share their memory.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def cached(key: str, build: Callable[[], Mapping[str, npt.NDArray[Any]]]) -> Arr
 
 
 def _mapped(path: Path) -> Arrays:
-    """The arrays of an uncompressed ``.npz``; bytes stay in the file until they are used, and writing changes a copy."""
+    """The arrays of an uncompressed ``.npz``. Bytes stay in the file until they are used; writing changes a copy."""
     whole, arrays = np.memmap(path, mode="c"), {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():

@@ -67,7 +67,7 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
 
 
 def as_images(images: Bytes, labels: Index) -> Images:
-    """Numpy arrays (N, 3, H, W) and (N,) as :class:`Images`, channels last; sharing memory where they are so already."""
+    """Arrays (N, 3, H, W) and (N,) as :class:`Images`, channels last; sharing memory where they are so already."""
     pixels = torch.from_numpy(np.ascontiguousarray(_last(images))).permute(0, 3, 1, 2)
     return Images(pixels, torch.from_numpy(np.ascontiguousarray(labels)))
 

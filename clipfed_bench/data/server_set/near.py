@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from clipfed_bench.core.splits import Bytes
 
 _NEAR = 40.0
