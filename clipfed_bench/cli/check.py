@@ -79,6 +79,10 @@ def _refuse_or_warn(session: Session, lacking: list[Need]) -> dict[str, str]:
             reasons.setdefault(key, f"{need.what}: {need.detail}")
     cells = len(session.todo)
     texts = [f"{need.what}, for {len(need.cells)} of {cells} cells: {need.detail}" for need in lacking]
+    if any(need.what.startswith("server data") and need.what.endswith("-generated") for need in lacking):
+        from clipfed_bench.generate.cost import offer
+
+        texts.append(f"server data can be made:\n  {offer(session.todo[0].dataset, session.environment.device)}")
     if len(reasons) == cells:
         raise UserError("nothing was run, for want of\n" + "\n".join(texts))
     for text in texts:

@@ -22,6 +22,7 @@ from clipfed_bench.core.work_counts import in_words, plural
 from clipfed_bench.data.feasible import holdout_size
 from clipfed_bench.execution.board import Board
 from clipfed_bench.execution.session import Interrupted, Session, Show, Stock
+from clipfed_bench.generate.cost import offer
 
 
 def announce(session: Session) -> None:
@@ -40,7 +41,8 @@ def announce(session: Session) -> None:
     held_out = sorted({cell.server_data or "" for cell in session.cells if holdout_size(cell.server_data or "")})
     if held_out:
         typer.echo(f"Server data: {', '.join(held_out)}, real images that no client holds, an upper bound.")
-        typer.echo("Generated ones: --server-data PATH, or clipfed-bench server-data generate.")
+        typer.echo("Generated ones: --server-data PATH, or make them (on a GPU if there is one):")
+        typer.echo(f"  {offer(session.cells[0].dataset, session.environment.device)}")
 
 
 def show_plan(session: Session) -> None:

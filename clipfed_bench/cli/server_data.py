@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,17 @@ import typer
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.machine import Device, resolve_device
-from clipfed_bench.generate.models import DEFAULT_MODEL, Dtype
+from clipfed_bench.generate.models import DEFAULT_MODEL, DEFAULT_PER_CLASS, Dtype, known_model
 
 app = typer.Typer(no_args_is_help=True, help="Make a server data set with a text-to-image model.")
 
 _GPU_BATCH = 4
 """Images drawn together on a GPU: about 5 GB for the default model in half precision [ours]."""
+
+
+def _by_device(defaults: Mapping[str, object]) -> str:
+    return f"{defaults['cuda']} on a GPU, {defaults['cpu']} on a CPU"
+
 
 DatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Data set whose classes are drawn; cifar10 if neither is given.")
@@ -32,10 +38,16 @@ def generate(
     out: Annotated[Path, typer.Option("--out", help="File to write, NAME.parquet.")],
     dataset: DatasetOption = None,
     classes: ClassesOption = None,
-    per_class: Annotated[int, typer.Option("--per-class", help="Images of each class.")] = 300,
+    per_class: Annotated[
+        int | None, typer.Option("--per-class", help=f"Images of each class; {_by_device(DEFAULT_PER_CLASS)}.")
+    ] = None,
     model: Annotated[
-        str, typer.Option("--model", help="Text-to-image model: an id on the Hugging Face hub, or a folder.")
-    ] = DEFAULT_MODEL,
+        str | None,
+        typer.Option(
+            "--model",
+            help=f"Text-to-image model: an id on the Hugging Face hub, or a folder; {_by_device(DEFAULT_MODEL)}.",
+        ),
+    ] = None,
     revision: Annotated[
         str | None, typer.Option("--revision", help="Branch, tag or commit of a model on the hub.")
     ] = None,
@@ -66,12 +78,14 @@ def generate(
     The same command goes on with an interrupted one. Needs: pip install 'clipfed-bench\\[generate]'.
     """
     from clipfed_bench.cli.progress import show_steps
+    from clipfed_bench.generate.cost import told
     from clipfed_bench.generate.settings import Settings
 
+    place = resolve_device(device)
     settings = Settings(
         classes=_classes(dataset, classes),
-        per_class=per_class,
-        model=model,
+        per_class=DEFAULT_PER_CLASS[place] if per_class is None else per_class,
+        model=model or DEFAULT_MODEL[place],
         revision=revision,
         steps=steps,
         guidance=guidance,
@@ -81,15 +95,16 @@ def generate(
         dtype=dtype,
         templates=_templates(templates),
     )
-    place = resolve_device(device)
     from clipfed_bench.generate.run import check, make
 
     together = (1 if place == "cpu" else _GPU_BATCH) if batch_size is None else batch_size
     check(out, together)
-    if settings.templates is not None and len(settings.templates) < per_class:
-        note = f"{len(settings.templates)} prompts for {per_class} images of each class: images share prompts."
+    if settings.templates is not None and len(settings.templates) < settings.per_class:
+        note = f"{len(settings.templates)} prompts for {settings.per_class} images of each class: images share prompts."
         typer.echo(f"Note: {note}", err=True)
-    typer.echo(f"Loading {model} ...", err=True)
+    if known_model(settings.model) and not out.exists():
+        typer.echo(f"{told(settings, place)}.", err=True)
+    typer.echo(f"Loading {settings.model} ...", err=True)
     try:
         with show_steps("Drawing images", "images") as progress:
             made = make(settings, out, place, together, progress)

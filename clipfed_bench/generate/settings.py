@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.class_names import normalize
-from clipfed_bench.generate.models import DEFAULT_MODEL, KNOWN_MODELS, Dtype
+from clipfed_bench.generate.models import DEFAULT_MODEL, DEFAULT_PER_CLASS, Dtype, known_model
 from clipfed_bench.generate.prompts import VERSION
 
 OPEN = ("commit", "steps", "guidance")
@@ -25,9 +25,9 @@ class Settings:
     """
 
     classes: tuple[str, ...]
-    per_class: int = 300
+    per_class: int = DEFAULT_PER_CLASS["cuda"]
     """Images of each class [ours: as many as `--server-per-class` uses]."""
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT_MODEL["cuda"]
     """Id on the Hugging Face hub, or a folder saved by diffusers."""
     revision: str | None = None
     """Branch, tag or commit on the hub, as the user gave it."""
@@ -96,8 +96,7 @@ def resolve(settings: Settings, device: str) -> Settings:
 
     ``dtype`` auto is float32 on a CPU; on a GPU it is the known model's, else bfloat16, which never overflows.
     """
-    asked = settings.model.strip().lower()
-    known = next((known for name, known in KNOWN_MODELS.items() if name.lower() == asked), None)
+    known = known_model(settings.model)
     changes: dict[str, Any] = {
         name: getattr(known, name)
         for name in ("steps", "guidance", "size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def test_nothing_at_all(place: Path) -> None:
     assert message.count("was not found under") == 1
     paper = refused((*WHOLE, "--scale", "paper"), ("data set cifar10", "teacher", "server data"), place)
     assert paper.count("Ways out") == 1
+    assert "server data can be made: clipfed-bench server-data generate --dataset cifar10" in paper
 
 
 def test_cifar_alone_goes_with_held_out_server_data(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,12 +41,17 @@ def test_cifar_alone_goes_with_held_out_server_data(place: Path, monkeypatch: py
         "grid", "--dataset", "cifar10", "--device", "cpu", "--clients", "5", "--clients-per-round", "5", "--dry-run"
     )
     assert done.code in (None, 0), done
-    first, second, bound, ways, *_ = done.out.splitlines()
+    first, second, bound, ways, command, cost, *_ = done.out.splitlines()
     assert first.startswith("Scaled down, the paper's in brackets: small CNN (ResNet-18), 5 clients (100)")
     assert " 96 cells, about " in first
     assert second == "The paper's scale, which wants a GPU: --scale paper."
     assert bound == "Server data: holdout:100, real images that no client holds, an upper bound."
-    assert "server-data generate" in ways
+    assert ways == "Generated ones: --server-data PATH, or make them (on a GPU if there is one):"
+    assert command.strip().startswith("clipfed-bench server-data generate --dataset cifar10 --out ")
+    assert re.fullmatch(
+        r"\(1,000 images by stabilityai/sd-turbo on the CPU; 5.2 GB to download; about .+ to draw, a rough guess\)",
+        cost.strip(),
+    )
 
 
 def test_only_some_cells_cannot_run(place: Path) -> None:
