@@ -34,7 +34,7 @@ types: $(VENV)/.installed
 	$(BIN)/mypy
 
 unit: $(VENV)/.installed
-	$(BIN)/pytest -n $(WORKERS) -m "not ray"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not ray"
 
 # Ray's nodes give up when a busy machine keeps them waiting, so these are run by themselves.
 ray: $(VENV)/.installed

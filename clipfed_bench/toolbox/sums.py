@@ -18,7 +18,7 @@ def weighted_sum(matrix: Tensor, weights: Tensor) -> Tensor:
     return torch.cat([weights @ block.float() for block in blocks(matrix)])
 
 
-def blocks(matrix: Tensor) -> Iterator[Tensor]:
-    """Views of all columns, as many at a time as fit into a CPU's cache or keep a GPU busy."""
+def blocks(matrix: Tensor, least: int = 1) -> Iterator[Tensor]:
+    """Views of all columns, as many at a time as fit into a CPU's cache or keep a GPU busy, but ``least`` or more."""
     entries = 1 << (18 if matrix.device.type == "cpu" else 24)
-    yield from torch.split(matrix, max(1, entries // max(1, len(matrix))), dim=1)
+    yield from torch.split(matrix, max(least, entries // max(1, len(matrix))), dim=1)

@@ -1,4 +1,4 @@
-"""The README's attack and defense, taken from it word for word, as a package of somebody else's."""
+"""The README's attack, taken from it word for word, as a package of somebody else's."""
 
 from __future__ import annotations
 
@@ -15,24 +15,21 @@ ROOT = Path(__file__).parents[2]
 def _blocks() -> dict[str, str]:
     """File name -> Python code, as the README gives them."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"`(?:attacks|baselines)/(\w+\.py)`:\n\n```python\n(.*?)```", text, flags=re.DOTALL))
+    return dict(re.findall(r"`attacks/(\w+\.py)`:\n\n```python\n(.*?)```", text, flags=re.DOTALL))
 
 
 def _install(folder: Path) -> dict[str, str]:
     """What ``pip install`` would leave behind, and the environment that finds it."""
     blocks = _blocks()
-    assert set(blocks) == {"stripe.py", "norm_clip.py"}
-    for package, module in (("their_attacks", "stripe.py"), ("their_defenses", "norm_clip.py")):
-        (folder / package).mkdir()
-        (folder / package / "__init__.py").touch()
-        (folder / package / module).write_text(blocks[module], encoding="utf-8")
+    assert set(blocks) == {"stripe.py"}
+    package = folder / "their_attacks"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "stripe.py").write_text(blocks["stripe.py"], encoding="utf-8")
     info = folder / "theirs-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(
-        "[clipfed_bench.attacks]\ntheirs = their_attacks\n[clipfed_bench.defenses]\ntheirs = their_defenses\n",
-        encoding="utf-8",
-    )
+    (info / "entry_points.txt").write_text("[clipfed_bench.attacks]\ntheirs = their_attacks\n", encoding="utf-8")
     return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "COLUMNS": "100"}
 
 
@@ -49,11 +46,11 @@ def test_one_file_is_all_it_takes(tmp_path: Path) -> None:
     assert "Stripe: a white column at the left edge." in listed
     assert "width=2" in listed
     out = tmp_path / "run"
-    chosen = ("--attack", "stripe[width=3]", "--defense", "norm-clip,fedavg", "--rounds", "1")
+    chosen = ("--attack", "stripe[width=3]", "--defense", "fedavg", "--rounds", "1")
     done = _cli("grid", "--preset", "smoke", *chosen, "--out", str(out), env=env)
     assert done.returncode == 0, done.stderr
     cells = [json.loads(path.read_text()) for path in (out / "cells").glob("*.json")]
-    assert sorted(cell["spec"]["defense"] for cell in cells) == ["fedavg", "norm-clip"]
+    assert sorted(cell["spec"]["defense"] for cell in cells) == ["fedavg"]
     assert {cell["spec"]["attack"] for cell in cells} == {"stripe[width=3]"}
 
 

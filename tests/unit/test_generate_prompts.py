@@ -76,7 +76,7 @@ def test_what_is_left_open_comes_from_the_known_model():
     assert of(resolve(Settings(("cat",)), "cuda")) == (30, 7.5, 512, "float16")
     assert of(resolve(Settings(("cat",)), "cpu")) == (30, 7.5, 512, "float32")
     assert of(resolve(Settings(("cat",), model="someone/something"), "cuda")) == (None, None, None, "bfloat16")
-    given = Settings(("cat",), steps=7, guidance=0.0, size=256, dtype="bfloat16", model=DEFAULT_MODEL.upper())
+    given = Settings(("cat",), steps=7, guidance=0.0, size=256, dtype="bfloat16", model=DEFAULT_MODEL["cuda"].upper())
     assert resolve(given, "cpu") == given
 
 
