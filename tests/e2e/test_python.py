@@ -35,7 +35,7 @@ def test_the_documentation_runs_as_a_script_without_a_guard(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "['done', 'done']\n"
-    assert "2 of 2 cells: 100%" in done.stderr
+    assert "1 of 1 cells: 100%" in done.stderr
     assert (tmp_path / "results" / "runs" / "mine" / "history.parquet").exists()
 
 

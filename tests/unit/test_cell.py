@@ -89,7 +89,7 @@ def test_badnets_breaks_fedavg_and_flame_stops_it(env: Environment) -> None:
     settings: dict[str, Any] = {
         "clients": 20,
         "clients_per_round": 10,
-        "warmup_rounds": 8,
+        "warmup_rounds": 6,
         "rounds": 4,
         "eval_every": 4,
     }
