@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -39,11 +39,12 @@ def work(folder: Path, count: int, params: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    stream = torch.Generator().manual_seed(0)
+    stream = torch.Generator()
+    stream.manual_seed(0)
     updates, common = torch.empty(count, params), torch.randn(params, generator=stream)
     for row in updates:
         row.copy_(0.01 * (common + torch.randn(params, generator=stream)))
-    kinds = [
+    kinds: list[Callable[[], object]] = [
         lambda: distances.pairwise_squared_distances(updates),
         lambda: clustering.majority_cluster(distances.pairwise_cosine_distances(updates)),
     ]

@@ -231,7 +231,8 @@ finally:
     assert done.stdout.strip()
     assert "heavy: []" in done.stderr
     end = os.times()
-    assert end.children_user + end.children_system - begin.children_user - begin.children_system < 1
+    # Half a second where nothing else runs; a busy core takes twice as many.
+    assert end.children_user + end.children_system - begin.children_user - begin.children_system < 2
 
 
 def test_lists_describe_options_with_their_origin(tmp_path):
