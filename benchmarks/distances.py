@@ -10,29 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from statistics import median
+
+from benchmarks.in_turn import compare, figures, work_with
 
 SIZES = {"10 small CNNs": (10, 156_000), "1,000 small CNNs": (1_000, 156_000), "100 ResNet-18": (100, 11_173_962)}
 KINDS = ("Euclidean", "cosine, and FLAME's majority")
 
 
-def measure(folder: Path, count: int, params: int) -> list[float]:
-    """Seconds of each of KINDS, in a process that works with the code in ``folder``."""
-    command = [sys.executable, __file__, str(folder), "--work", str(count), str(params)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
-    seconds: list[float] = json.loads(done.stdout.splitlines()[-1])
-    return seconds
-
-
 def work(folder: Path, count: int, params: int) -> None:
     """Print the seconds of this process, as in the second round of a worker that it is."""
-    sys.path[:] = [str(folder), *(p for p in sys.path if not (Path(p or ".") / "clipfed_bench").is_dir())]
+    work_with(folder)
     now = (folder / "clipfed_bench" / "toolbox").is_dir()  # the rooms had other names once
     distances = import_module("clipfed_bench.toolbox.distances" if now else "clipfed_bench.geometry")
     clustering = import_module("clipfed_bench.toolbox.clustering" if now else "clipfed_bench.clustering")
@@ -69,17 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.work:
         work(asked.checkout.resolve(), *asked.work)
         return
-    folders = [Path(__file__).parents[1], asked.checkout.resolve()]
     for name, size in SIZES.items():
-        taken: dict[Path, list[list[float]]] = {folder: [] for folder in folders}
-        for repetition in range(asked.repetitions):
-            for folder in folders if repetition % 2 == 0 else folders[::-1]:
-                taken[folder].append(measure(folder, *size))
-        for kind, here, there in zip(KINDS, *(zip(*taken[folder], strict=True) for folder in folders), strict=True):
-            ratio = median(b / a for a, b in zip(here, there, strict=True))
-            print(
-                f"{name:17} {kind:30} {median(here):6.2f} s here, {median(there):6.2f} there: {ratio:.2f} ×", flush=True
-            )
+        measure = partial(_measure, size)
+        for kind, (here, there, share) in zip(KINDS, compare(measure, asked.checkout, asked.repetitions), strict=True):
+            print(f"{name:17} {kind:30} {here:6.2f} s here, {there:6.2f} there: {1 / share:.2f} ×", flush=True)
+
+
+def _measure(size: tuple[int, int], folder: Path) -> list[float]:
+    return figures("benchmarks.distances", folder, "--work", *size)
 
 
 if __name__ == "__main__":

@@ -14,30 +14,28 @@ import argparse
 import json
 import os
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from statistics import median
 from typing import Any
+
+from benchmarks.in_turn import HERE, compare, figures, work_with
 
 FIGURES = ("start, s", "start and first aggregation, s", "peak, GB")
 
 
-def measure(folder: Path, data_dir: str | None, defense: str, clients_per_round: int) -> list[float]:
+def measure(data_dir: str | None, defense: str, clients_per_round: int, folder: Path) -> list[float]:
     """The figures of one process that works with the code in ``folder``."""
-    command = [sys.executable, __file__, str(folder), "--work", "--defense", defense]
-    command += ["--clients-per-round", str(clients_per_round), *(["--data-dir", data_dir] if data_dir else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
-    figures: list[float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    data = ("--data-dir", Path(data_dir).resolve()) if data_dir else ()
+    settings = ("--defense", defense, "--clients-per-round", clients_per_round)
+    return figures("benchmarks.start", folder, "--work", *settings, *data)
 
 
 def work(folder: Path, data_dir: str | None, defense: str, clients_per_round: int) -> None:
     """Print the figures of this process."""
-    sys.path[:] = [str(folder), *(p for p in sys.path if not (Path(p or ".") / "clipfed_bench").is_dir())]
+    work_with(folder)
     now = (folder / "clipfed_bench" / "core").is_dir()  # the rooms had other names once
     import_module("clipfed_bench.execution.runner")
     simulator = "clipfed_bench.simulator"
@@ -89,16 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.work:
         work(asked.checkout.resolve(), *what)
         return
-    folders = [Path(__file__).parents[1], asked.checkout.resolve()]
-    for folder in folders:
-        measure(folder, *what)  # data are decoded, files are in the page cache
-    taken: dict[Path, list[list[float]]] = {folder: [] for folder in folders}
-    for repetition in range(asked.repetitions):
-        for folder in folders if repetition % 2 == 0 else folders[::-1]:
-            taken[folder].append(measure(folder, *what))
-    for name, here, there in zip(FIGURES, *(zip(*taken[folder], strict=True) for folder in folders), strict=True):
-        ratio = median(a / b for a, b in zip(here, there, strict=True))
-        print(f"{name:32} {median(here):6.2f} here, {median(there):6.2f} there: {ratio:.2f} of it")
+    once = partial(measure, *what)
+    for folder in (HERE, asked.checkout.resolve()):
+        once(folder)  # data are decoded, files are in the page cache
+    for name, (here, there, share) in zip(FIGURES, compare(once, asked.checkout, asked.repetitions), strict=True):
+        print(f"{name:32} {here:6.2f} here, {there:6.2f} there: {share:.2f} of it")
 
 
 if __name__ == "__main__":

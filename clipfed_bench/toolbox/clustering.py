@@ -52,10 +52,10 @@ def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
     It depends on the library, too, so that this is the hdbscan package alone. Raises UserError where it is absent.
     """
     require_hdbscan("clustering")
-    from hdbscan import HDBSCAN
-
     if len(distances) < max(3, min_cluster_size):
         return torch.full((len(distances),), -1)
+    from hdbscan import HDBSCAN  # takes time, and one defense needs it
+
     model = HDBSCAN(min_cluster_size=min_cluster_size, min_samples=1, metric="precomputed")
     return torch.from_numpy(np.asarray(model.fit(_rounded(distances)).labels_, dtype=np.int64))
 
