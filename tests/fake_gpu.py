@@ -127,7 +127,7 @@ class FakeGpu(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[str] = []
-        """Why the host waited, and where: ``reads a value (clipfed_bench/api.py: mean)``."""
+        """Why the host waited, and where: ``reads a value (clipfed_bench/api/defense.py: mean)``."""
         self._pinned: dict[int, Tensor] = {}
 
     def wait(self, why: str) -> None:

@@ -1,180 +1,20 @@
-"""The words of the field: what an attack, a defense, an update and an aggregate are.
-
-An attack or a defense is one module with a docstring (summary line, citation, equations, deviations), one frozen
-``Config`` dataclass whose fields are documented by a string below each, and one subclass of :class:`Attack` or
-:class:`Defense`. Its registered name is the file's name with ``_`` written ``-``. Nothing else is edited. A data set is
-one module of another package, with a docstring and one subclass of :class:`DataSource`.
-
-Shapes used throughout: K clients in a round, P parameters, Q entries of BatchNorm running statistics, B images of a
-batch, C channels, H × W pixels. Images are float32 in [0, 1] before normalization.
-"""
+"""What a server receives in a round, what it has of its own, and what a defense is."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from clipfed_bench.core.splits import Split
 from clipfed_bench.toolbox.compute import Compute
 from clipfed_bench.toolbox.device import Figure, to_device, to_host
 from clipfed_bench.toolbox.images import Images, ServerData
 from clipfed_bench.toolbox.rng import generator
 from clipfed_bench.toolbox.sums import weighted_sum
-
-
-@dataclass(frozen=True)
-class AttackContext:
-    """What the attackers know: the task, and nothing of the server or of benign clients."""
-
-    target: int
-    """Class that triggered images are to be classified as (all-to-one)."""
-    num_classes: int
-    image_shape: tuple[int, int, int]
-    """(C, H, W)."""
-    poison_ratio: float = 1.0
-    """Share of malicious batches that is poisoned; 1.0 appends a poisoned copy of each batch [lineage]."""
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class LocalContext:
-    """A round as the malicious clients see it before they train."""
-
-    round: int
-    global_params: Tensor
-    """(P,) float32, the global model that the round starts from."""
-    previous_update: Tensor | None
-    """(P,) float32, by how much the global model moved in the round before; None in the first round of a cell."""
-
-
-GradientRule = Callable[[Tensor, Tensor], Tensor]
-"""(gradient (P,), parameters (P,)) -> the gradient (P,) to step along; it leaves its arguments alone."""
-
-
-@dataclass(frozen=True)
-class LocalModel:
-    """What one client has after local training."""
-
-    delta: Tensor
-    """(P,) float32: trained minus global parameters."""
-    buffers: Tensor
-    """(Q,) float32: BatchNorm running statistics (values, not differences)."""
-
-
-@dataclass(frozen=True)
-class CraftContext:
-    """The round as the malicious clients see it when they craft what they upload.
-
-    The callables are computed when they are called, and cost nothing to attacks that do not.
-    """
-
-    round: int
-    clients: tuple[int, ...]
-    """Ids of the malicious clients, one for each row handed to :meth:`Attack.craft`."""
-    global_params: Tensor
-    """(P,) float32, the global model that the round started from."""
-    layers: Mapping[str, slice]
-    """Parameter name -> its slice of the flat vector."""
-    buffers: Tensor
-    """(M, Q) float32: the running statistics that belong to the rows handed to :meth:`Attack.craft`."""
-    participants: int
-    """How many clients the server averages this round, malicious ones among them."""
-    colluders: tuple[int, ...]
-    """Ids of all malicious clients, sampled or not, in the order in which they are numbered."""
-    honest: Callable[[int], LocalModel]
-    """Malicious client id -> what it would upload if it were honest, trained on the same images in the same batches."""
-    validation: Callable[[int], tuple[Tensor, Tensor]]
-    """Client id -> images (V, C, H, W) in [0, 1], labels (V,) that it kept from training (:attr:`Attack.held_out`)."""
-    logits: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """Parameters (P,), running statistics (Q,), images (V, C, H, W) in [0, 1] -> the model's logits (V, classes)."""
-    seed: int = 0
-
-
-class Attack(ABC):
-    """A backdoor attack. All methods are pure: they return new tensors and leave their arguments alone."""
-
-    held_out: float = 0.0
-    """Share of its images, rounded down, but not to none, that each malicious client keeps from training while the
-    attack is on, to measure success on. It reports all of them."""
-
-    def __init__(self, config: Any, context: AttackContext) -> None:
-        self.config = config
-        self.context = context
-
-    @abstractmethod
-    def trigger(self, images: Tensor) -> Tensor:
-        """Triggered copies of ``images`` (B, C, H, W) in [0, 1], as used at test time; same shape, dtype, range."""
-
-    def client_trigger(self, images: Tensor, attacker: int) -> Tensor:
-        """The trigger that malicious client number ``attacker`` (0, 1, ...) trains with; by default the whole one."""
-        return self.trigger(images)
-
-    def poison(self, images: Tensor, labels: Tensor, attacker: int, count: int | None = None) -> tuple[Tensor, Tensor]:
-        """The batch a malicious client trains on (PAPER: all-to-one label flip [paper]).
-
-        Arguments as in :meth:`trigger`; ``labels`` (B,) int64. At ``poison_ratio`` 1.0 a poisoned copy of the batch is
-        appended [lineage]; below, the first ``count`` images are poisoned in place; None: ``int(ratio * B)`` [lineage].
-        """
-        ratio, flipped = self.context.poison_ratio, torch.full_like(labels, self.context.target)
-        if ratio >= 1.0:
-            return torch.cat([images, self.client_trigger(images, attacker)]), torch.cat([labels, flipped])
-        count = int(ratio * len(images)) if count is None else count
-        poisoned = self.client_trigger(images[:count], attacker)
-        return torch.cat([poisoned, images[count:]]), torch.cat([flipped[:count], labels[count:]])
-
-    def gradient_rule(self, context: LocalContext) -> GradientRule | None:
-        """What malicious clients do to the gradient in each step of this round's poisoned training; None: nothing.
-
-        Weight decay is the optimizer's: it is added afterwards.
-        """
-        return None
-
-    def craft(self, updates: Tensor, context: CraftContext) -> Tensor:
-        """What the malicious clients upload, (M, P) float32, given their trained ``updates`` (M, P)."""
-        return updates
-
-    def craft_buffers(self, context: CraftContext) -> Tensor:
-        """The running statistics that they upload with it, (M, Q) float32; by default those of poisoned training."""
-        return context.buffers
-
-
-class DataSource(ABC):
-    """A data set of another package. What is stated as fields is read from the source, so it must be literals.
-
-    Images are uint8 (N, 3, 32, 32), labels int64 (N,) from 0, both as numpy arrays. A training split with a long tail,
-    ``NAME-lt``, is cut from it like from any other. Other images need another name: cells that are done stay so.
-    """
-
-    classes: ClassVar[tuple[str, ...]]
-    """Names of the classes, by label. Teachers read them: write ``sweet_pepper`` for a sweet pepper."""
-    train_per_class: ClassVar[int | tuple[int, ...]]
-    """Training images of each class, or of each of the classes."""
-    test_per_class: ClassVar[int | tuple[int, ...]]
-    captions: ClassVar[tuple[str, ...]] = ()
-    """Sentences with ``{}`` for the name of the class, for server images without captions; built-in ones if empty."""
-    teacher: ClassVar[str] = "open_clip:ViT-L-14/openai"
-    """The teacher used when none is named: CLIP knows photos; ``local`` is trained on the server data."""
-
-    @abstractmethod
-    def load(self, folder: Path) -> tuple[Split, Split]:
-        """Training and test images: the same in every process, and of the numbers stated, or it is an error.
-
-        ``folder`` is that of data sets (``--data-dir``); it need not exist. It is called once in each process that uses
-        the data set, after one has done so alone: the place to download something.
-        """
-
-    def generated(self, folder: Path) -> Split:
-        """Images that the server may own, called ``NAME-generated``, perhaps with captions.
-
-        None of them may be among those of :meth:`load`. A data set without this method has no server data of its own.
-        """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

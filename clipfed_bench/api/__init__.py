@@ -1,0 +1,46 @@
+"""The words of the field: what an attack, a defense, an update and an aggregate are.
+
+An attack or a defense is one module with a docstring (summary line, citation, equations, deviations), one frozen
+``Config`` dataclass whose fields are documented by a string below each, and one subclass of :class:`Attack` or
+:class:`Defense`. Its registered name is the file's name with ``_`` written ``-``. Nothing else is edited. A data set is
+one module of another package, with a docstring and one subclass of :class:`DataSource`.
+
+Shapes used throughout: K clients in a round, P parameters, Q entries of BatchNorm running statistics, B images of a
+batch, C channels, H × W pixels. Images are float32 in [0, 1] before normalization.
+"""
+
+from clipfed_bench.api.attack import (
+    Attack,
+    AttackContext,
+    CraftContext,
+    GradientRule,
+    LocalContext,
+    LocalModel,
+)
+from clipfed_bench.api.data import DataSource
+from clipfed_bench.api.defense import (
+    Aggregate,
+    ClientUpdates,
+    Defense,
+    RoundContext,
+    ServerContext,
+    ServerModel,
+    Teacher,
+)
+
+__all__ = [
+    "Aggregate",
+    "Attack",
+    "AttackContext",
+    "ClientUpdates",
+    "CraftContext",
+    "DataSource",
+    "Defense",
+    "GradientRule",
+    "LocalContext",
+    "LocalModel",
+    "RoundContext",
+    "ServerContext",
+    "ServerModel",
+    "Teacher",
+]

@@ -1,0 +1,42 @@
+"""What a data set of another package is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from clipfed_bench.core.splits import Split
+
+
+class DataSource(ABC):
+    """A data set of another package. What is stated as fields is read from the source, so it must be literals.
+
+    Images are uint8 (N, 3, 32, 32), labels int64 (N,) from 0, both as numpy arrays. A training split with a long tail,
+    ``NAME-lt``, is cut from it like from any other. Other images need another name: cells that are done stay so.
+    """
+
+    classes: ClassVar[tuple[str, ...]]
+    """Names of the classes, by label. Teachers read them: write ``sweet_pepper`` for a sweet pepper."""
+    train_per_class: ClassVar[int | tuple[int, ...]]
+    """Training images of each class, or of each of the classes."""
+    test_per_class: ClassVar[int | tuple[int, ...]]
+    captions: ClassVar[tuple[str, ...]] = ()
+    """Sentences with ``{}`` for the name of the class, for server images without captions; built-in ones if empty."""
+    teacher: ClassVar[str] = "open_clip:ViT-L-14/openai"
+    """The teacher used when none is named: CLIP knows photos; ``local`` is trained on the server data."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> tuple[Split, Split]:
+        """Training and test images: the same in every process, and of the numbers stated, or it is an error.
+
+        ``folder`` is that of data sets (``--data-dir``); it need not exist. It is called once in each process that uses
+        the data set, after one has done so alone: the place to download something.
+        """
+
+    def generated(self, folder: Path) -> Split:
+        """Images that the server may own, called ``NAME-generated``, perhaps with captions.
+
+        None of them may be among those of :meth:`load`. A data set without this method has no server data of its own.
+        """
+        raise NotImplementedError
