@@ -16,6 +16,7 @@ from clipfed_bench.api.attack import (
     GradientRule,
     LocalContext,
     LocalModel,
+    UntargetedAttack,
 )
 from clipfed_bench.api.data import DataSource
 from clipfed_bench.api.defense import (
@@ -43,4 +44,5 @@ __all__ = [
     "ServerContext",
     "ServerModel",
     "Teacher",
+    "UntargetedAttack",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -82,6 +82,9 @@ class CraftContext:
 class Attack(ABC):
     """A backdoor attack. All methods are pure: they return new tensors and leave their arguments alone."""
 
+    untargeted: ClassVar[bool] = False
+    """Whether it harms the main task and has no trigger: ASR is not defined then, and MTA tells the damage."""
+
     held_out: float = 0.0
     """Share of its images, rounded down, but not to none, that each malicious client keeps from training while the
     attack is on, to measure success on. It reports all of them."""
@@ -125,3 +128,17 @@ class Attack(ABC):
     def craft_buffers(self, context: CraftContext) -> Tensor:
         """The running statistics that they upload with it, (M, Q) float32; by default those of poisoned training."""
         return context.buffers
+
+
+class UntargetedAttack(Attack):
+    """An attack on the main task. Unless :meth:`poison` says otherwise, malicious clients train as honest ones do."""
+
+    untargeted = True
+
+    def trigger(self, images: Tensor) -> Tensor:
+        """There is none: the images as they are."""
+        return images.clone()
+
+    def poison(self, images: Tensor, labels: Tensor, attacker: int, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """The batch as it is, at every poisoning ratio."""
+        return images, labels

@@ -14,14 +14,14 @@ from clipfed_bench.core.errors import UserError
 class ModelAttack(Attack):
     """Trigger and poisoning are those of the attack that ``config.trigger`` names, e.g. ``"badnets[size=3]"``.
 
-    Raises UserError for a name or an option that does not exist, and for another attack on the model.
+    Raises UserError for a name or an option that does not exist, and for an attack on the model or an untargeted one.
     """
 
     def __init__(self, config: Any, context: AttackContext) -> None:
         super().__init__(config, context)
         choice = choose("attack", config.trigger)
         self._source = create_attack(choice, context)
-        if isinstance(self._source, ModelAttack):
+        if isinstance(self._source, ModelAttack) or self._source.untargeted:
             raise UserError(f"trigger: '{choice.name}' has no trigger of its own; name one that has, e.g. badnets.")
 
     def trigger(self, images: Tensor) -> Tensor:

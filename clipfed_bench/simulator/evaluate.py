@@ -46,12 +46,14 @@ def normalized(
 
 
 def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Normalizer) -> TestSets:
-    """``clean`` is :func:`normalized` of ``test.images``: cells share it.
+    """``clean`` is :func:`normalized` of ``test.images``: cells share it. Of an untargeted attack nothing is triggered.
 
     Raises UserError for a trigger that gives other than as many images of the same shape.
     """
     target = attack.context.target
     others = test.take((test.labels != target).nonzero().flatten()).images
+    if attack.untargeted:
+        others = others[:0]
     name = type(attack).__name__
 
     def trigger(images: Tensor) -> Tensor:
@@ -64,8 +66,8 @@ def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Norma
 def evaluate(model: nn.Module, sets: TestSets) -> dict[str, float]:
     """``mta`` and ``asr`` of ``model`` in evaluation mode.
 
-    ASR is nan when no test image has another label than the target. Raises UserError where an output is not finite:
-    such a model calls all images one class, so that ASR is 0 or 1.
+    ASR is nan when no image is triggered. Raises UserError where an output is not finite: such a model calls all images
+    one class, so that ASR is 0 or 1.
     """
     model.eval()
     hits, broken = _count(model, sets.clean, sets.labels)
@@ -97,7 +99,8 @@ def _count(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Te
     size = _batch_size(images)
     hits = torch.zeros((), dtype=torch.int64, device=images.device)
     broken = torch.zeros((), dtype=torch.bool, device=images.device)
-    for part, truth in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+    parts = zip(torch.split(images, size), torch.split(labels, size), strict=True)
+    for part, truth in parts if len(images) else ():
         logits = model(part)
         hits += (logits.argmax(dim=1) == truth).sum()
         broken |= ~torch.isfinite(logits).all()

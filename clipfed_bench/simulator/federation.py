@@ -106,7 +106,7 @@ class Federation:
                 f"poisons no image {when}; a greater ratio is needed, or more rounds."
             )
         images = self.normalize.pixels(self.clients[first[1]].images)
-        if torch.equal(attack.trigger(images), images):
+        if not attack.untargeted and torch.equal(attack.trigger(images), images):
             raise UserError(f"{spec.attack}: its trigger leaves images as they are; other options are needed.")
         kept = (split_off(self.clients[c], attack.held_out, spec.seed, c)[1].labels for c in self.malicious)
         if attack.held_out and not any(bool((labels != spec.target).any()) for labels in kept):

@@ -14,6 +14,8 @@ VARIANTS = {
     "afa": [{"layers": "all"}],
     "layer": [{"trigger": "dba", "check": "krum"}],
     "model-replacement": [{"alpha": 0.5, "bound": 1.0}],
+    "alie": [{"z": -0.3}],
+    "min-max": [{"bound": "sum"}, {"perturbation": "unit"}, {"perturbation": "sign"}],
 }
 CASES = [(name, options) for name in registry.attacks() for options in [{}, *VARIANTS.get(name, [])]]
 
@@ -24,7 +26,9 @@ def make(name, options, ratio=1.0):
 
 
 def triggers(attack):
-    """The test-time trigger and those of five attackers."""
+    """The test-time trigger and those of five attackers; none of an untargeted attack."""
+    if attack.untargeted:
+        return []
     return [attack.trigger, *(lambda images, i=i: attack.client_trigger(images, i) for i in range(5))]
 
 
@@ -116,6 +120,10 @@ def test_poisoned_batches(name, options, ratio):
     for attacker in range(4):
         out, out_labels = attack.poison(images, labels, attacker)
         assert out_labels.dtype == torch.int64
+        if attack.untargeted:
+            assert torch.equal(out, images)
+            assert torch.equal(out_labels, labels) == (name != "label-flip" or ratio < 1 / 7)
+            continue
         if name == "none":
             assert torch.equal(out, images)
             assert torch.equal(out_labels, labels)
@@ -158,7 +166,7 @@ def test_crafted_updates(name, options):
     buffers = attack.craft_buffers(context)
     assert buffers.shape == (2, 3)
     assert torch.equal(context.buffers, torch.ones(2, 3))
-    if name in {"badnets", "blend", "dba", "frequency", "none"}:
+    if name in {"badnets", "blend", "dba", "frequency", "label-flip", "none"}:
         assert torch.equal(out, updates)
         assert torch.equal(buffers, context.buffers)
 

@@ -47,6 +47,7 @@ def notes(
     """Sentences for below the table. ``seeds``: those done in each of its places."""
     found = (
         meaning(metrics),
+        _no_trigger(records, metrics),
         "" if against is None else f"Differences: each defense minus {against}, seed by seed in the same setting.",
         _spread(seeds, spread, against is None),
         _bold(metrics, axes),
@@ -145,6 +146,18 @@ def _sources(records: Sequence[Record]) -> Iterator[str]:
 def meaning(metrics: Sequence[Metric]) -> str:
     """What each of ``metrics`` is."""
     return "; ".join(f"{metric.label}: {metric.meaning}" for metric in metrics) + "."
+
+
+def _no_trigger(records: Sequence[Record], metrics: Sequence[Metric]) -> str:
+    """Which attacks of cells that are done have no ASR, where one is shown."""
+    if not any(metric.name.startswith("asr") for metric in metrics):
+        return ""
+    known: dict[str, bool] = {}
+    for record in records:
+        if record["status"] == "done":
+            known[record["attack"]] = known.get(record["attack"], False) or record.get("asr") is not None
+    names = [name for name, has in known.items() if not has]
+    return f"No ASR, for want of a trigger: {', '.join(names)}; MTA tells the damage." if names else ""
 
 
 def _spread(seeds: Sequence[Sequence[int]], spread: str, shares: bool) -> str:
