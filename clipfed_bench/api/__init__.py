@@ -16,6 +16,7 @@ from clipfed_bench.api.attack import (
     GradientRule,
     LocalContext,
     LocalModel,
+    ParameterRule,
     UntargetedAttack,
 )
 from clipfed_bench.api.data import DataSource
@@ -40,6 +41,7 @@ __all__ = [
     "GradientRule",
     "LocalContext",
     "LocalModel",
+    "ParameterRule",
     "RoundContext",
     "ServerContext",
     "ServerModel",

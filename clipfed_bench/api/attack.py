@@ -39,6 +39,9 @@ class LocalContext:
 GradientRule = Callable[[Tensor, Tensor], Tensor]
 """(gradient (P,), parameters (P,)) -> the gradient (P,) to step along; it leaves its arguments alone."""
 
+ParameterRule = Callable[[Tensor], Tensor]
+"""Parameters (P,) after a step -> the parameters (P,) to go on from; it leaves its argument alone."""
+
 
 @dataclass(frozen=True)
 class LocalModel:
@@ -118,6 +121,13 @@ class Attack(ABC):
         """What malicious clients do to the gradient in each step of this round's poisoned training; None: nothing.
 
         Weight decay is the optimizer's: it is added afterwards.
+        """
+        return None
+
+    def parameter_rule(self, context: LocalContext) -> ParameterRule | None:
+        """What malicious clients do to their parameters after each step of this round's training; None: nothing.
+
+        The optimizer's momentum stays as it is.
         """
         return None
 

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipfed_bench.api import GradientRule
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.flat import own_copy
 from clipfed_bench.simulator.local import Hyper, Task, fused_sgd_step, sgd_step, train_batches
@@ -87,7 +86,7 @@ class Lane:
             flat.grad.zero_()
             flat.model.train()
             for pixels, labels in train_batches(task, self._normalize):
-                self._step(pixels, labels, task.rule)
+                self._step(pixels, labels, task)
             if same_type:
                 torch.sub(flat.params, params, out=delta)
             else:
@@ -99,14 +98,17 @@ class Lane:
         if self._flat.params is not params:
             self._flat.bind(params, buffers)
 
-    def _step(self, pixels: Tensor, labels: Tensor, rule: GradientRule | None) -> None:
-        whole = rule is None
+    def _step(self, pixels: Tensor, labels: Tensor, task: Task) -> None:
+        rule, whole = task.rule, task.rule is None
         step = self._replay(pixels, labels, whole) if self._compute.graphs else partial(self._both, whole)
         step(pixels, labels)
         if rule is not None:
             changed = rule(self._flat.grad, self._flat.params)
             self._flat.grad.copy_(fitting(changed, self._flat.grad.shape, "what the attack's gradient rule gives"))
             self._update()
+        if task.after is not None:
+            moved = task.after(self._flat.params)
+            self._flat.params.copy_(fitting(moved, self._flat.params.shape, "what the attack's parameter rule gives"))
 
     def _both(self, whole: bool, pixels: Tensor, labels: Tensor) -> None:
         if self._compute.on_gpu:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ class Federation:
         before, where there was one. Row k of the result belongs to ``sampled[k]``.
         """
         params, buffers, count = flat.params, flat.buffers, len(sampled)
-        rule = attack.gradient_rule(LocalContext(round_, params, previous_update)) if attack is not None else None
+        rules = self._rules(attack, LocalContext(round_, params, previous_update))
         sizes: list[int] = []
 
         def task(client: int) -> Task:
@@ -64,13 +65,19 @@ class Federation:
             if attack is None or client not in self.malicious:
                 return self._task(images, round_, client)
             own, _ = split_off(images, attack.held_out, self.spec.seed, client)
-            return replace(self._task(own, round_, client), poison=self._poison(attack, round_, client), rule=rule)
+            return replace(self._task(own, round_, client), poison=self._poison(attack, round_, client), **rules)
 
         dtype = getattr(torch, self.spec.update_dtype or "float32")
         deltas, statistics = params.new_empty(count, len(params), dtype=dtype), buffers.new_empty(count, len(buffers))
         self.executor.train(map(task, sampled), params, buffers, deltas, statistics)
         weights = torch.tensor(sizes, dtype=torch.float64)
         return ClientUpdates(deltas, statistics, weights, sampled, params, buffers)
+
+    def _rules(self, attack: Attack | None, context: LocalContext) -> dict[str, Any]:
+        """What malicious clients do in each step, as entries of :class:`Task`; alike for all of them."""
+        if attack is None:
+            return {}
+        return {"rule": attack.gradient_rule(context), "after": attack.parameter_rule(context)}
 
     def _task(self, data: Images, round_: int, client: int) -> Task:
         return Task(data, batches(len(data), self.hyper, self.spec.seed, round_, client))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from clipfed_bench.api import GradientRule
+from clipfed_bench.api import GradientRule, ParameterRule
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.toolbox.device import on_device
 from clipfed_bench.toolbox.images import Images, Normalizer
@@ -63,6 +63,8 @@ class Task:
     """Index batches (int64, on the CPU), in the order in which they are trained on."""
     poison: Poison | None = None
     rule: GradientRule | None = None
+    after: ParameterRule | None = None
+    """What is done to the parameters after each step."""
 
 
 def train_batches(task: Task, normalize: Normalizer) -> Iterator[tuple[Tensor, Tensor]]:

@@ -194,3 +194,19 @@ def test_any_device(name, options):
     images = torch.empty(3, 3, 32, 32, device="meta")
     for trigger in triggers(make(name, options)):
         assert trigger(images).device.type == "meta"
+
+
+def test_parameter_rules(name, options):
+    """A rule gives new parameters of the same shape, the same ones each time; the global model is one to keep."""
+    start = noise(1, 3, 32, 32).flatten()[:20]
+    rule = make(name, options).parameter_rule(LocalContext(2, start, None))
+    if rule is None:
+        return
+    params = start + 100 * noise(1, 3, 32, 32, seed=1).flatten()[:20]
+    before = params.clone()
+    out = rule(params)
+    assert out.shape == params.shape
+    assert out.dtype == torch.float32
+    assert torch.equal(out, rule(params))
+    assert torch.equal(params, before)
+    assert torch.equal(rule(start), start)

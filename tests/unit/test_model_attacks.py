@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from makers.attacks import make
-from makers.images import random_images
+from makers.federations import small_federation
 from makers.specs import environment, small_cell
 from torch import Tensor
 
@@ -21,16 +21,9 @@ from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Environment
-from clipfed_bench.models.build import build_model
-from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.cell import run_cell
-from clipfed_bench.simulator.executor import Executor
-from clipfed_bench.simulator.federation import Federation
-from clipfed_bench.simulator.local import Hyper
-from clipfed_bench.simulator.sampling import malicious_clients
-from clipfed_bench.toolbox.images import Normalizer
 
-NAMES = ("afa", "layer", "model-replacement", "neurotoxin")
+NAMES = ("afa", "layer", "model-replacement", "neurotoxin", "pgd")
 
 
 # --- borrowing a trigger ---------------------------------------------------------------------------------------------
@@ -94,20 +87,8 @@ def test_the_largest_coordinates_are_masked_by_hand() -> None:
     assert neurotoxin.free_coordinates(update, 0.25).sum() == 8  # the authors' code masks one more: 10 - int(0.75 * 10)
 
 
-def _small(**settings: Any) -> tuple[Federation, FlatModel]:
-    spec = CellSpec(
-        dataset="digits", model="cnn", warmup_rounds=0, clients=4, clients_per_round=4, malicious=0.5, **settings
-    )
-    clients = [random_images(8, client, torch.arange(8)) for client in range(4)]
-    hyper = Hyper(spec.local_epochs, spec.batch_size, spec.lr, spec.momentum, 0.0)
-    normalize = Normalizer((0.5,) * 3, (0.25,) * 3)
-    executor = Executor(build_model("cnn", 10, 0), normalize, hyper)
-    federation = Federation(spec, clients, malicious_clients(spec), normalize, hyper, executor)
-    return federation, FlatModel(build_model("cnn", 10, 0))
-
-
 def test_neurotoxin_leaves_masked_coordinates_and_honest_clients_alone() -> None:
-    federation, flat = _small(local_epochs=1, batch_size=8, momentum=0.0, lr=0.1)
+    federation, flat = small_federation(local_epochs=1, batch_size=8, momentum=0.0, lr=0.1)
     previous = torch.randn(flat.num_params, generator=torch.Generator().manual_seed(2))
     everyone = (0, 1, 2, 3)
     masked = torch.zeros(flat.num_params, dtype=torch.bool)
@@ -124,7 +105,7 @@ def test_neurotoxin_leaves_masked_coordinates_and_honest_clients_alone() -> None
 
 
 def test_neurotoxin_with_momentum_over_many_steps_and_without_history() -> None:
-    federation, flat = _small(local_epochs=3, batch_size=4, momentum=0.9, lr=0.05)
+    federation, flat = small_federation(local_epochs=3, batch_size=4, momentum=0.9, lr=0.05)
     previous = torch.randn(flat.num_params, generator=torch.Generator().manual_seed(2))
     bad = federation.malicious
     free = neurotoxin.free_coordinates(previous, 0.05).bool()
@@ -140,7 +121,7 @@ def test_neurotoxin_with_momentum_over_many_steps_and_without_history() -> None:
 
 @pytest.mark.parametrize("attackers", [1, 2])
 def test_averaging_puts_the_attackers_model_in_place(attackers: int) -> None:
-    federation, flat = _small(local_epochs=1, batch_size=8, lr=0.05)
+    federation, flat = small_federation(local_epochs=1, batch_size=8, lr=0.05)
     bad = federation.malicious[:attackers]
     honest = [c for c in range(4) if c not in federation.malicious]
     attack = make("model-replacement")
@@ -155,7 +136,7 @@ def test_averaging_puts_the_attackers_model_in_place(attackers: int) -> None:
 
 
 def test_gamma_and_bound_by_hand() -> None:
-    federation, flat = _small(local_epochs=1, batch_size=8, lr=0.05)
+    federation, flat = small_federation(local_epochs=1, batch_size=8, lr=0.05)
     bad = federation.malicious[:1]
     trained = federation.train(flat, 1, bad, make("badnets")).deltas
     norm = float(trained.norm())
@@ -189,7 +170,7 @@ def test_constraint_is_the_gradient_of_the_constrained_loss() -> None:
 
 
 def test_constraint_keeps_the_model_near() -> None:
-    federation, flat = _small(local_epochs=4, batch_size=4, lr=0.05)
+    federation, flat = small_federation(local_epochs=4, batch_size=4, lr=0.05)
     bad = federation.malicious
     norms = [
         float(federation.train(flat, 1, bad, make("model-replacement", alpha=a)).deltas.norm()) for a in (1.0, 0.6, 0.2)
