@@ -10,6 +10,7 @@ batch, C channels, H × W pixels. Images are float32 in [0, 1] before normalizat
 """
 
 from clipfed_bench.api.attack import (
+    AdaptContext,
     Attack,
     AttackContext,
     CraftContext,
@@ -31,6 +32,7 @@ from clipfed_bench.api.defense import (
 )
 
 __all__ = [
+    "AdaptContext",
     "Aggregate",
     "Attack",
     "AttackContext",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,22 @@ class AttackContext:
     """(C, H, W)."""
     poison_ratio: float = 1.0
     """Share of malicious batches that is poisoned; 1.0 appends a poisoned copy of each batch [lineage]."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class AdaptContext:
+    """A round as the malicious clients see it when they fit their trigger to the global model, before they train."""
+
+    round: int
+    clients: tuple[int, ...]
+    """Ids of the malicious clients of the round; there is at least one."""
+    images: Callable[[int], tuple[Tensor, Tensor]]
+    """Malicious client id -> the images (N, C, H, W) in [0, 1] that it trains on, unpoisoned, and labels (N,)."""
+    model: Callable[[], nn.Module]
+    """Makes a copy of the global model: images (B, C, H, W) in [0, 1] -> logits (B, classes), in evaluation mode.
+    What is done with it touches no other model."""
+    batch_size: int
     seed: int = 0
 
 
@@ -83,11 +99,14 @@ class CraftContext:
 
 
 class Attack(ABC):
-    """A backdoor attack. All methods are pure: they return new tensors and leave their arguments alone."""
+    """A backdoor attack. All methods but :meth:`adapt` and :meth:`load_state` are pure: they return new tensors and
+    leave their arguments alone."""
 
     untargeted: ClassVar[bool] = False
     """Whether it harms the main task and has no trigger: ASR is not defined then, and MTA tells the damage."""
 
+    adaptive: bool = False
+    """Whether :meth:`adapt` changes the trigger: it is asked for, and ASR measured with the trigger as it is then."""
     held_out: float = 0.0
     """Share of its images, rounded down, but not to none, that each malicious client keeps from training while the
     attack is on, to measure success on. It reports all of them."""
@@ -116,6 +135,19 @@ class Attack(ABC):
         count = int(ratio * len(images)) if count is None else count
         poisoned = self.client_trigger(images[:count], attacker)
         return torch.cat([poisoned, images[count:]]), torch.cat([flipped[:count], labels[count:]])
+
+    def adapt(self, context: AdaptContext) -> None:  # noqa: B027
+        """Fit the trigger to a round's global model, if malicious clients are in it; they train with it afterwards.
+
+        What it draws comes from streams of the round (:mod:`clipfed_bench.toolbox.rng`).
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """What :meth:`adapt` has made so far: named tensors of any dtype; by default nothing."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Take over a ``state``: later rounds must be, to the bit, what they would have been without a stop."""
 
     def gradient_rule(self, context: LocalContext) -> GradientRule | None:
         """What malicious clients do to the gradient in each step of this round's poisoned training; None: nothing.

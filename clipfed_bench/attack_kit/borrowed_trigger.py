@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
-from clipfed_bench.api import Attack, AttackContext
+from clipfed_bench.api import AdaptContext, Attack, AttackContext
 from clipfed_bench.components.registry import choose, create_attack
 from clipfed_bench.core.errors import UserError
 
@@ -23,6 +24,7 @@ class ModelAttack(Attack):
         self._source = create_attack(choice, context)
         if isinstance(self._source, ModelAttack) or self._source.untargeted:
             raise UserError(f"trigger: '{choice.name}' has no trigger of its own; name one that has, e.g. badnets.")
+        self.adaptive = self._source.adaptive
 
     def trigger(self, images: Tensor) -> Tensor:
         return self._source.trigger(images)
@@ -32,3 +34,12 @@ class ModelAttack(Attack):
 
     def poison(self, images: Tensor, labels: Tensor, attacker: int, count: int | None = None) -> tuple[Tensor, Tensor]:
         return self._source.poison(images, labels, attacker, count)
+
+    def adapt(self, context: AdaptContext) -> None:
+        self._source.adapt(context)
+
+    def state(self) -> dict[str, Tensor]:
+        return self._source.state()
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self._source.load_state(state)

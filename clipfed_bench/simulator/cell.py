@@ -34,6 +34,7 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = silent) -> CellR
     """
     setup = CellSetup(spec, env)
     attack, training = setup.attack, new_training(setup)
+    training.attack = attack
     if spec.attacked:
         setup.federation.refuse_nothing(attack)
     sets, facts = setup.test_sets, cell_facts(setup)
@@ -41,7 +42,8 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = silent) -> CellR
     place = Checkpoint(env, spec.key, identity(spec.key, facts), warn)
 
     def evaluate() -> None:
-        training.log.evaluate(training.done, partial(setup.evaluate, training.flat.model, sets))
+        now = setup.new_test_sets() if attack.adaptive else sets
+        training.log.evaluate(training.done, partial(setup.evaluate, training.flat.model, now))
 
     def begin() -> None:
         if saved := prefix.place(setup, warn).load():

@@ -110,7 +110,11 @@ class CellSetup:
 
     @cached_property
     def test_sets(self) -> TestSets:
-        """Clean and triggered test images."""
+        """Clean and triggered test images, triggered as the attack does it before its first round."""
+        return self.new_test_sets()
+
+    def new_test_sets(self) -> TestSets:
+        """The same, triggered as the attack does it now."""
         return make_test_sets(self.data.test, self.clean, self.attack, self.federation.normalize)
 
     @cached_property

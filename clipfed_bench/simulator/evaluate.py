@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,6 +89,21 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     """Logits (N, classes) of normalized ``images`` (N, C, H, W), in evaluation mode."""
     model.eval()
     return torch.cat([model(part) for part in torch.split(images, _batch_size(images))])
+
+
+class _OfPixels(nn.Module):
+    def __init__(self, model: nn.Module, normalize: Normalizer) -> None:
+        super().__init__()
+        self.model, self._normalize = model, normalize
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.model(self._normalize(pixels))
+        return logits
+
+
+def pixel_model(model: nn.Module, normalize: Normalizer) -> nn.Module:
+    """A copy of ``model`` in evaluation mode and memory of its own that takes images (B, C, H, W) in [0, 1]."""
+    return _OfPixels(copy.deepcopy(model), normalize).eval()
 
 
 def _batch_size(images: Tensor) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import (
+    AdaptContext,
     Attack,
     ClientUpdates,
     CraftContext,
@@ -21,7 +22,7 @@ from clipfed_bench.api import (
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.models.flat import FlatModel, aligned
-from clipfed_bench.simulator.evaluate import predict
+from clipfed_bench.simulator.evaluate import pixel_model, predict
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Poison, Task, batch_sizes, batches
 from clipfed_bench.simulator.sampling import held_back, poisoned_counts, sample_clients, split_off
@@ -121,6 +122,18 @@ class Federation:
                 f"{spec.attack.name}: of the share {attack.held_out:g} of images that malicious clients keep to "
                 f"measure success on, none is of another class than target {spec.target}; a greater share is needed."
             )
+
+    def adapt(self, flat: FlatModel, round_: int, sampled: tuple[int, ...], attack: Attack) -> None:
+        """Let ``attack`` fit its trigger to the global model ``flat``, if any of ``sampled`` is malicious."""
+        clients = tuple(client for client in sampled if client in self.malicious)
+
+        def images(client: int) -> tuple[Tensor, Tensor]:
+            own, _ = split_off(self.clients[client], attack.held_out, self.spec.seed, client)
+            return self.normalize.pixels(own.images), own.labels
+
+        if clients:
+            model = partial(pixel_model, flat.model, self.normalize)
+            attack.adapt(AdaptContext(round_, clients, images, model, self.hyper.batch_size, self.spec.seed))
 
     def craft(self, updates: ClientUpdates, flat: FlatModel, round_: int, attack: Attack) -> None:
         """Replace the malicious rows of ``updates`` in place by what ``attack`` uploads, times ``attack_scale``.

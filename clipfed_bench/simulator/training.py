@@ -20,8 +20,8 @@ from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.history import Log
 from clipfed_bench.simulator.sampling import sample_clients
 
-DEFENSE = "defense/"
-"""In a checkpoint, what the names of a defense's own tensors begin with."""
+ATTACK, DEFENSE = "attack/", "defense/"
+"""In a checkpoint, what the names of an attack's or a defense's own tensors begin with."""
 
 
 @dataclass
@@ -39,6 +39,8 @@ class Training:
     """Number of the first round, from which its random streams derive."""
     previous_update: Tensor | None = None
     """(P,) float32, by how much the model moved in the last round."""
+    attack: Attack | None = None
+    """That of later rounds, whose state is kept; None where all are honest throughout."""
     judged: tuple[int, ...] = ()
     """Clients whose update was finite in the last round."""
 
@@ -48,6 +50,9 @@ class Training:
         round_ = self.first + self.done
         sampled, context = sample_clients(spec, round_), RoundContext(round_, spec.seed)
         start = flat.params.clone()
+        if attack is not None and attack.adaptive:
+            with log.timed("seconds_attack"):
+                federation.adapt(flat, round_, sampled, attack)
         with log.timed("seconds_local"):
             updates = federation.train(flat, round_, sampled, attack, self.previous_update)
         if attack is not None:
@@ -93,16 +98,24 @@ class Training:
         """All tensors that the last round, of which there has to be one, hands to the next."""
         assert self.previous_update is not None
         own = {"params": self.flat.params, "buffers": self.flat.buffers, "previous_update": self.previous_update}
+        of_attack = self.attack.state() if self.attack is not None else {}
+        own |= {f"{ATTACK}{name}": value for name, value in of_attack.items()}
         return own | {f"{DEFENSE}{name}": value for name, value in self.defense.state().items()}
 
     def restore(self, saved: Saved) -> None:
         """Make everything what it was after the round that ``saved`` is of."""
         self.flat.params.copy_(saved.tensors["params"])
         self.flat.buffers.copy_(saved.tensors["buffers"])
-        state = {k.removeprefix(DEFENSE): v for k, v in saved.tensors.items() if k.startswith(DEFENSE)}
-        self.defense.load_state(state)
+        self.defense.load_state(_below(saved.tensors, DEFENSE))
+        if self.attack is not None and (state := _below(saved.tensors, ATTACK)):  # a prefix has none
+            self.attack.load_state(state)
         self.log.load_state(saved.facts)
         self.done, self.previous_update = saved.round, saved.tensors["previous_update"]
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with ``prefix``, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def new_training(setup: CellSetup) -> Training:

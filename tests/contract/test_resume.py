@@ -12,19 +12,21 @@ import pytest
 from makers.specs import resumed_cell
 from miniature import fingerprint, miniature, numbers
 
-from clipfed_bench.api import Defense
+from clipfed_bench.api import Attack, AttackContext, Defense
 from clipfed_bench.components import registry
-from clipfed_bench.components.registry import choose, create_defense
+from clipfed_bench.components.registry import choose, create_attack, create_defense
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.training import Training
 
 OPTIONS = {  # what makes it quick, or keeps weights away from 0 and 1
+    "a3fl": "a3fl[epochs=2,unlearn_every=1,unlearn_epochs=1]",
     "clip-fed": "clip-fed[augment=none,lr=0.1]",
     "deepsight": "deepsight[samples=8,seeds=1]",
     "foolsgold": "foolsgold[kappa=0.2]",
 }
 STATEFUL = ("clip-fed", "fedcpa", "foolsgold")
+ADAPTIVE = ("a3fl",)
 STOP = 2
 
 
@@ -40,7 +42,8 @@ def few_images_and_fingerprints():
 
 
 def spec(attack="badnets", defense="fedavg", **settings):
-    return resumed_cell(attack, OPTIONS.get(defense, defense), **{"rounds": STOP + 1} | settings)
+    attack, defense = (OPTIONS.get(name, name) for name in (attack, defense))
+    return resumed_cell(attack, defense, **{"rounds": STOP + 1} | settings)
 
 
 def keeping(cell, env, folder):
@@ -80,6 +83,15 @@ def test_the_comparison_would_see_a_state_that_is_lost(defense, env, tmp_path, m
     cell = spec(defense=defense)
     whole = keeping(cell, env, tmp_path)
     monkeypatch.setattr(type(create_defense(choose("defense", defense), None)), "load_state", Defense.load_state)
+    assert going_on(cell, env, tmp_path / str(STOP))[0] != whole
+
+
+@pytest.mark.parametrize("attack", ADAPTIVE)
+def test_the_comparison_would_see_a_trigger_that_is_lost(attack, env, tmp_path, monkeypatch):
+    cell = spec(attack=attack)
+    whole = keeping(cell, env, tmp_path)
+    context = AttackContext(5, 10, (3, 32, 32))
+    monkeypatch.setattr(type(create_attack(choose("attack", attack), context)), "load_state", Attack.load_state)
     assert going_on(cell, env, tmp_path / str(STOP))[0] != whole
 
 

@@ -35,9 +35,12 @@ WAITS = {"clip-fed": 2, "deepsight": 2, "flame": 2, "freqfed": 2, "krum": 2, "mu
 """How often the host waits for the GPU in a round, by defense: once, to see whether the updates are finite,
 and here once more, for distances that it clusters or ranks. A defense that is not in the table waits once."""
 
-OPTIONS = {"deepsight": "deepsight[samples=8,seeds=2]"}  # what makes it quick
+OPTIONS = {  # what makes it quick
+    "deepsight": "deepsight[samples=8,seeds=2]",
+    "a3fl": "a3fl[epochs=2,unlearn_every=1,unlearn_epochs=1]",
+}
 ATTACKS = [
-    *registry.attacks(),
+    *(OPTIONS.get(name, name) for name in registry.attacks()),
     "frequency[variant=amplitude]",
     "afa[layers=all]",
     "model-replacement[alpha=0.5,bound=1]",
