@@ -21,12 +21,13 @@ from clipfed_bench.simulator.training import Training
 
 OPTIONS = {  # what makes it quick, or keeps weights away from 0 and 1
     "a3fl": "a3fl[epochs=2,unlearn_every=1,unlearn_epochs=1]",
+    "iba": "iba[epochs=2]",
     "clip-fed": "clip-fed[augment=none,lr=0.1]",
     "deepsight": "deepsight[samples=8,seeds=1]",
     "foolsgold": "foolsgold[kappa=0.2]",
 }
 STATEFUL = ("clip-fed", "fedcpa", "foolsgold")
-ADAPTIVE = ("a3fl",)
+ADAPTIVE = ("a3fl", "iba")
 STOP = 2
 
 

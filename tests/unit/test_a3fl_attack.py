@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from makers.adapting import BATCH, COUNT, ROUND, SEED, SHAPE, adapting, cross_entropy, network
 from makers.attacks import TARGET, context, make
 from makers.images import noise
 from makers.specs import environment, small_cell
@@ -15,41 +16,22 @@ from miniature import miniature
 from torch import Tensor, nn
 
 from attacks import a3fl
-from clipfed_bench.api import AdaptContext
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.evaluate import evaluate
 from clipfed_bench.toolbox.rng import generator
 
-SHAPE, COUNT, BATCH = (3, 8, 8), 10, 4
-
-
-def network(dtype: torch.dtype = torch.float32) -> nn.Module:
-    torch.manual_seed(3)
-    return nn.Sequential(nn.Flatten(), nn.Linear(192, 12), nn.Tanh(), nn.Linear(12, 10)).to(dtype)
-
-
-def adapting(**more: Any) -> AdaptContext:
-    images, labels = noise(COUNT, *SHAPE), torch.arange(COUNT)
-    given: dict[str, Any] = {"round": 4, "clients": (2, 6), "batch_size": BATCH, "seed": 1}
-    given |= {"images": lambda client: (images, labels) if client == 2 else None, "model": network}
-    return AdaptContext(**given | more)
-
 
 def attack(**options: Any) -> a3fl.A3FL:
     return a3fl.A3FL(a3fl.Config(size=2, row=1, col=3, **options), context(shape=SHAPE))
-
-
-def log_softmax(logits: Tensor) -> Tensor:
-    return logits - logits.exp().sum(1, keepdim=True).log()
 
 
 def reference(epochs: int, step: float, every: int, unlearn: int, lr: float, balance: float) -> Tensor:
     """The module's two lines, one image and one parameter after the other, in float64."""
     images, labels = noise(COUNT, *SHAPE).double(), torch.arange(COUNT)
     model, square = network(torch.float64), torch.full((3, 2, 2), 0.5, dtype=torch.float64)
-    stream = generator(1, "a3fl", 4)
+    stream = generator(SEED, "a3fl", ROUND)
     hardened, weight = None, 0.0
 
     def put(image: Tensor, patch: Tensor) -> Tensor:
@@ -58,8 +40,7 @@ def reference(epochs: int, step: float, every: int, unlearn: int, lr: float, bal
         return out
 
     def loss(net: nn.Module, index: Tensor, patch: Tensor, truth: Tensor) -> Tensor:
-        terms = [-log_softmax(net(put(images[i], patch)[None]))[0, truth[i]] for i in index.tolist()]
-        return sum(terms) / len(terms)
+        return cross_entropy(net(torch.stack([put(images[i], patch) for i in index.tolist()])), truth[index])
 
     for epoch in range(epochs):
         if epoch > 0 and epoch % every == 0 and unlearn:
@@ -124,8 +105,7 @@ def test_others_borrow_it() -> None:
     assert borrowed.adaptive
     images = noise(3, 3, 32, 32)
     before = borrowed.trigger(images)
-    wide = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
-    borrowed.adapt(adapting(images=lambda client: (images, torch.arange(3)), model=lambda: copy.deepcopy(wide)))
+    borrowed.adapt(adapting(images=lambda client: (images, torch.arange(3)), model=lambda: network(pixels=3072)))
     assert not torch.equal(borrowed.trigger(images), before)
     other = make("pgd", trigger="a3fl")
     other.load_state(borrowed.state())
