@@ -17,6 +17,7 @@ from clipfed_bench.api.attack import (
     GradientRule,
     LocalContext,
     LocalModel,
+    Loss,
     ParameterRule,
     UntargetedAttack,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "GradientRule",
     "LocalContext",
     "LocalModel",
+    "Loss",
     "ParameterRule",
     "RoundContext",
     "ServerContext",

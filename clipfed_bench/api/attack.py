@@ -55,6 +55,11 @@ class LocalContext:
 GradientRule = Callable[[Tensor, Tensor], Tensor]
 """(gradient (P,), parameters (P,)) -> the gradient (P,) to step along; it leaves its arguments alone."""
 
+Loss = Callable[[Any, Tensor, Tensor], Tensor]
+"""(A client's model, normalized images (B, C, H, W), labels (B,)) -> the loss, a tensor without dimensions.
+
+The model is a :class:`clipfed_bench.models.base.Classifier`: ``classifier`` of its ``features`` are the logits."""
+
 ParameterRule = Callable[[Tensor], Tensor]
 """Parameters (P,) after a step -> the parameters (P,) to go on from; it leaves its argument alone."""
 
@@ -148,6 +153,10 @@ class Attack(ABC):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Take over a ``state``: later rounds must be, to the bit, what they would have been without a stop."""
+
+    def local_loss(self, context: LocalContext) -> Loss | None:
+        """What malicious clients minimize on their poisoned batches in this round; None: the cross-entropy."""
+        return None
 
     def gradient_rule(self, context: LocalContext) -> GradientRule | None:
         """What malicious clients do to the gradient in each step of this round's poisoned training; None: nothing.

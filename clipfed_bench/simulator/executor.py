@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from clipfed_bench.api import Loss
 from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.flat import own_copy
 from clipfed_bench.simulator.local import Hyper, Task, fused_sgd_step, sgd_step, train_batches
@@ -100,8 +101,10 @@ class Lane:
 
     def _step(self, pixels: Tensor, labels: Tensor, task: Task) -> None:
         rule, whole = task.rule, task.rule is None
-        step = self._replay(pixels, labels, whole) if self._compute.graphs else partial(self._both, whole)
-        step(pixels, labels)
+        if self._compute.graphs and task.loss is None:
+            self._replay(pixels, labels, whole)(pixels, labels)
+        else:
+            self._both(whole, pixels, labels, task.loss)
         if rule is not None:
             changed = rule(self._flat.grad, self._flat.params)
             self._flat.grad.copy_(fitting(changed, self._flat.grad.shape, "what the attack's gradient rule gives"))
@@ -110,21 +113,21 @@ class Lane:
             moved = task.after(self._flat.params)
             self._flat.params.copy_(fitting(moved, self._flat.params.shape, "what the attack's parameter rule gives"))
 
-    def _both(self, whole: bool, pixels: Tensor, labels: Tensor) -> None:
+    def _both(self, whole: bool, pixels: Tensor, labels: Tensor, loss: Loss | None = None) -> None:
         if self._compute.on_gpu:
-            self._both_on_gpu(whole, pixels, labels)
+            self._both_on_gpu(whole, pixels, labels, loss)
             return
-        self._backward(pixels, labels)
+        self._backward(pixels, labels, loss)
         if whole:
             self._update()
 
-    def _both_on_gpu(self, whole: bool, pixels: Tensor, labels: Tensor) -> None:
+    def _both_on_gpu(self, whole: bool, pixels: Tensor, labels: Tensor, loss: Loss | None) -> None:
         """The same in fewer kernels: gradients are left where they were computed, and SGD reads them there."""
         params, flat_grads, velocities = self._views
         model = list(self._flat.model.parameters())
         for p in model:
             p.grad = None
-        self._backward(pixels, labels)
+        self._backward(pixels, labels, loss)
         # What the loss does not depend on has the gradient that the flat vector holds between steps: zero.
         grads = [view if p.grad is None else p.grad for p, view in zip(model, flat_grads, strict=True)]
         if whole:
@@ -134,10 +137,11 @@ class Lane:
         for p in model:
             p.grad = None
 
-    def _backward(self, pixels: Tensor, labels: Tensor) -> None:
+    def _backward(self, pixels: Tensor, labels: Tensor, loss: Loss | None) -> None:
+        model, images = self._flat.model, self._normalize(pixels)
         with self._compute.autocast():
-            loss = F.cross_entropy(self._flat.model(self._normalize(pixels)), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+            value = F.cross_entropy(model(images), labels) if loss is None else loss(model, images, labels)
+        value.backward()  # type: ignore[no-untyped-call]
 
     def _update(self) -> None:
         sgd_step(self._flat.params, self._flat.grad, self._velocity, self._hyper)

@@ -78,7 +78,8 @@ class Federation:
         """What malicious clients do in each step, as entries of :class:`Task`; alike for all of them."""
         if attack is None:
             return {}
-        return {"rule": attack.gradient_rule(context), "after": attack.parameter_rule(context)}
+        rules = {"rule": attack.gradient_rule(context), "after": attack.parameter_rule(context)}
+        return {"loss": attack.local_loss(context), **rules}
 
     def _task(self, data: Images, round_: int, client: int) -> Task:
         return Task(data, batches(len(data), self.hyper, self.spec.seed, round_, client))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from clipfed_bench.api import GradientRule, ParameterRule
+from clipfed_bench.api import GradientRule, Loss, ParameterRule
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.toolbox.device import on_device
 from clipfed_bench.toolbox.images import Images, Normalizer
@@ -62,6 +62,8 @@ class Task:
     order: Iterable[Tensor]
     """Index batches (int64, on the CPU), in the order in which they are trained on."""
     poison: Poison | None = None
+    loss: Loss | None = None
+    """In place of the cross-entropy."""
     rule: GradientRule | None = None
     after: ParameterRule | None = None
     """What is done to the parameters after each step."""

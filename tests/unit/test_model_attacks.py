@@ -23,7 +23,7 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import CellResult, Environment
 from clipfed_bench.simulator.cell import run_cell
 
-NAMES = ("afa", "layer", "model-replacement", "neurotoxin", "pgd")
+NAMES = ("afa", "chameleon", "layer", "model-replacement", "neurotoxin", "pgd")
 
 
 # --- borrowing a trigger ---------------------------------------------------------------------------------------------
