@@ -210,3 +210,16 @@ def test_parameter_rules(name, options):
     assert torch.equal(out, rule(params))
     assert torch.equal(params, before)
     assert torch.equal(rule(start), start)
+
+
+def test_a_state_is_what_another_instance_goes_on_from(name, options):
+    """Before the first round: an adaptive attack has a trigger already, others have no state."""
+    one, other = make(name, options), make(name, options)
+    state = one.state()
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    assert bool(state) == one.adaptive
+    other.load_state({key: 0.9 * value for key, value in state.items()})
+    images = noise(2, 3, 32, 32)
+    assert torch.equal(other.trigger(images), one.trigger(images)) != one.adaptive
+    other.load_state(state)
+    assert torch.equal(other.trigger(images), one.trigger(images))
