@@ -30,6 +30,24 @@ def row_norms(matrix: Tensor) -> Tensor:
     return total.sqrt()
 
 
+def distances_to(matrix: Tensor, point: Tensor) -> Tensor:
+    """Euclidean distance of each row of a (K, P) matrix to a (P,) point: (K,) float64."""
+    total = torch.zeros(len(matrix), dtype=torch.float64, device=matrix.device)
+    start = 0
+    for block in blocks(matrix):
+        total += (block.double() - point[start : start + block.shape[1]].double()).square().sum(dim=1)
+        start += block.shape[1]
+    return total.sqrt()
+
+
+def clip_factors(norms: Tensor, bound: Tensor | float) -> Tensor:
+    """min(1, bound / norm), by which vectors of these ``norms`` (K,) >= 0 are clipped to ``bound`` >= 0: (K,) float64.
+
+    A norm of zero has the factor 1.
+    """
+    return torch.where(norms > bound, bound / norms, 1.0)
+
+
 def pairwise_squared_distances(matrix: Tensor) -> Tensor:
     """Squared Euclidean distances between the rows of a (K, P) matrix: (K, K) float64, symmetric, zero diagonal.
 
@@ -85,6 +103,26 @@ def trimmed_mean(matrix: Tensor, trim: int) -> Tensor:
 def median(matrix: Tensor) -> Tensor:
     """Median over the first axis of (K, ...); for an even K the mean of the middle two (torch takes the lower)."""
     return trimmed_mean(matrix, (len(matrix) - 1) // 2)
+
+
+def mean_around_median(matrix: Tensor, count: int, rows: Tensor | None = None) -> Tensor:
+    """Mean of the ``count`` values that are nearest to the median, column by column, of the ``rows`` of (K, ...).
+
+    The median of an even number is the mean of the middle two; of two values equally near to it the smaller is taken.
+    ``rows`` (R,) int64 on the matrix's device, None for all; 1 <= count <= R. Returns (...) float32, float64 of a
+    float64 matrix; the order of the rows does not matter, to the last bit.
+    """
+    dtype = torch.promote_types(matrix.dtype, torch.float32)
+    means = []
+    for block in blocks(matrix[:, None].flatten(1)):
+        values = _sorted_rows(block if rows is None else block[rows]).double()
+        chosen = len(values)
+        middle = (values[(chosen - 1) // 2] + values[chosen // 2]) / 2
+        # The nearest are neighbors in order: they start where a step up would no longer bring them closer.
+        start = (middle - values[: chosen - count] > values[count:] - middle).sum(dim=0)
+        nearest = values.gather(0, start + torch.arange(count, device=matrix.device)[:, None])
+        means.append(nearest.mean(dim=0).to(dtype))
+    return torch.cat(means).reshape(matrix.shape[1:])
 
 
 def round_significant(values: Tensor, bits: int = 30) -> Tensor:

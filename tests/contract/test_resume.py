@@ -26,7 +26,7 @@ OPTIONS = {  # what makes it quick, or keeps weights away from 0 and 1
     "deepsight": "deepsight[samples=8,seeds=1]",
     "foolsgold": "foolsgold[kappa=0.2]",
 }
-STATEFUL = ("clip-fed", "fedcpa", "foolsgold")
+STATEFUL = ("centered-clip", "clip-fed", "fedcpa", "foolsgold")
 ADAPTIVE = ("a3fl", "iba")
 STOP = 2
 
