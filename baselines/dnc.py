@@ -57,18 +57,23 @@ class DnC(Defense):
         clients, params = updates.deltas.shape
         dropped = math.ceil(self.config.filtering * malicious_count(self.malicious, clients) - 1e-9)
         by_id = sorted(range(clients), key=updates.clients.__getitem__)  # of equal scores the first are taken
+        columns = torch.cat([self._columns(params, context, number) for number in range(self.config.iterations)])
+        rows = to_host(updates.deltas.index_select(1, to_device(columns, updates.deltas.device)))[by_id]
         times = torch.zeros(clients, dtype=torch.int64)
-        for repetition in range(self.config.iterations):
-            draw = np.random.default_rng(stream_seed(context.seed, "dnc", context.round, repetition))
-            some = draw.choice(params, min(self.config.coordinates, params), replace=False, shuffle=False)
-            columns = to_device(torch.from_numpy(np.sort(some)), updates.deltas.device)
-            scores = outlier_scores(to_host(updates.deltas.index_select(1, columns))[by_id])
-            good = round_significant(scores).sort(stable=True).indices[: max(clients - dropped, 1)]
+        for some in rows.chunk(self.config.iterations, dim=1):
+            scores = round_significant(outlier_scores(some))
+            good = scores.sort(stable=True).indices[: max(clients - dropped, 1)]
             times[torch.tensor(by_id)[good]] += 1
         kept = times == times.max()
         result = updates.mean(kept.double())
         info = {"dnc_kept": float(kept.sum()), "dnc_always_good": float(times.max() == self.config.iterations)}
         return Aggregate(result.delta, result.buffers, to_device(kept, updates.deltas.device), info)
+
+    def _columns(self, params: int, context: RoundContext, repetition: int) -> Tensor:
+        """(b,) int64: the coordinates of a repetition, in order."""
+        draw = np.random.default_rng(stream_seed(context.seed, "dnc", context.round, repetition))
+        some = draw.choice(params, min(self.config.coordinates, params), replace=False, shuffle=False)
+        return torch.from_numpy(np.sort(some))
 
 
 def outlier_scores(rows: Tensor) -> Tensor:
