@@ -16,7 +16,7 @@ from clipfed_bench.runs.store import RunStore
 
 RECORDED = {
     "demo": "3d4641adae5cd532",
-    "nightly": "ba7bb44dc8bee6eb",
+    "nightly": "793237e8f299404f",
     "paper": "d14a598d6a03a857",
     "paper-fig3": "1ff674843c7767a8",
     "paper-fig4": "b9935b742a02ec08",
