@@ -5,6 +5,8 @@ clients are put in a random order and cut into ceil(n / s) buckets of s; each bu
 robust rule. Means differ less than clients with non-IID data do; at most f of them, a share of s f / n, hold anything
 malicious, and that share is what the other defense is told to expect.
 
+Its own part is a copy of 1 / s of the updates, besides what the other defense takes for as many.
+
 Deviations: where s does not divide n the last bucket is smaller, and its mean is over its own clients. The other
 defense sees a bucket as a client of all its images, and as another one in each round, so that one that remembers
 clients (FoolsGold) knows none again. Where half of the buckets or more may hold something malicious

@@ -6,6 +6,9 @@ side: norms from L M to R M pass; and shares of positive, zero and negative sign
 divided by its largest, are clustered by mean shift, of which the largest cluster passes. Who passes both is clipped to
 M and averaged plainly.
 
+It takes 5 to 11 times as long as reading the updates in one thread: norms are summed in float64, and a tenth of the
+coordinates lies in nearly all of the memory.
+
 Deviations: the coordinates are every tenth from a random first one on; the paper draws them, the code takes a random
 segment. Mean shift starts at each client, not in cells of a grid, and its bandwidth reaches at least the nearest other
 client, without which it has no width in rounds of two or three. Of clusters of the same size the densest passes. Where
