@@ -80,6 +80,7 @@ INFO: Mapping[str, str] = {
     "flame_clip": "flame: bound that norms were clipped to",
     "flame_kept": "flame: clients in the majority cluster",
     "flame_sigma": "flame: standard deviation of the noise",
+    "fldetector_malicious": "fldetector: clients in the upper cluster of suspicious scores",
     "fltrust_root": "fltrust: images that the server trained on",
     "fltrust_trust": "fltrust: mean trust score",
     "foolsgold_weight": "foolsgold: mean weight of a client",

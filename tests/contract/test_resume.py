@@ -24,6 +24,7 @@ OPTIONS = {  # what makes it quick, or keeps weights away from 0 and 1
     "iba": "iba[epochs=2]",
     "clip-fed": "clip-fed[augment=none,lr=0.1]",
     "deepsight": "deepsight[samples=8,seeds=1]",
+    "fldetector": "fldetector[window=1]",
     "foolsgold": "foolsgold[kappa=0.2]",
 }
 STATEFUL = ("centered-clip", "clip-fed", "fedcpa", "foolsgold")
