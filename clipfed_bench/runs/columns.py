@@ -93,6 +93,7 @@ INFO: Mapping[str, str] = {
     "norm_clip_bound": "norm-clip: bound that norms were clipped to",
     "norm_clip_clipped": "norm-clip: clients that were clipped",
     "rfa_largest_share": "rfa: largest share of a client in the aggregate",
+    "rflbat_kept": "rflbat: clients in the benign cluster, without its outliers",
     "rlr_reversed": "rlr: share of parameters whose direction was reversed",
     "rlr_threshold": "rlr: clients that have to agree on a direction",
     "signguard_norm": "signguard: clients with a usual norm",

@@ -33,7 +33,7 @@ from clipfed_bench.toolbox.triggers import DeviceConstant
 
 WAITS = {"clip-fed": 2, "deepsight": 2, "flame": 2, "freqfed": 2, "krum": 2, "multi-krum": 2}
 WAITS |= {"bucketing": 2, "bulyan": 2, "dnc": 2, "nnm": 2, "signguard": 2}
-WAITS |= {"multi-metrics": 2}
+WAITS |= {"multi-metrics": 2, "rflbat": 2}
 """How often the host waits for the GPU in a round, by defense: once, to see whether the updates are finite,
 and here once more, for distances that it clusters or ranks. A defense that is not in the table waits once."""
 
