@@ -1,7 +1,7 @@
 """RFLBAT: two principal components of the updates, without outliers, and of their clusters the one least alike.
 
 Wang et al., "RFLBAT: A Robust Federated Learning Algorithm against Backdoor Attack", arXiv 2201.03772, 2022. Neither
-the paper's text nor code of its authors was available; what follows was checked against three public re-implementations.
+the paper's text nor code of its authors was available; what follows was checked against three re-implementations.
 
 1. The updates are projected on their first two principal components.
 2. A client is an outlier where the sum of its distances to the others is not below ε1 times the median of these sums.

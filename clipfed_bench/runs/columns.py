@@ -64,6 +64,11 @@ def of_history() -> list[Column]:
 
 
 INFO: Mapping[str, str] = {
+    "alignins_clip": "alignins: bound that norms were clipped to",
+    "alignins_kept": "alignins: clients that align as most do",
+    "crfl_bound": "crfl: bound that the model's norm was clipped to",
+    "crfl_norm": "crfl: norm of the model before that",
+    "crfl_sigma": "crfl: standard deviation of the noise",
     "kept": "clip-fed: clients in the majority cluster",
     "bucketing_buckets": "bucketing: buckets that the other defense aggregated",
     "bucketing_guarantee": "bucketing: 1 where most buckets have no malicious client, else 0",

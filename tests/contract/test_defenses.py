@@ -62,6 +62,9 @@ NAMES = [
 ]
 # FLTrust replaces the size of updates by that of the server's, and may trust nobody.
 OF_THE_CLIENTS = [name for name in NAMES if name != "fltrust"]
+# CRFL bounds the model that updates lead to.
+FOLLOW_THE_CLIENTS = [name for name in OF_THE_CLIENTS if name != "crfl"]
+KEEPS_SOMEBODY = [name for name in OF_THE_CLIENTS if name != "alignins"]
 
 
 def make_updates(count, seed=0, deltas=None, buffers=None):
@@ -103,6 +106,11 @@ def check_form(result, updates, somebody=True):
     assert all(np.isfinite(figure) for figure in read(list(result.info.values())))
 
 
+def noise_of(result):
+    """More than the noise that a defense says it adds to any coordinate, 0 where it says nothing."""
+    return 6 * sum(float(figure) for name, figure in result.info.items() if name.endswith("_sigma"))
+
+
 def test_all_issued_baselines_are_registered():
     assert {"fedavg", "krum", "multi-krum", "flame", "median", "trimmed-mean"} <= set(NAMES)
     assert {"fltrust", "foolsgold", "fedcpa", "rlr", "deepsight", "freqfed"} <= set(NAMES)
@@ -122,7 +130,7 @@ class TestEveryDefense:
     def test_form_and_untouched_inputs(self, name, count):
         updates = make_updates(count)
         before = {key: value.clone() for key, value in vars(updates).items() if isinstance(value, torch.Tensor)}
-        check_form(aggregate(name, updates, rounds=2), updates, somebody=name in OF_THE_CLIENTS)
+        check_form(aggregate(name, updates, rounds=2), updates, somebody=name in KEEPS_SOMEBODY)
         for key, value in before.items():
             assert torch.equal(getattr(updates, key), value), key
 
@@ -173,21 +181,21 @@ class TestEveryDefense:
         usual, odd = aggregate(name, updates), aggregate(name, make_updates(count, buffers=huge))
         assert torch.equal(odd.delta, usual.delta)
         assert usual.kept is None or torch.equal(odd.kept, usual.kept)
-        check_form(odd, updates, somebody=name in OF_THE_CLIENTS)
+        check_form(odd, updates, somebody=name in KEEPS_SOMEBODY)
 
     def test_zero_updates_give_zero(self, name, count):
         result = aggregate(name, make_updates(count, deltas=torch.zeros(count, PARAMETERS)))
-        assert not result.delta.any()
+        assert result.delta.abs().max() <= noise_of(result)
 
     def test_a_round_in_which_no_two_clients_agree(self, name, count):
         """Orthogonal updates of very different size: every client looks like an outlier; some aggregate must come."""
         updates = make_updates(count, deltas=torch.eye(count, PARAMETERS) * 10.0 ** torch.arange(count)[:, None])
-        check_form(aggregate(name, updates), updates, somebody=name in OF_THE_CLIENTS)
+        check_form(aggregate(name, updates), updates, somebody=name in KEEPS_SOMEBODY)
 
     def test_the_largest_finite_updates(self, name, count):
         updates = make_updates(count, deltas=torch.full((count, PARAMETERS), 3e38))
         updates.deltas[::2] *= -1
-        check_form(aggregate(name, updates), updates, somebody=name in OF_THE_CLIENTS)
+        check_form(aggregate(name, updates), updates, somebody=name in KEEPS_SOMEBODY)
 
     def test_models_without_batchnorm(self, name, count):
         updates = make_updates(count, buffers=torch.zeros(count, 0))
@@ -195,22 +203,22 @@ class TestEveryDefense:
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("name", OF_THE_CLIENTS)
+@pytest.mark.parametrize("name", FOLLOW_THE_CLIENTS)
 def test_identical_clients_give_what_each_sent(name, count):
     one, statistics = torch.linspace(-1, 1, PARAMETERS), torch.linspace(1, 2, BUFFERS)
     updates = make_updates(count, deltas=one.repeat(count, 1), buffers=statistics.repeat(count, 1))
     result = aggregate(name, updates)
-    noise = 6 * result.info.get("flame_sigma", 0.0)
+    noise = noise_of(result)
     torch.testing.assert_close(result.delta, one, rtol=1e-5, atol=1e-6 + noise)
     torch.testing.assert_close(result.buffers, statistics, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in OF_THE_CLIENTS if name != "rlr"])  # which reverses coordinates
+@pytest.mark.parametrize("name", [name for name in FOLLOW_THE_CLIENTS if name != "rlr"])  # which reverses coordinates
 def test_aggregates_stay_within_the_updates(name):
     """Each coordinate of an aggregate lies between the smallest and largest update (deltas, never weights)."""
     updates = make_updates(10)
     result = aggregate(name, updates)
-    slack = 6 * result.info.get("flame_sigma", 0.0) + 1e-6
+    slack = noise_of(result) + 1e-6
     low, high = updates.deltas.min(dim=0).values.clamp(max=0), updates.deltas.max(dim=0).values.clamp(min=0)
     assert ((result.delta >= low - slack) & (result.delta <= high + slack)).all()
 
@@ -222,7 +230,7 @@ def test_updates_in_bfloat16_are_taken_for_their_values(name):
     expected = aggregate(name, make_updates(10, deltas=rounded.float()), rounds=3)
     updates = make_updates(10, deltas=rounded)
     result = aggregate(name, updates, rounds=3)
-    check_form(result, updates, somebody=name != "fltrust")
+    check_form(result, updates, somebody=name in KEEPS_SOMEBODY)
     assert updates.deltas.dtype == torch.bfloat16
     torch.testing.assert_close(result.delta, expected.delta, rtol=1e-5, atol=1e-6)
     if expected.kept is not None:

@@ -134,7 +134,7 @@ def test_attackers_with_a_common_goal_are_left_out():
         attackers = 3 * draw.normal(size=200) + 0.2 * draw.normal(size=(3, 200))
         result = RFLBAT(Config(), SERVER).aggregate(updates_of(np.concatenate([attackers, honest])), ROUND)
         assert not result.kept[:3].any()
-        assert result.kept[3:].sum() >= 3
+        assert result.kept[3:].sum() >= 2  # some of them: honest clients may be several clusters
 
 
 def test_an_enormous_update_is_left_out():
