@@ -226,9 +226,10 @@ def choose_grid(
 ) -> GridSpec:
     """The cells that the user asked for, of the whole grid at a scale that suits the device if no other is named.
 
-    At the CPU scale the whole grid takes held-out images where there are no generated ones. Raises UserError.
+    At the CPU scale the whole grid takes held-out images where there are no generated ones, and the best teacher that
+    is installed. Raises UserError.
     """
-    from clipfed_bench.execution.needs import with_server_data
+    from clipfed_bench.execution.needs import with_server_data, with_teacher
 
     whole = preset is None and config is None
     if scale == "auto" or (scale is None and whole):
@@ -236,7 +237,10 @@ def choose_grid(
         device = cluster.device(place.device) if cluster else resolve_device(place.device)
         scale = "cpu" if device == "cpu" else "paper"
     axes = choose_axes(cell, preset, config, seeds, scale)
-    return make_grid(with_server_data(axes, place.data_dir) if whole and scale == "cpu" else axes)
+    if whole and scale == "cpu":
+        axes = with_server_data(axes, place.data_dir)
+        axes = with_teacher(axes) if cell.get("teacher") is None else axes
+    return make_grid(axes)
 
 
 def stored_run(path: Path) -> Run:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from clipfed_bench.cli.options import CacheDirOption, DataDirOption
 from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.paths import cache_root
 from clipfed_bench.core.values import parse_choice
 
 if TYPE_CHECKING:
+    from clipfed_bench.teacher.contrastive import Progress
     from clipfed_bench.toolbox.images import Dataset, ServerData
 
-app = typer.Typer(help="Train a small teacher on server data, or measure a teacher's accuracy.", no_args_is_help=True)
+app = typer.Typer(help="Train a teacher on server data, or measure a teacher's accuracy.", no_args_is_help=True)
 
 DatasetOption = Annotated[str, typer.Option("--dataset", help="Data set whose classes the teacher is to know.")]
 SERVER_HELP = "Server data: cifar10-generated, glyphs, holdout:N, or a path; generated for the data set if not given."
@@ -31,33 +34,38 @@ def train(
         int | None, typer.Option("--epochs", help="Passes over the data; by its size if not given.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of initialization, held-out share, batches.")] = 0,
+    kind: Annotated[
+        Literal["local", "lit"],
+        typer.Option("--kind", help="local: from nothing; lit: on a pre-trained image tower (of the extra lit)."),
+    ] = "local",
     option: Annotated[
         list[str] | None,
         typer.Option("--option", "-o", metavar="NAME=VALUE", help="Another option of the recipe, e.g. width=24."),
     ] = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Train a small open_clip model on captioned server images, on one thread; print its held-out accuracy.
+    """Train an open_clip model on captioned server images, on one thread; print its held-out accuracy.
 
-    A tenth of each class is held out. The result depends on data, recipe and seed alone. `--teacher local` does the
-    same by itself and caches the result.
+    A tenth of each class is held out. The result depends on data, recipe, seed and image tower alone.
+    `--teacher local` and `--teacher lit` do the same by themselves and cache the result.
     """
-    from clipfed_bench.cli.progress import show_steps
+    from clipfed_bench.teacher.lit_recipe import lit_recipe
     from clipfed_bench.teacher.recipe import recipe
 
     _, given = parse_choice(f"recipe[{','.join(option or ())}]")
     own: dict[str, object] = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
     if twice := sorted(given.keys() & own.keys()):
         raise UserError(f"--option: '{twice[0]}' is given twice; --seed and --epochs are options of their own.")
-    chosen = recipe({**given, **own})
+    chosen = recipe({**given, **own}) if kind == "local" else lit_recipe({**given, **own})
 
-    from clipfed_bench.teacher.train import check_out, train_teacher
+    from clipfed_bench.teacher.loading import train_into
+    from clipfed_bench.teacher.trained import check_out
 
-    check_out(out)
+    check_out(out, alone=kind == "lit")
     task, load_server = _load(dataset, data, data_dir)
     server = load_server()
-    with show_steps("Training the teacher", "epochs of training") as progress:
-        trained = train_teacher(server, task.classes, chosen, out, progress)
+    with _shown(kind) as progress:
+        trained = train_into(out, server, task.classes, chosen, cache_root(), progress)
     facts = trained.metadata
     typer.echo(
         f"Zero-shot accuracy on {facts['held_out_images']} held-out images ({server.label}): "
@@ -68,7 +76,7 @@ def train(
 
 @app.command("eval")
 def evaluate(
-    spec: Annotated[str, typer.Argument(help="A teacher: open_clip:MODEL/TAG, open_clip:MODEL@FILE, or local.")],
+    spec: Annotated[str, typer.Argument(help="A teacher: open_clip:MODEL/TAG, open_clip:MODEL@FILE, lit or local.")],
     dataset: DatasetOption = "cifar10",
     server_data: Annotated[str | None, typer.Option("--server-data", help=SERVER_HELP)] = None,
     templates: Annotated[str, typer.Option("--templates", help="simple, openai-cifar, or a text file.")] = "simple",
@@ -78,21 +86,20 @@ def evaluate(
 ) -> None:
     """Print a teacher's zero-shot accuracy on test images, and on server data.
 
-    The server data is measured for a local teacher, which is trained on it, and where it is named.
+    The server data is measured for a teacher that is trained on it, and where it is named.
     """
-    from clipfed_bench.cli.progress import show_steps
     from clipfed_bench.teacher.prompts import check_templates
     from clipfed_bench.teacher.spec import parse_teacher_spec
 
-    local = parse_teacher_spec(spec).kind == "local"
+    parsed = parse_teacher_spec(spec)
     check_templates(templates)
     _check_device(device)
 
     from clipfed_bench.teacher.loading import load_teacher
 
     task, load_server = _load(dataset, server_data, data_dir)
-    server = load_server() if local or server_data is not None else None
-    with show_steps("Training the teacher", "epochs of training") as progress:
+    server = load_server() if parsed.trained or server_data is not None else None
+    with _shown(parsed.kind) as progress:
         teacher = load_teacher(
             spec,
             task.classes,
@@ -106,9 +113,17 @@ def evaluate(
         typer.echo(f"{name}: {value}")
     typer.echo(f"{task.name} test: {100 * teacher.accuracy(task.test.images, task.test.labels):.2f} %")
     if server is not None:
-        note = ", most of it trained on" if local else ""
+        note = ", most of it trained on" if parsed.trained else ""
         accuracy = teacher.accuracy(server.data.images, server.data.labels)
         typer.echo(f"server data ({server.label}{note}): {100 * accuracy:.2f} %")
+
+
+def _shown(kind: str) -> AbstractContextManager[Progress]:
+    """A bar for the training of a teacher of that kind."""
+    from clipfed_bench.cli.progress import show_steps
+
+    unit = "batches of images and epochs" if kind == "lit" else "epochs of training"
+    return show_steps("Training the teacher", unit)
 
 
 def _load(dataset: str, spec: str | None, data_dir: Path | None) -> tuple[Dataset, Callable[[], ServerData]]:

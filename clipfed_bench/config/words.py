@@ -43,7 +43,8 @@ _PHRASES = {
 _NEUTRAL = {"attack_start": 1, "attack_scale": 1.0, "poison_rounding": "stochastic", "weight_decay": 0.0}
 """Values that say no more than that a feature is not in use; None for any other setting."""
 
-_NAMES = {"resnet18": "ResNet-18", "cnn": "small CNN", CLIP: "CLIP ViT-L/14", "local": "local teacher"}
+_MODELS = {"resnet18": "ResNet-18", "cnn": "small CNN"}
+_NAMES = {**_MODELS, CLIP: "CLIP ViT-L/14", "local": "local teacher", "lit": "LiT teacher"}
 
 _SIZES = {
     "model": "{}",

@@ -16,12 +16,14 @@ from typing import Literal, TypeVar
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.grid import Axes
-from clipfed_bench.core.errors import AbsentError, UserError
+from clipfed_bench.core.errors import AbsentError, TeacherError, UserError
 from clipfed_bench.core.files import expand
 from clipfed_bench.core.paths import cache_root, data_root
 from clipfed_bench.data import catalog
 from clipfed_bench.data.feasible import holdout_size
 from clipfed_bench.execution.session import Session
+from clipfed_bench.teacher import towers
+from clipfed_bench.teacher.lit_recipe import LitRecipe
 from clipfed_bench.teacher.spec import parse_teacher_spec
 
 K = TypeVar("K")
@@ -60,8 +62,8 @@ def needs(session: Session) -> list[Need]:
     for (base, name), users in _grouped(with_data, lambda cell: (catalog.base_name(cell.dataset), cell.server_data)):
         found.append(_found(f"server data {name}", users, partial(_server_data, base, str(name), places.data_dir)))
     taught = [cell for cell in cells if cell.teacher is not None]
-    for teacher, users in _grouped(taught, lambda cell: cell.teacher):
-        found.append(_found(f"teacher {teacher}", users, partial(_teacher, str(teacher))))
+    for (teacher, base), users in _grouped(taught, lambda cell: (cell.teacher, catalog.base_name(cell.dataset))):
+        found.append(_found(f"teacher {teacher}", users, partial(_teacher, str(teacher), base)))
     keys = tuple(cell.key for cell in cells)
     for what, folder in (("run folder", places.folder), ("cache", places.cache_dir or cache_root())):
         found.append(_folder(what, folder, keys))
@@ -88,6 +90,12 @@ def with_server_data(axes: Axes, data_dir: Path | None) -> Axes:
             except UserError:
                 pass  # something is there, and what is wrong with it is to be said
     return axes
+
+
+def with_teacher(axes: Axes) -> Axes:
+    """``axes``, at the CPU scale, with a teacher on a pre-trained image tower for photographs, if that is installed."""
+    photographs = {catalog.base_name(name) for name in axes.values["dataset"]} <= catalog.KNOWN.keys()
+    return axes.override({"teacher": ["lit"]}) if photographs and towers.installed() else axes
 
 
 def _grouped(cells: Iterable[CellSpec], by: Callable[[CellSpec], K]) -> list[tuple[K, tuple[str, ...]]]:
@@ -132,12 +140,26 @@ def _server_data(base: str, name: str, data_dir: Path | None) -> tuple[State, st
     return "there", str(by_path(expand(name, "server data")).where)
 
 
-def _teacher(spec: str) -> tuple[State, str]:
-    if parse_teacher_spec(spec).kind == "local":
-        return "made", "trained on the server data when it is first needed"
+def _teacher(spec: str, base: str) -> tuple[State, str]:
+    recipe = parse_teacher_spec(spec).recipe
+    if isinstance(recipe, LitRecipe):
+        return "made", f"tuned on the server data when it is first needed, {_tower(recipe.where)}"
+    if recipe is not None:
+        photographs = base in catalog.KNOWN and not towers.installed()
+        better = f"; --teacher lit, a better one, takes {towers.EXTRA}" if photographs else ""
+        return "made", f"trained on the server data when it is first needed{better}"
     from clipfed_bench.teacher.loading import check_weights
 
     return check_weights(spec)
+
+
+def _tower(tower: towers.Tower) -> str:
+    """Where a tower's weights are. Raises TeacherError where they cannot be had."""
+    if tower.packaged:
+        return f"on {towers.packaged_weights(tower).origin}"
+    if tower.file is not None and not tower.file.is_file():
+        raise TeacherError(f"tower '{tower.name}': there is no file '{tower.file}'.")
+    return f"on {tower.file or f'{tower.name}, which timm finds or fetches'}"
 
 
 def _folder(what: str, folder: Path, users: tuple[str, ...]) -> Need:

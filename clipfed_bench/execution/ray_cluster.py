@@ -22,6 +22,7 @@ from clipfed_bench.execution.jobs import Job
 from clipfed_bench.execution.machine import Device, cores, resolve_device
 from clipfed_bench.execution.ray_worker import Place
 from clipfed_bench.execution.worker import THREADS, Settings
+from clipfed_bench.teacher.spec import parse_teacher_spec
 
 # Read by Ray when it is imported: print no messages ("^" matches them all) over the progress display, upload no working
 # directory when started by uv, call nobody.
@@ -202,7 +203,8 @@ def shared_places(settings: Settings, jobs: Sequence[Job]) -> Iterator[list[Plac
     folders = {"--out": settings.logs}
     if run not in environment.warmup_dir.parents and any(job.stage == "warmup" for job in jobs):
         folders["--warmups"] = environment.warmup_dir
-    if any(job.stage == "teacher" and (job.spec.teacher or "").startswith("local") for job in jobs):
+    teachers = [job.spec.teacher for job in jobs if job.stage == "teacher" and job.spec.teacher is not None]
+    if any(parse_teacher_spec(teacher).trained for teacher in teachers):
         folders["--cache-dir"] = environment.cache_dir or cache_root().absolute()
     if environment.data_dir is None and any(job.stage == "data" for job in jobs):
         folders["--data-dir"] = data_root().absolute()  # downloaded into by one worker, for all

@@ -22,8 +22,10 @@ from clipfed_bench.core.sources import Look, closure, current, digest, lines
 from clipfed_bench.data.catalog import info
 from clipfed_bench.data.contents import of_dataset, of_files, of_server_data
 from clipfed_bench.models.catalog import MODULES
+from clipfed_bench.teacher.lit_recipe import LitRecipe
 from clipfed_bench.teacher.prompts import TEMPLATES
 from clipfed_bench.teacher.spec import CONFIG, parse_teacher_spec
+from clipfed_bench.teacher.towers import Tower, packaged_weights
 
 _DATA, _SERVER, _TEACHER = "clipfed_bench.data.datasets", "clipfed_bench.data.server_set", "clipfed_bench.teacher"
 _APART = (
@@ -122,11 +124,17 @@ class Digests:
     def _teacher(self, text: str) -> str:
         """Of its code and its file; what a local one is trained on has a digest of its own, as server data."""
         parsed = parse_teacher_spec(text)
+        if isinstance(parsed.recipe, LitRecipe):
+            return self._code(f"{_TEACHER}.loading", f"{_TEACHER}.lit", more=self._tower(parsed.recipe.where))
         if parsed.path is None:
             return self._code(f"{_TEACHER}.loading")
         beside = (parsed.path.with_name(name) for name in (f"{parsed.model}.json", CONFIG))
         files = [parsed.path, *(path for path in beside if path.is_file())]
         return self._code(f"{_TEACHER}.loading", more=of_files(parsed.path.parent, files, self._look))
+
+    def _tower(self, tower: Tower) -> str:
+        path = packaged_weights(tower).path if tower.packaged else tower.file
+        return tower.name if path is None else of_files(path, [path], self._look)
 
 
 def _texts(choice: Choice) -> Iterator[str]:

@@ -21,6 +21,7 @@ from clipfed_bench.models.build import build_model
 from clipfed_bench.simulator.evaluate import normalized
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper
+from clipfed_bench.teacher.spec import parse_teacher_spec
 from clipfed_bench.toolbox.compute import Compute, configure
 from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData
 
@@ -100,7 +101,7 @@ _teachers: dict[tuple[object, ...], Teacher] = {}
 
 
 def teacher(spec: CellSpec, env: Environment, report: Report | None = None) -> Teacher:
-    """The teacher. A local one is trained on all of the server data, whatever ``server_per_class`` is."""
+    """The teacher. One that is trained here is trained on all of the server data, whatever ``server_per_class`` is."""
     from clipfed_bench.teacher.loading import load_teacher  # slow to import, and few defenses need it
 
     data = _original(spec.dataset, spec.imbalance_factor, env.data_dir)
@@ -112,7 +113,7 @@ def teacher(spec: CellSpec, env: Environment, report: Report | None = None) -> T
             spec.teacher,
             data.classes,
             templates=spec.templates or "simple",
-            server_data=server_data(spec, env, None) if spec.teacher.startswith("local") else None,
+            server_data=server_data(spec, env, None) if parse_teacher_spec(spec.teacher).trained else None,
             device=env.device,
             cache_dir=env.cache_dir,
             progress=(lambda done, total: report(Progress("teacher", done, total))) if report else None,

@@ -6,7 +6,7 @@ import json
 import logging
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,10 @@ from clipfed_bench.core.files import read_text
 from clipfed_bench.core.network import hub_reachable, reachable
 from clipfed_bench.core.paths import cache_root
 from clipfed_bench.core.sources import code
-from clipfed_bench.core.untrusted import parse_json, read_json, reading
+from clipfed_bench.core.untrusted import parse_json, reading
+from clipfed_bench.teacher.contrastive import Progress
 from clipfed_bench.teacher.features import TensorCache, digest, file_sha256, locked
+from clipfed_bench.teacher.lit_recipe import LitRecipe
 from clipfed_bench.teacher.preprocess import Preprocess
 from clipfed_bench.teacher.presence import downloaded
 from clipfed_bench.teacher.prompts import load_templates, prompts
@@ -30,14 +32,16 @@ from clipfed_bench.teacher.published import config_beside, how_to_convert
 from clipfed_bench.teacher.recipe import Recipe
 from clipfed_bench.teacher.spec import TeacherSpec, parse_teacher_spec
 from clipfed_bench.teacher.teacher import Teacher
-from clipfed_bench.teacher.train import Progress, TrainedTeacher, local_key, train_teacher
+from clipfed_bench.teacher.train import local_key, train_teacher
+from clipfed_bench.teacher.trained import TrainedTeacher, stored_teacher
 from clipfed_bench.toolbox.images import ServerData
-from clipfed_bench.toolbox.tensor_files import all_finite, read_tensors
+from clipfed_bench.toolbox.tensor_files import all_finite
 
 WAYS_OUT = """Ways out:
   1. give this machine network access once, or copy the weights into its Hugging Face cache (HF_HOME)
   2. use a checkpoint file: --teacher open_clip:MODEL@/path/to/checkpoint
-  3. train a small one on the server data: --teacher local, or clipfed-bench teacher train"""
+  3. train one on the server data: --teacher lit (its image tower is pip install 'clipfed-bench[lit]'), or
+     --teacher local, a small one from nothing; or clipfed-bench teacher train"""
 
 
 def load_teacher(
@@ -66,9 +70,11 @@ def load_teacher(
     if parsed.recipe is not None:
         if server_data is None:
             raise TeacherError(f"the teacher '{spec}' is trained on server data, and none was given.")
-        trained = local_teacher(server_data, classes, parsed.recipe, root, progress)
+        trained = trained_teacher(server_data, classes, parsed.recipe, root, progress)
         parsed = TeacherSpec("checkpoint", model=trained.model_name, path=trained.path)
         provenance["held_out_accuracy"] = f"{trained.metadata['held_out_accuracy']:.4f}"
+        if tower := trained.metadata.get("tower"):
+            provenance["tower"] = f"{tower['origin']}, sha256 {tower['sha256'][:12]}"
         provenance["trained_on"] = f"{server_data.label} {server_data.content_hash[:12]}"
     path, tag_config = _weights(parsed, spec)
     config = open_clip.get_model_config(parsed.model)
@@ -93,28 +99,45 @@ def load_teacher(
     )
 
 
-def local_teacher(
-    server: ServerData, classes: Sequence[str], recipe: Recipe, root: Path, progress: Progress | None = None
+def trained_teacher(
+    server: ServerData,
+    classes: Sequence[str],
+    recipe: Recipe | LitRecipe,
+    root: Path,
+    progress: Progress | None = None,
 ) -> TrainedTeacher:
     """The teacher that ``recipe`` makes of ``server``, from the cache folder ``root`` or trained into it.
 
     Of several processes that need it at once one trains and the others wait.
     """
-    path = root / "teachers" / local_key(server, classes, recipe) / "teacher.safetensors"
+    path = root / "teachers" / _key(server, classes, recipe) / "teacher.safetensors"
     with locked(path):
-        return _stored_teacher(path) or train_teacher(server, classes, recipe, path, progress)
+        return stored_teacher(path) or train_into(path, server, classes, recipe, root, progress)
 
 
-def _stored_teacher(path: Path) -> TrainedTeacher | None:
-    """What lies in the cache; None where there is nothing or it is damaged, and so has to be trained anew."""
-    if not path.is_file():  # written last, so what lies beside it is complete
-        return None
-    with suppress(DamagedFileError), reading():
-        metadata = read_json(path.with_name(f"{path.stem}.train.json"))
-        metadata |= {"model": str(metadata["model"]), "held_out_accuracy": float(metadata["held_out_accuracy"])}
-        read_json(path.with_name(f"{metadata['model']}.json"))
-        return TrainedTeacher(metadata["model"], path, metadata) if read_tensors(path)[0] else None
-    return None
+def train_into(
+    path: Path,
+    server: ServerData,
+    classes: Sequence[str],
+    recipe: Recipe | LitRecipe,
+    root: Path,
+    progress: Progress | None = None,
+) -> TrainedTeacher:
+    """Train what ``recipe`` says into the checkpoint ``path``; features of an image tower go to the cache ``root``."""
+    if isinstance(recipe, Recipe):
+        return train_teacher(server, classes, recipe, path, progress)
+    from clipfed_bench.teacher.lit import tune_teacher
+
+    return tune_teacher(server, classes, recipe, path, TensorCache(root / "features" / "towers"), progress)
+
+
+def _key(server: ServerData, classes: Sequence[str], recipe: Recipe | LitRecipe) -> str:
+    if isinstance(recipe, Recipe):
+        return local_key(server, classes, recipe)
+    from clipfed_bench.teacher.lit import lit_key
+    from clipfed_bench.teacher.tower_weights import identity
+
+    return lit_key(server, classes, recipe, identity(recipe.where))
 
 
 def check_weights(spec: str) -> tuple[Literal["there", "fetched"], str]:

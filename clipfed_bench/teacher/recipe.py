@@ -10,6 +10,22 @@ from clipfed_bench.core.errors import TeacherError, unknown
 from clipfed_bench.core.values import convert
 from clipfed_bench.data.catalog import DIGIT_CLASSES
 
+TEXT_TOWER = {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2}
+"""CLIP's text transformer, made small: captions of few classes are all that it reads [ours]."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: AdamW, one-cycle, 20 % warm-up, cosine down to 0 [ours]."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    """At its peak."""
+    weight_decay: float
+    """Of matrices and kernels; never of biases, norms and the logit scale."""
+    seed: int
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -74,6 +90,12 @@ class Recipe:
             image_size=self.image_size or (32 if digits else 64),
         )
 
+    def schedule(self) -> Schedule:
+        """Of a resolved recipe."""
+        assert self.epochs is not None
+        assert self.batch_size is not None
+        return Schedule(self.epochs, self.batch_size, self.lr, self.weight_decay, self.seed)
+
     @property
     def model_name(self) -> str:
         """Name of the open_clip configuration of this architecture; of a resolved recipe."""
@@ -95,7 +117,7 @@ class Recipe:
                 "width": self.width,
                 "head_width": 64 if width % 64 == 0 else width,
             },
-            "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
+            "text_cfg": dict(TEXT_TOWER),
         }
 
 

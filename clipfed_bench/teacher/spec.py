@@ -3,6 +3,7 @@
 open_clip:MODEL/TAG               open_clip's weights, e.g. open_clip:ViT-L-14/openai [paper]
 open_clip:MODEL@/path/checkpoint  a local checkpoint (.pt by weights only, or .safetensors)
 local, local[epochs=30,seed=1]    a small dual encoder trained once on the server data set given, then cached
+lit, lit[tower=efficientnet-lite0]  the same on a frozen image tower that was pre-trained on photographs
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal
 from clipfed_bench.core.errors import TeacherError, shown
 from clipfed_bench.core.files import expand
 from clipfed_bench.core.values import parse_choice
+from clipfed_bench.teacher.lit_recipe import LitRecipe, lit_recipe
 from clipfed_bench.teacher.recipe import Recipe, recipe
 
 CONFIG = "open_clip_config.json"
@@ -22,7 +24,7 @@ CONFIG = "open_clip_config.json"
 
 GRAMMAR = (
     "a teacher is open_clip:MODEL/TAG (e.g. open_clip:ViT-L-14/openai), open_clip:MODEL@/path/to/checkpoint, "
-    "local, or local[option=value,...]"
+    "lit or local, or either with options, lit[option=value,...]"
 )
 
 
@@ -30,11 +32,16 @@ GRAMMAR = (
 class TeacherSpec:
     """Which teacher; exactly the fields of its kind are set."""
 
-    kind: Literal["pretrained", "checkpoint", "local"]
+    kind: Literal["pretrained", "checkpoint", "local", "lit"]
     model: str = ""
     tag: str = ""
     path: Path | None = None
-    recipe: Recipe | None = None
+    recipe: Recipe | LitRecipe | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is trained here, on the server data."""
+        return self.recipe is not None
 
 
 def parse_teacher_spec(spec: str) -> TeacherSpec:
@@ -44,8 +51,11 @@ def parse_teacher_spec(spec: str) -> TeacherSpec:
     exist is seen when the teacher is loaded.
     """
     text = spec.strip()
-    if text == "local" or text.startswith("local["):
+    name = text.partition("[")[0]
+    if name == "local":
         return TeacherSpec("local", recipe=recipe(parse_choice(text)[1]))
+    if name == "lit":
+        return TeacherSpec("lit", recipe=lit_recipe(parse_choice(text)[1]))
     prefix, colon, rest = text.partition(":")
     if prefix != "open_clip" or not colon:
         raise TeacherError(f"'{shown(spec)}' is not a teacher: {GRAMMAR}.")

@@ -13,7 +13,7 @@ from clipfed_bench.teacher.features import TensorCache, digest
 from clipfed_bench.teacher.preprocess import Preprocess, unit_range
 
 BATCH = 128
-"""Images of one forward pass [ours]."""
+"""Images of one forward pass at most [ours]."""
 
 
 class Teacher:
@@ -125,10 +125,15 @@ def _fits(stored: Mapping[str, Tensor], name: str, rows: int) -> bool:
     return value is not None and value.dtype == torch.float32 and value.ndim > 0 and len(value) == rows
 
 
+def batch_size(size: tuple[int, int]) -> int:
+    """Images of ``size`` (height, width) that a CPU takes at once: more no longer lie in its cache."""
+    return max(8, min(BATCH, BATCH * 64 * 64 // (size[0] * size[1])))
+
+
 def embed_images(model: nn.Module, preprocess: Preprocess, images: Tensor) -> Tensor:
     """(N, 3, H, W) uint8 or float in [0, 1] through an open_clip model -> (N, D) float32, L2-normalized, beside it."""
     device, features = next(model.parameters()).device, []
-    for batch in torch.split(images, BATCH):
+    for batch in torch.split(images, BATCH if device.type == "cuda" else batch_size(preprocess.size)):
         inputs = preprocess(unit_range(batch.to(device))).contiguous(memory_format=torch.channels_last)
         features.append(F.normalize(model.encode_image(inputs).float(), dim=-1))  # type: ignore[operator]
     return torch.cat(features)

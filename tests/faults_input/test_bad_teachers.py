@@ -206,7 +206,7 @@ def test_a_damaged_local_teacher_is_trained_again(place: Path, monkeypatch: pyte
     monkeypatch.setattr(loading, "train_teacher", train)
 
     def load() -> int:
-        loading.local_teacher(server, ("a", "b"), recipe({}), place / "cache")
+        loading.trained_teacher(server, ("a", "b"), recipe({}), place / "cache")
         return len(trained)
 
     assert [load(), load()] == [1, 1]

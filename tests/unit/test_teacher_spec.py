@@ -35,7 +35,7 @@ def test_local_with_options() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("locl", "'locl' is not a teacher.*local, or local"),
+        ("locl", "'locl' is not a teacher.*lit or local, or either"),
         ("open_clip:ViT-L-14", "lacks a tag, as in open_clip:ViT-L-14/openai"),
         ("open_clip:@/x.pt", "lacks its model"),
         ("open_clip:ViT-L-14@", "lacks its path"),

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from clipfed_bench.core.errors import TeacherError
 from clipfed_bench.teacher.augment import augment, cut_out, recolored, shifted
+from clipfed_bench.teacher.contrastive import new_model, stratified_split, unicl_loss
 from clipfed_bench.teacher.features import file_sha256
 from clipfed_bench.teacher.loading import load_teacher
 from clipfed_bench.teacher.recipe import Recipe
-from clipfed_bench.teacher.train import new_model, stratified_split, train_teacher, unicl_loss
+from clipfed_bench.teacher.train import train_teacher
 from clipfed_bench.toolbox.images import Images, ServerData
 from clipfed_bench.toolbox.rng import generator
 
@@ -58,13 +59,13 @@ def test_unicl_is_clips_loss_where_no_two_share_a_class() -> None:
 
 def test_split_is_stratified_and_seeded() -> None:
     labels = torch.arange(100) % 5
-    training, held_out = stratified_split(labels, 5, TINY)
+    training, held_out = stratified_split(labels, 5, 0.1, 0)
     assert sorted(torch.cat([training, held_out]).tolist()) == list(range(100))
     assert labels[held_out].bincount().tolist() == [2] * 5
-    assert torch.equal(held_out, stratified_split(labels, 5, TINY)[1])
-    assert not torch.equal(held_out, stratified_split(labels, 5, Recipe(seed=1))[1])
+    assert torch.equal(held_out, stratified_split(labels, 5, 0.1, 0)[1])
+    assert not torch.equal(held_out, stratified_split(labels, 5, 0.1, 1)[1])
     with pytest.raises(TeacherError, match="0 images of class 5"):
-        stratified_split(labels, 6, TINY)
+        stratified_split(labels, 6, 0.1, 0)
 
 
 def test_shifts_are_windows_of_the_mirrored_image() -> None:
@@ -121,9 +122,9 @@ def test_training_learns_writes_an_open_clip_checkpoint_and_repeats_itself(tmp_p
 
 def test_initialization_depends_on_the_seed_alone() -> None:
     torch.manual_seed(5)
-    one = new_model(TINY).state_dict()
+    one = new_model(TINY.model_config(), 0).state_dict()
     torch.manual_seed(6)
-    two = new_model(TINY).state_dict()
+    two = new_model(TINY.model_config(), 0).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 

@@ -77,9 +77,9 @@ def teacher_labels(specs: Iterable[str]) -> dict[str, str]:
 
 def _short(spec: str) -> str:
     parsed = parse_teacher_spec(spec)
-    if parsed.kind == "local":
+    if parsed.trained:
         options = parse_choice(spec.strip())[1]
-        return ", ".join(["local", *(f"{name.replace('_', ' ')} {value}" for name, value in options.items())])
+        return ", ".join([parsed.kind, *(f"{name.replace('_', ' ')} {value}" for name, value in options.items())])
     return re.sub(r"^ViT-([A-Za-z]+)-(\d+)", r"ViT-\1/\2", parsed.model)
 
 
