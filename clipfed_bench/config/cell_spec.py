@@ -107,6 +107,12 @@ class CellSpec:
     )
     server_per_class: int | None = setting(300, "ours", "server images per class; none: all there are", low=1)
     eval_every: int = setting(10, "ours", "rounds between evaluations; the last is always evaluated", low=1)
+    evaluate: str = setting(
+        "test",
+        "ours",
+        "what models are evaluated on: test, or validation, images kept from training, to choose settings by",
+        neutral="test",
+    )
     seed: int = setting(0, "ours", "seed of partition, model, sampling, batches and every other draw", low=0)
 
     def __post_init__(self) -> None:
@@ -124,6 +130,7 @@ class CellSpec:
         _one_of("partition", self.partition, ("iid", "dirichlet", "degree"))
         _one_of("malicious_sampling", self.malicious_sampling, ("fixed", "random"))
         _one_of("poison_rounding", self.poison_rounding, ("stochastic", "down"))
+        _one_of("evaluate", self.evaluate, ("test", "validation"))
         self._set("update_dtype", None if self.update_dtype == "float32" else self.update_dtype)
         if self.update_dtype is not None:
             _one_of("update_dtype", self.update_dtype, ("float32", "bfloat16"))
@@ -217,7 +224,7 @@ class CellSpec:
         names += "malicious_sampling model warmup_rounds local_epochs batch_size lr momentum weight_decay seed"
         values = {name: getattr(self, name) for name in names.split()}
         held_out = self.server_data if self.server_data and self.server_data.startswith("holdout:") else None
-        return {**values, "server_data": held_out, "update_dtype": self.update_dtype}
+        return {**values, "server_data": held_out, "update_dtype": self.update_dtype, "evaluate": self.evaluate}
 
     @property
     def warmup_key(self) -> str:

@@ -37,10 +37,17 @@ _PHRASES = {
     "rounds": "{} rounds",
     "attack_start": "attack from round {}",
     "attack_stop": "attack until round {}",
+    "evaluate": "evaluated on {} images",
     "eval_every": "evaluated every {} rounds",
     "server_per_class": "{} server images a class",
 }
-_NEUTRAL = {"attack_start": 1, "attack_scale": 1.0, "poison_rounding": "stochastic", "weight_decay": 0.0}
+_NEUTRAL = {
+    "attack_start": 1,
+    "attack_scale": 1.0,
+    "poison_rounding": "stochastic",
+    "evaluate": "test",
+    "weight_decay": 0.0,
+}
 """Values that say no more than that a feature is not in use; None for any other setting."""
 
 _MODELS = {"resnet18": "ResNet-18", "cnn": "small CNN"}

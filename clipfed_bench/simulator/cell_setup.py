@@ -68,7 +68,7 @@ class CellSetup:
     def _data(self) -> tuple[Dataset, Tensor]:
         spec, env = self.spec, self.env
         held_out = spec.warmup["server_data"]
-        return shared.dataset(spec.dataset, spec.imbalance_factor, env.data_dir, held_out, env.device)
+        return shared.dataset(spec.dataset, spec.imbalance_factor, spec.evaluate, env.data_dir, held_out, env.device)
 
     @cached_property
     def compute(self) -> Compute:

@@ -68,7 +68,7 @@ class Digests:
         if spec.warmup_rounds:
             found["warmup"] = self._once("warmup", lambda: self._choice(choose("defense", "fedavg")))
         if spec.server_data is not None:
-            key = (spec.server_data, spec.dataset, spec.imbalance_factor, spec.server_per_class)
+            key = (spec.server_data, spec.dataset, spec.imbalance_factor, spec.evaluate, spec.server_per_class)
             found["server_data"] = self._once(key, lambda: self._server_data(spec))
         if spec.teacher is not None:
             teacher, templates = spec.teacher, spec.templates or "simple"

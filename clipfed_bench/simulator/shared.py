@@ -17,6 +17,7 @@ from clipfed_bench.core.work_counts import counted
 from clipfed_bench.data.datasets import load_dataset
 from clipfed_bench.data.partition import partition
 from clipfed_bench.data.server_set.load import load_server_data, reserve_holdout
+from clipfed_bench.data.validation import on_validation
 from clipfed_bench.models.build import build_model
 from clipfed_bench.simulator.evaluate import normalized
 from clipfed_bench.simulator.executor import Executor
@@ -31,16 +32,20 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=2)
 @counted("data set")
-def _original(name: str, imbalance_factor: float | None, data_dir: Path | None) -> Dataset:
-    return load_dataset(name, data_dir, imbalance_factor)
+def _original(name: str, imbalance_factor: float | None, evaluate: str, data_dir: Path | None) -> Dataset:
+    data = load_dataset(name, data_dir, imbalance_factor)
+    return on_validation(data) if evaluate == "validation" else data
 
 
 @lru_cache(maxsize=2)
 def dataset(
-    name: str, imbalance_factor: float | None, data_dir: Path | None, held_out: str | None, device: str
+    name: str, imbalance_factor: float | None, evaluate: str, data_dir: Path | None, held_out: str | None, device: str
 ) -> tuple[Dataset, Tensor]:
-    """The data set without the server's held-out images, on the device, and its normalized test images."""
-    data = _original(name, imbalance_factor, data_dir)
+    """The data set without the server's held-out images, on the device, and its normalized test images.
+
+    ``evaluate`` validation: images kept from training are its test images.
+    """
+    data = _original(name, imbalance_factor, evaluate, data_dir)
     if held_out is not None:
         data = reserve_holdout(data, held_out)
     train, test = (
@@ -71,24 +76,35 @@ def shares(labels: bytes, classes: int, clients: int, **settings: Any) -> list[T
 @lru_cache(maxsize=2)
 @counted("server set")
 def _server_data(
-    name: str, imbalance_factor: float | None, data_dir: Path | None, server_data: str, per_class: int | None
+    name: str,
+    imbalance_factor: float | None,
+    evaluate: str,
+    data_dir: Path | None,
+    server_data: str,
+    per_class: int | None,
 ) -> ServerData:
-    return load_server_data(server_data, _original(name, imbalance_factor, data_dir), data_dir, per_class)
+    return load_server_data(server_data, _original(name, imbalance_factor, evaluate, data_dir), data_dir, per_class)
+
+
+def _task(spec: CellSpec, data_dir: Path | None) -> tuple[str, float | None, str, Path | None]:
+    """What of a cell, and where, makes its original data set."""
+    return spec.dataset, spec.imbalance_factor, spec.evaluate, data_dir
 
 
 def server_data(spec: CellSpec, env: Environment, per_class: int | None) -> ServerData:
     """The server's data set, on the CPU."""
     assert spec.server_data is not None
-    return _server_data(spec.dataset, spec.imbalance_factor, env.data_dir, spec.server_data, per_class)
+    return _server_data(*_task(spec, env.data_dir), spec.server_data, per_class)
 
 
 def pixels(spec: CellSpec, data_dir: Path | None) -> dict[str, str]:
     """Digests of the images that the cell's data set and server data come to, by their names."""
-    data = _original(spec.dataset, spec.imbalance_factor, data_dir)
+    data = _original(*_task(spec, data_dir))
     found = {"data": data.source}
     if spec.server_data is not None:
-        given = spec.dataset, spec.imbalance_factor, data_dir, spec.server_data, spec.server_per_class
-        found["server_data"] = _server_data(*given).content_hash
+        found["server_data"] = _server_data(
+            *_task(spec, data_dir), spec.server_data, spec.server_per_class
+        ).content_hash
     return found
 
 
@@ -104,8 +120,8 @@ def teacher(spec: CellSpec, env: Environment, report: Report | None = None) -> T
     """The teacher. One that is trained here is trained on all of the server data, whatever ``server_per_class`` is."""
     from clipfed_bench.teacher.loading import load_teacher  # slow to import, and few defenses need it
 
-    data = _original(spec.dataset, spec.imbalance_factor, env.data_dir)
-    key = (spec.dataset, spec.imbalance_factor, spec.teacher, spec.templates, spec.server_data, env)
+    data = _original(*_task(spec, env.data_dir))
+    key = (spec.dataset, spec.imbalance_factor, spec.evaluate, spec.teacher, spec.templates, spec.server_data, env)
     if key not in _teachers:
         _teachers.clear()
         assert spec.teacher is not None

@@ -62,7 +62,7 @@ def test_every_setting_is_in_the_key_and_that_of_a_prefix_unless_it_matters_late
         "defense": "clip-fed[tau=0.5]", "warmup_rounds": 1, "rounds": 10, "local_epochs": 1, "batch_size": 8,
         "lr": 0.2, "momentum": 0.5, "weight_decay": 0.1, "teacher": "local", "templates": "openai-cifar",
         "server_data": "holdout:5", "server_per_class": 7, "eval_every": 1, "seed": 1,
-        "update_dtype": "bfloat16", "poison_rounding": "down",
+        "update_dtype": "bfloat16", "poison_rounding": "down", "evaluate": "validation",
     }  # fmt: skip
     base: dict[str, Any] = {"defense": "clip-fed", "attack_start": 3}
     if name == "degree":
