@@ -64,6 +64,16 @@ CacheDirOption = Annotated[
 ]
 Spread = Literal["std", "ci", "bootstrap", "range", "none"]
 """What stands beside a mean."""
+AdmissibleOption = Annotated[
+    float,
+    typer.Option(
+        "--admissible",
+        min=0,
+        max=100,
+        help="Bold only among defenses whose MTA is at most so many points below FedAvg's without an attack; 100: all.",
+        metavar="POINTS",
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def report(
             metavar="DEFENSE",
         ),
     ] = None,
+    admissible: options.AdmissibleOption = 5.0,
 ) -> None:
     """Write a run as one HTML page: tables, plots, cost, provenance, errors.
 
@@ -43,7 +44,7 @@ def report(
     found = options.stored_run(run)
     path = out or found.folder / "report.html"
     check_place(path, "--out")
-    page = render(found.name, found.results, found.history, found.warnings, spread, against)
+    page = render(found.name, found.results, found.history, found.warnings, spread, against, admissible)
     write_atomically(path, page.encode("utf-8", "replace"))
     typer.echo(f"wrote {path}")
 

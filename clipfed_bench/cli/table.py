@@ -38,6 +38,10 @@ def table(
             metavar="DEFENSE",
         ),
     ] = None,
+    admissible: options.AdmissibleOption = 5.0,
+    bounds: Annotated[
+        bool, typer.Option("--bounds", help="Beside a share of 0.00 its 95 % binomial bound (Wilson).")
+    ] = False,
     format: Annotated[
         Literal["screen", "latex", "markdown", "csv", "all"],
         typer.Option(help="screen, or text to standard output, to a file with --out."),
@@ -46,7 +50,7 @@ def table(
         Path | None, typer.Option(help="Folder for table.tex, table.md, table.csv; for 'all' the run's if not given.")
     ] = None,
 ) -> None:
-    """Show or write the table of a run: means over seeds, best defense of each row in bold."""
+    """Show or write the table of a run: means over seeds, best admissible defense of each row in bold."""
     from clipfed_bench import report
     from clipfed_bench.report.formats import SUFFIXES, render
     from clipfed_bench.report.formats.terminal import show
@@ -57,7 +61,8 @@ def table(
     def made(usual: int) -> Sheet:
         """The table with as many decimals as asked for, or as is ``usual``."""
         places = usual if decimals is None else decimals
-        return report.sheet(found.results, left, split_list(cols), split_list(metrics), places, spread, against)
+        shown = split_list(cols), split_list(metrics), places, spread, against, admissible, bounds
+        return report.sheet(found.results, left, *shown)
 
     if format in ("screen", "all"):
         show(made(1))

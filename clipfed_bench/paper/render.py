@@ -9,7 +9,7 @@ from typing import Literal
 from clipfed_bench.config.words import heading, label, titled
 from clipfed_bench.paper.tables import PaperTable
 from clipfed_bench.report.formats.sheet import Cell, Entry, Number, Sheet
-from clipfed_bench.report.tables.table import Place
+from clipfed_bench.report.tables.model import Place
 from clipfed_bench.runs.metrics import MAIN, METRICS, Metric
 
 SOURCES = {"ours": "ours", "published": "publ.", "difference": "diff."}

@@ -15,7 +15,8 @@ from clipfed_bench.config.words import scale
 from clipfed_bench.paper.published import SOURCE, published
 from clipfed_bench.report.tables.axes import Record
 from clipfed_bench.report.tables.footnotes import of_updates
-from clipfed_bench.report.tables.table import Number, Place, over_seeds, plain_records
+from clipfed_bench.report.tables.model import Number, Place
+from clipfed_bench.report.tables.table import over_seeds, plain_records
 from clipfed_bench.report.tables.versions import versions
 from clipfed_bench.runs.metrics import MAIN, METRICS
 

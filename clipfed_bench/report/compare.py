@@ -14,7 +14,7 @@ from clipfed_bench.report.formats.sheet import Sheet, listing
 from clipfed_bench.report.tables.axes import Record, ranks
 from clipfed_bench.report.tables.footnotes import meaning, of_cells
 from clipfed_bench.report.tables.paired import ALIKE, Setting, cells_of, setting
-from clipfed_bench.report.tables.statistics import LEVEL, Paired, compare_paired, enough, smallest_p
+from clipfed_bench.report.tables.statistics import LEVEL, Paired, compare_paired, enough, holm, smallest_p
 from clipfed_bench.report.tables.table import to_records
 from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
 
@@ -22,7 +22,7 @@ _USUAL = ("attack", "alpha", "degree")
 """Shown even where they do not vary, as in tables."""
 
 _NUMBERS = ("n", "mean_a", "mean_b", "difference", "std", "low", "high", "p_t", "p_sign_flip")
-"""Columns of the CSV."""
+"""Columns of the CSV; then come the p values corrected for all rows, ``p_t_holm`` and ``p_sign_flip_holm``."""
 
 Pairs = list[tuple[Record, Record]]
 
@@ -48,16 +48,22 @@ def compare_defenses(results: pd.DataFrame, a: str, b: str, metrics: Sequence[st
     varying = [axis for axis in ALIKE if axis not in _USUAL and len({record[axis] for record in used}) > 1]
     axes = (*varying, *(axis for axis in _USUAL if any(record[axis] is not None for record in used)))
     places = sorted(groups, key=lambda place: ranks(place[ALIKE.index(axis)] for axis in axes))
-    rows, numbers, most = [], [], 0
+    lines: list[tuple[dict[str, Any], Metric, Paired | None]] = []
     for place in places:
         values = {axis: place[ALIKE.index(axis)] for axis in axes}
         for metric in shown:
             both = [(one.get(metric.name), two.get(metric.name)) for one, two in groups[place]]
             pairs = [(x, y) for x, y in both if x is not None and y is not None]
             found = compare_paired([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
-            most = max(most, len(pairs))
-            rows.append((*map(label, values.values()), metric.label, *_texts(found, metric, decimals)))
-            numbers.append({**values, "metric": metric.name, "a": name, "b": other, **_numbers(found)})
+            lines.append((values, metric, found))
+    by_t = holm([found.p_t if found else None for *_, found in lines])
+    by_flip = holm([found.p_sign if found else None for *_, found in lines])
+    rows, numbers = [], []
+    for (values, metric, found), p_t, p_flip in zip(lines, by_t, by_flip, strict=True):
+        rows.append((*map(label, values.values()), metric.label, *_texts(found, metric, decimals), _p(p_t), _p(p_flip)))
+        tests = {**_numbers(found), "p_t_holm": p_t, "p_sign_flip_holm": p_flip}
+        numbers.append({**values, "metric": metric.name, "a": name, "b": other, **tests})
+    most = max((found.n for *_, found in lines if found), default=0)
     headings = (*map(heading, axes), "metric", "n", name, other, "diff.", f"{100 * LEVEL:g} % interval")
     return listing(
         f"{name} minus {other}",
@@ -68,8 +74,8 @@ def compare_defenses(results: pd.DataFrame, a: str, b: str, metrics: Sequence[st
             meaning(shown) + " Shares in per cent, their differences in percentage points.",
             f"Diff.: {name} minus {other}, paired by seed; mean over the n seeds for which both are done, and its "
             "Student t interval.",
-            "p: two-sided, of the paired t test (t) and the sign-flip permutation test (flip); not corrected for the "
-            "number of rows.",
+            "p: two-sided, of the paired t test (t) and the sign-flip permutation test (flip), each corrected for all "
+            "rows that have one (Holm); CSV has them as they were, too.",
             *_caution(most),
             *([f"Left out: {alone} setting{'s' * (alone > 1)} that one of the two has no seed for."] if alone else []),
             *of_cells(used, axes),
@@ -91,13 +97,13 @@ def _pair(first: Sequence[Record], second: Sequence[Record]) -> tuple[Mapping[Se
 
 def _texts(found: Paired | None, metric: Metric, decimals: int) -> tuple[str, ...]:
     if found is None:
-        return ("0", *["–"] * 6)
+        return ("0", *["–"] * 4)
     mean_a, mean_b = (metric.text(mean, decimals) for mean in (found.mean_a, found.mean_b))
     bounds = "–"
     if found.interval is not None:
         bounds = f"[{', '.join(metric.text(bound, decimals) for bound in found.interval)}]"
     difference = f"{metric.scale * found.difference:+.{decimals}f}"
-    return str(found.n), mean_a, mean_b, difference, bounds, _p(found.p_t), _p(found.p_sign)
+    return str(found.n), mean_a, mean_b, difference, bounds
 
 
 def _p(value: float | None) -> str:

@@ -71,12 +71,16 @@ class Metric:
         """The same of differences, of which none is the best."""
         return replace(self, better=None, signed=True)
 
-    def best(self, values: Mapping[Holder, float]) -> set[Holder]:
-        """Who has the best of several values; nobody where neither is better, or there is one alone."""
-        if self.better is None or len(values) < 2:
+    def best(self, values: Mapping[Holder, float], among: Iterable[Holder] | None = None) -> set[Holder]:
+        """Who has the best of several values, ``among`` some of those that have one, or all.
+
+        Nobody where neither is better, or there is one alone.
+        """
+        known = values if among is None else {holder: values[holder] for holder in among if holder in values}
+        if self.better is None or len(values) < 2 or not known:
             return set()
-        best = (max if self.better == "highest" else min)(values.values())
-        return {holder for holder, value in values.items() if value == best}
+        best = (max if self.better == "highest" else min)(known.values())
+        return {holder for holder, value in known.items() if value == best}
 
 
 def _last(name: str) -> Callable[[Recorded], float]:

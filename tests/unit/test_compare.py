@@ -53,6 +53,8 @@ def test_pairs_are_of_the_same_setting_and_seed():
     assert found["p_t"] == pytest.approx(oracle.pvalue)
     assert (found["low"], found["high"]) == pytest.approx(tuple(oracle.confidence_interval(0.95)))
     assert found["p_sign_flip"] == 0.25
+    assert found["p_sign_flip_holm"] == 1, "one of four"
+    assert found["p_t_holm"] == found["p_t"], "the only row with a t test"
     assert by_place["dba", "mta"]["n"] == 1, "the other seed failed for one of them"
     assert by_place["dba", "mta"]["difference"] == pytest.approx(-0.1)
     assert any("Left out: 1 setting that" in note for note in sheet.notes), "blend"
@@ -62,8 +64,8 @@ def test_rows_as_shown():
     sheet = compare_defenses(RUN, "flame", "krum", decimals=1)
     low, high = stats.ttest_rel(FLAME, KRUM).confidence_interval(0.95)
     badnets = ("badnets", "0.5", "MTA", "3", "72.0", "61.7", "+10.3", f"[{100 * low:.1f}, {100 * high:.1f}]")
-    assert sheet.rows[0] == (*badnets, "0.019", "0.250")
-    assert sheet.rows[1][3:] == ("3", "10.0", "30.0", "-20.0", "[-20.0, -20.0]", "–", "0.250"), "no variance, no t"
+    assert sheet.rows[0] == (*badnets, "0.019", "1.000")
+    assert sheet.rows[1][3:] == ("3", "10.0", "30.0", "-20.0", "[-20.0, -20.0]", "–", "1.000"), "no variance, no t"
     assert sheet.rows[2] == ("dba", "0.5", "MTA", "1", "40.0", "50.0", "-10.0", "–", "–", "1.000")
     assert sheet.heads[1:3] == (("flame",), ("krum",))
     assert any("with 3 seeds the sign-flip test cannot come below p = 0.25, and 6 are needed" in n for n in sheet.notes)
@@ -145,7 +147,7 @@ def test_formats(tmp_path):
     frame = pd.read_csv(io.StringIO(render(sheet, "csv")))
     assert frame.difference.tolist() == pytest.approx([0.31 / 3, -0.2, -0.1, 0.0])
     latex = render(sheet, "latex")
-    assert r"& ASR & 3 & 10.00 & 30.00 & $-$20.00 & {[}$-$20.00, $-$20.00{]} & \textendash{} & 0.250 \\" in latex
+    assert r"& ASR & 3 & 10.00 & 30.00 & $-$20.00 & {[}$-$20.00, $-$20.00{]} & \textendash{} & 1.000 \\" in latex
     out = io.StringIO()
     Console(file=out, width=80, color_system=None).print(screen(sheet))
     lines = out.getvalue().splitlines()

@@ -21,6 +21,6 @@ def test_chance_and_attacks_without_effect_are_said_by_setting() -> None:
     ]
     assert list(doubts(records)) == [
         "FedAvg has not learned more than chance, so other rows mean nothing: alpha 0.1, badnets (MTA 10.0).",
-        "The attack does not work without a defense (FedAvg's ASR is below 50 %), so rows say nothing of one: "
+        "‡: the attack does not work without a defense (FedAvg's ASR is below 50 %), so rows say nothing of one: "
         "alpha 0.5, badnets (ASR 48.0).",
     ]

@@ -253,11 +253,11 @@ def test_results_that_are_no_cells_or_cannot_be_told_apart():
 
 
 def test_a_wide_table_is_turned():
-    results = frame(*(cell(0.5 + i / 100, 0.1, defense=d) for i, d in enumerate(("fedavg", "krum", "flame"))))
+    results = frame(*(cell(0.5 + i / 100, 0.6, defense=d) for i, d in enumerate(("fedavg", "krum", "flame"))))
     made = spread_out(table(results, decimals=1), "c")
     assert (made.corner, [row[0] for row in made.rows]) == (("defense",), ["fedavg", "krum", "flame"])
     assert made.head_lines()[0] == [("badnets, alpha 0.5", 2)]
-    assert [cell.numbers[0].text for cell in made.rows[2][1:]] == ["52.0", "10.0"]
+    assert [cell.numbers[0].text for cell in made.rows[2][1:]] == ["52.0", "60.0"]
     assert [row[1].numbers[0].best for row in made.rows] == [False, False, True]
     tall = spread_out(table(grid(defenses=("fedavg",), seeds=(0,))[0]), "c")
     assert [row[:2] for row in tall.rows] == [

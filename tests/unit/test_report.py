@@ -31,7 +31,7 @@ def frame(*cells):
 
 THREE = frame(
     *(cell(m, a, defense="fedavg", seed=s) for s, (m, a) in enumerate([(0.70, 0.9), (0.72, 1.0), (0.74, 0.8)])),
-    *(cell(m, a, defense="krum", seed=s) for s, (m, a) in enumerate([(0.60, 0.1), (0.60, 0.2), (0.66, 0.0)])),
+    *(cell(m, a, defense="krum", seed=s) for s, (m, a) in enumerate([(0.68, 0.1), (0.68, 0.2), (0.74, 0.0)])),
 )
 
 
@@ -45,9 +45,9 @@ def test_mean_and_sample_deviation_by_hand():
     assert fedavg[0].mean == pytest.approx(0.72)
     assert fedavg[0].std == pytest.approx(0.02)  # sqrt((4 + 0 + 4) / 2) per cent
     assert fedavg[1].std == pytest.approx(0.1)
-    assert krum[0].mean == pytest.approx(0.62)
+    assert krum[0].mean == pytest.approx(0.70)
     assert krum[0].std == pytest.approx(0.0012**0.5)  # sqrt((4 + 4 + 16) / 2) per cent
-    assert made.texts(entry(made, ("badnets", 0.5), "krum")) == [("62.00", "3.46", False), ("10.00", "10.00", True)]
+    assert made.texts(entry(made, ("badnets", 0.5), "krum")) == [("70.00", "3.46", False), ("10.00", "10.00", True)]
     assert [number.best for number in fedavg] == [True, False]
     assert "Mean ± sample standard deviation over 3 seeds (0, 1, 2)." in made.notes
 
@@ -281,7 +281,7 @@ def nasty():
                     if (attack, defense, alpha) != ("dba", "krum", 0.5):
                         values = {"attack": attack, "alpha": alpha, "defense": defense, "seed": seed}
                         values |= {"teacher": "open_clip:RN50/a_b%c", "server_data": "x&y_#1~"}
-                        cells.append(cell(0.5 + i / 50 + seed / 90, 0.3, "failed" if failed else "done", **values))
+                        cells.append(cell(0.5 + i / 50 + seed / 90, 0.7, "failed" if failed else "done", **values))
     results = frame(*cells)
     results["attack"] = results["attack"].replace("frequency", "[x_{1}] 50%&#$^~\\ --漢")
     return results
@@ -317,8 +317,8 @@ def test_screen_fits_four_defenses(width):
     console.print(screen(report.sheet(nasty(), decimals=1)))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
-    assert text.count("51.1 / 30.0") == 8
-    assert re.search(r"badnets .*│ 0\.1 .*│ 51\.1 / 30\.0 │ 53\.1 / 30\.0 │ 55\.1 / 30\.0 │ 57\.1 / 30\.0 │", text)
+    assert text.count("51.1 / 70.0") == 8
+    assert re.search(r"badnets .*│ 0\.1 .*│ 51\.1 / 70\.0 │ 53\.1 / 70\.0 │ 55\.1 / 70\.0 │ 57\.1 / 70\.0 │", text)
     assert "failed" in text
 
 

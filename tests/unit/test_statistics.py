@@ -13,6 +13,7 @@ from clipfed_bench.report.tables.statistics import (
     bootstrap_interval,
     compare_paired,
     enough,
+    holm,
     sign_flip,
     smallest_p,
     t_interval,
@@ -100,3 +101,13 @@ def test_too_few_seeds_and_no_variance_are_undefined_not_zero():
     with pytest.raises(ValueError, match="shorter"):
         compare_paired([0.1, 0.2], [0.1])
     assert math.isclose(compare_paired([1.0, 0.0], [0.0, 0.0]).p_t, 0.5)
+
+
+def test_holm_by_hand_and_as_statsmodels_has_it():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.4, None, 0.9]) == [0.8, None, 0.9]
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    values = np.random.default_rng(0).uniform(0, 0.2, 9)
+    assert holm(values) == pytest.approx(multitest.multipletests(values, method="holm")[1])

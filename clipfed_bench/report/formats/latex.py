@@ -15,6 +15,9 @@ _ESCAPES = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "[": "{[}",  # after a row's end a bare [ would begin an option
     "]": "{]}",
     "–": r"\textendash{}",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
+    "≤": r"$\leq$",
     "±": r"$\pm$",
     "×": r"$\times$",
 }
@@ -110,7 +113,7 @@ def _number(number: Number, cell: Cell) -> str:
     text = _minus(escape(number.text))
     if cell.kind == "aside" and number.text[0] in "+−":
         text = f"${number.text.replace('−', '-')}$"
-    text = rf"\textbf{{{text}}}" if number.best else text
+    text = (rf"\textbf{{{text}}}" if number.best else text) + escape(number.mark)
     spread = escape(number.sign) + _minus(escape(number.spread))
     return text + (rf"\,{{\scriptsize{spread}}}" if spread else "")
 

@@ -54,4 +54,4 @@ def _entry(entry: Entry) -> str:
 
 def _number(number: Number) -> str:
     text = f"**{number.text}**" if number.best else number.text
-    return " ".join(filter(None, (text, number.sign, number.spread)))
+    return " ".join(filter(None, (text + plain(number.mark), number.sign, number.spread)))

@@ -16,6 +16,8 @@ class Number:
     spread: str = ""
     """What stands beside it: a deviation as a bare number, an interval in brackets."""
     best: bool = False
+    mark: str = ""
+    """A sign behind it that a note explains."""
     known: bool = True
     """False where ``text`` says that there is none."""
 

@@ -61,7 +61,7 @@ def _entry(entry: Entry, sheet: Sheet) -> Text:
     style = {"failed": "red", "missing": "dim", "aside": "dim", "done": ""}[entry.kind]
     if len(entry.numbers) == 1 and style:
         return Text(entry.numbers[0].text, style=style)
-    text = Text(" / ").join(Text(n.text, style="bold green" if n.best else style) for n in entry.numbers)
+    text = Text(" / ").join(Text(n.text, "bold green" if n.best else style).append(n.mark) for n in entry.numbers)
     if any(number.spread for number in entry.numbers):
         spreads = " ".join(f"{n.sign}{n.spread}" if n.spread else "–" for n in entry.numbers)
         text.append((" " if sheet.beside else "\n") + spreads, style="dim")

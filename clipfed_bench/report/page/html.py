@@ -23,10 +23,12 @@ from clipfed_bench.report.formats.sheet import Cell, Entry, Number, Sheet, listi
 from clipfed_bench.report.page import facts
 from clipfed_bench.report.plots.inline_svg import drawing_inline, inline_svg
 from clipfed_bench.report.tables import footnotes
+from clipfed_bench.report.tables.admissible import MARGIN
 from clipfed_bench.report.tables.axes import Record, rank
+from clipfed_bench.report.tables.model import Table
 from clipfed_bench.report.tables.printed import spread_out, without_empty_columns
 from clipfed_bench.report.tables.statistics import enough
-from clipfed_bench.report.tables.table import Table, plain_records, table
+from clipfed_bench.report.tables.table import plain_records, table
 from clipfed_bench.runs.metrics import DETECTION, SECONDS
 
 DECIMALS = 1
@@ -67,15 +69,17 @@ def render(
     warnings: Iterable[str] = (),
     spread: str = "std",
     against: str | None = None,
+    admissible: float = MARGIN,
 ) -> str:
     """The page on the run called ``name``; frames as of :meth:`clipfed_bench.runs.store.RunStore.frames`.
 
     ``history`` may be empty. ``warnings`` say what could not be read. ``spread`` stands beside the means of tables;
-    ``against`` is the defense that the others are compared with, the first one if not given. The same run is the same
+    ``against`` is the defense that the others are compared with, the first one if not given; ``admissible`` is
+    as for tables. The same run is the same
     page. Raises UserError where there are no cells, for cells that cannot be told apart, and for an ``against`` that
     has nothing in common with the others.
     """
-    made = table(results, decimals=DECIMALS, spread=spread)
+    made = table(results, decimals=DECIMALS, spread=spread, admissible=admissible)
     if against is not None:
         _differences(results, spread, against)
     records = plain_records(results)
@@ -86,7 +90,7 @@ def render(
         "Detection": lambda: _detection(results, history, spread),
         "Cost": lambda: _cost(results, history, records),
     }
-    sections, left_out = [_main(made, results, spread)], []
+    sections, left_out = [_main(made, results, spread, admissible)], []
     for title, make in makers.items():
         try:
             sections.append(make())
@@ -111,11 +115,12 @@ def render(
     return text
 
 
-def _main(made: Table, results: pd.DataFrame, spread: str) -> Section:
+def _main(made: Table, results: pd.DataFrame, spread: str, admissible: float) -> Section:
     """MTA and ASR of the last evaluation, and of the tail where it differs."""
     shown = [spread_out(made, f"{made.title}, last evaluation")]
     if {"mta_tail", "asr_tail"} <= set(results):
-        tail = table(results, metrics=("mta_tail", "asr_tail"), decimals=DECIMALS, spread=spread)
+        late = ("mta_tail", "asr_tail")
+        tail = table(results, metrics=late, decimals=DECIMALS, spread=spread, admissible=admissible)
         last = {place: made.texts(entry) for place, entry in made.entries.items() if entry.numbers}
         if any(tail.texts(entry) != last[place] for place, entry in tail.entries.items() if entry.numbers):
             shown.append(spread_out(tail, "MTA / ASR in per cent, mean over the last 10 % of rounds"))
@@ -138,13 +143,13 @@ def _paired(results: pd.DataFrame, spread: str, against: str | None) -> Section:
     )
     if most < enough():
         text += f"{most} seeds are too few to say so without that proviso; it takes {enough()}. "
-    text += "Of many comparisons, some leave out 0 by chance."
+    text += "Of many comparisons some leave out 0 by chance, so a difference is marked only by a corrected test."
     return Section(
         "paired",
         f"Paired differences from {made.against}",
         text,
         grids=[spread_out(made, made.title)],
-        notes=made.notes[1:3],
+        notes=made.notes[1:4],
     )
 
 

@@ -14,7 +14,7 @@ from clipfed_bench.config.words import label
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
-from clipfed_bench.report.tables.table import Place, Table
+from clipfed_bench.report.tables.model import Place, Table
 from clipfed_bench.runs.metrics import MAIN, METRICS
 
 AXES = {

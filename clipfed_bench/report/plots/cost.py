@@ -19,7 +19,7 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.plots.style import COLORS
-from clipfed_bench.report.tables.table import Place, Table
+from clipfed_bench.report.tables.model import Place, Table
 from clipfed_bench.runs.metrics import SECONDS
 
 PARTS = ("local training", "attack", "aggregation", "purification", "evaluation")

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page, Series
-from clipfed_bench.report.tables.table import Place, Table
+from clipfed_bench.report.tables.model import Place, Table
 from clipfed_bench.runs.metrics import MAIN, METRICS
 
 PANELS = 4

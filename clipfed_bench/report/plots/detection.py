@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
-from clipfed_bench.report.tables.table import Place, Table
+from clipfed_bench.report.tables.model import Place, Table
 from clipfed_bench.runs.metrics import DETECTION
 
 LABELS = ("TPR: malicious updates rejected (%)", "FPR: benign updates rejected (%)")

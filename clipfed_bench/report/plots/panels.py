@@ -12,7 +12,8 @@ import pandas as pd
 
 from clipfed_bench.core.errors import UserError, printable
 from clipfed_bench.report.plots.style import Look, looks
-from clipfed_bench.report.tables.table import Number, Place, Table, table
+from clipfed_bench.report.tables.model import Number, Place, Table
+from clipfed_bench.report.tables.table import table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from clipfed_bench.report.plots import panels
 from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.plots.style import Look
 from clipfed_bench.report.tables.axes import rank
-from clipfed_bench.report.tables.table import Place, Table
+from clipfed_bench.report.tables.model import Place, Table
 from clipfed_bench.runs.metrics import MAIN
 
 PANELS = 6

@@ -10,7 +10,6 @@ from typing import Any
 from clipfed_bench.config.words import beside_paper, phrases
 from clipfed_bench.core.shares import nearest, part
 from clipfed_bench.report.tables.axes import OF_DEFENSE, SETTINGS, Record
-from clipfed_bench.report.tables.doubts import doubts
 from clipfed_bench.report.tables.statistics import LEVEL, RESAMPLES
 from clipfed_bench.report.tables.versions import versions
 from clipfed_bench.runs.metrics import Metric
@@ -43,19 +42,25 @@ def notes(
     seeds: Sequence[Sequence[int]],
     spread: str = "std",
     against: str | None = None,
+    signs: Sequence[str] = (),
+    doubted: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Sentences for below the table. ``seeds``: those done in each of its places."""
+    """Sentences for below the table. ``seeds``: those done in each of its places.
+
+    ``signs`` are on what stands behind its numbers, ``doubted`` on where it says nothing of defenses.
+    """
     found = (
         meaning(metrics),
         _no_trigger(records, metrics),
         "" if against is None else f"Differences: each defense minus {against}, seed by seed in the same setting.",
         _spread(seeds, spread, against is None),
         _bold(metrics, axes),
+        *signs,
         *_settings(records, axes),
         f"Shown as they vary: {', '.join(added)}." if added else "",
         _gaps(records, seeds),
         caution(records),
-        *doubts(records),
+        *doubted,
         *_sources(records),
     )
     return tuple(filter(None, found))

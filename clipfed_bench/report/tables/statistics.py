@@ -86,7 +86,7 @@ def compare_paired(a: Sequence[float], b: Sequence[float], level: float = LEVEL)
         fmean(differences),
         stdev(differences) if n > 1 else None,
         t_interval(differences, level),
-        _t_test(differences),
+        t_test(differences),
         sign_flip(differences),
     )
 
@@ -120,7 +120,23 @@ def enough(level: float = LEVEL) -> int:
     return math.ceil(1 - math.log2(1 - level) - 1e-9)
 
 
-def _t_test(differences: Sequence[float]) -> float | None:
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """p values of tests that are read together, corrected (Holm 1979); None, where there was no test, stays and counts
+    for nothing.
+
+    The i-th smallest of m is multiplied by m - i + 1, and none may be below one before it, or above 1.
+    """
+    order = sorted((value, place) for place, value in enumerate(values) if value is not None)
+    found: list[float | None] = [None] * len(values)
+    highest = 0.0
+    for i, (value, place) in enumerate(order):
+        highest = max(highest, min(1.0, value * (len(order) - i)))
+        found[place] = highest
+    return found
+
+
+def t_test(differences: Sequence[float]) -> float | None:
+    """Two-sided p value of the paired t test; None for fewer than two ``differences``, or if all are the same."""
     n = len(differences)
     if n < 2 or max(differences) - min(differences) <= 1e-12 * max(map(abs, differences)):
         return None
