@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import TypeVar
 
 from clipfed_bench.core.errors import unknown
+from clipfed_bench.runs.lifespan import PEAK, lifespan
 
 Holder = TypeVar("Holder")
 
@@ -28,6 +29,8 @@ class Recorded:
     judged: Sequence[Mapping[str, float]]
     """``tpr``, ``fpr``, ``dropped`` and ``attackers`` of each round."""
     rounds: int = 0
+    attacked: tuple[int, int] | None = None
+    """First and last attacked round; None without an attack."""
 
     def tail(self) -> Sequence[Mapping[str, float]]:
         """The evaluations in the last 10 % of rounds."""
@@ -87,6 +90,11 @@ def _last(name: str) -> Callable[[Recorded], float]:
     return lambda cell: cell.evaluations[-1][name]
 
 
+def _last_known(name: str) -> Callable[[Recorded], float]:
+    """Of what is not measured everywhere."""
+    return lambda cell: cell.evaluations[-1].get(name, math.nan)
+
+
 def _start(name: str) -> Callable[[Recorded], float]:
     return lambda cell: cell.evaluations[0][name]
 
@@ -109,6 +117,10 @@ def _of_rounds(name: str) -> Callable[[Recorded], float]:
 
 def _dropped(cell: Recorded) -> float:
     return sum(row["dropped"] for row in cell.judged)
+
+
+def _lifespan(cell: Recorded) -> float:
+    return lifespan(cell.evaluations, cell.attacked)
 
 
 def mean_known(values: Iterable[float]) -> float:
@@ -145,6 +157,11 @@ def _detection(name: str, whose: str, better: str) -> Metric:
     return Metric(name, name.upper(), meaning, better, _of_rounds(name), history, floor=0.25)
 
 
+def _shots(name: str, whose: str) -> Metric:
+    meaning = f"mean {_MTA} of the classes in the {whose}; null unless the data set has a long tail"
+    return Metric(f"mta_{name}", f"MTA ({name})", meaning, "highest", _last_known(f"mta_{name}"), meaning)
+
+
 _ALL = (
     Metric("mta", "MTA", f"{_MTA}, last evaluation", "highest", _last("mta"), _MTA),
     Metric("asr", "ASR", f"{_ASR}, last evaluation", "lowest", _last("asr"), _ASR),
@@ -153,6 +170,19 @@ _ALL = (
     Metric("asr_max", "ASR (max)", f"{_ASR}, highest of all evaluations", "lowest", _highest("asr")),
     Metric("mta_start", "MTA (start)", f"{_MTA}, before round 1", None, _start("mta")),
     Metric("asr_start", "ASR (start)", f"{_ASR}, before round 1", None, _start("asr")),
+    _shots("many", "third with most training images (head)"),
+    _shots("medium", "middle third"),
+    _shots("few", "third with fewest training images (tail)"),
+    Metric(
+        "lifespan",
+        "lifespan",
+        "rounds after the last attacked one for which the ASR of all evaluations is above half of the highest in the "
+        f"attacked rounds, at most those that are left; null where that is below {100 * PEAK:g} %, or there are none",
+        "lowest",
+        _lifespan,
+        kind="integer",
+        floor=0.0,
+    ),
     _detection("tpr", "malicious", "highest"),
     _detection("fpr", "benign", "lowest"),
     Metric(
@@ -171,6 +201,8 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 MAIN = ("mta", "asr")
 """What every evaluation measures, and tables show if nothing else is asked for."""
 DETECTION = ("tpr", "fpr")
+SHOTS = ("mta_many", "mta_medium", "mta_few")
+"""MTA of head, middle and tail."""
 SECONDS = tuple(name for name, metric in METRICS.items() if metric.kind == "seconds")
 """Where time goes. ``seconds_purify`` is the part of ``seconds_defense`` spent on the aggregated model."""
 

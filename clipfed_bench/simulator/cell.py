@@ -60,4 +60,5 @@ def run_cell(spec: CellSpec, env: Environment, report: Report = silent) -> CellR
     play(stage, training, begin, report)
     save_model(spec, env, training.flat)
     count("cell")
-    return CellResult(training.log.rows, training.log.final(spec.rounds), mark_changed(setup, facts))
+    attacked = (spec.attack_start, spec.attack_stop or spec.rounds) if spec.attacked else None
+    return CellResult(training.log.rows, training.log.final(spec.rounds, attacked), mark_changed(setup, facts))

@@ -25,6 +25,7 @@ from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.local import Hyper
 from clipfed_bench.simulator.sampling import malicious_clients
 from clipfed_bench.simulator.server_model import CellServerModel
+from clipfed_bench.simulator.shots import Shots, shots
 from clipfed_bench.toolbox.compute import Compute
 from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData, Shares, image_shape
 
@@ -109,13 +110,19 @@ class CellSetup:
         return create_attack(spec.attack, context)
 
     @cached_property
+    def shots(self) -> Shots | None:
+        """Head, middle and tail of the data set, if it has a long tail."""
+        data = self.data
+        return shots(data.train.labels.cpu(), data.test.labels.cpu(), len(data.classes))
+
+    @cached_property
     def test_sets(self) -> TestSets:
         """Clean and triggered test images, triggered as the attack does it before its first round."""
         return self.new_test_sets()
 
     def new_test_sets(self) -> TestSets:
         """The same, triggered as the attack does it now."""
-        return make_test_sets(self.data.test, self.clean, self.attack, self.federation.normalize)
+        return make_test_sets(self.data.test, self.clean, self.attack, self.federation.normalize, self.shots)
 
     @cached_property
     def server_data(self) -> ServerData:

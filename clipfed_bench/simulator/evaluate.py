@@ -1,4 +1,4 @@
-"""Main-task accuracy (MTA) and attack success rate (ASR), in fractions."""
+"""Main-task accuracy (MTA), also of head, middle and tail classes, and attack success rate (ASR), in fractions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clipfed_bench.api import Attack
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.simulator.shape_checks import fitting
+from clipfed_bench.simulator.shots import Shots, accuracies
 from clipfed_bench.toolbox.device import read
 from clipfed_bench.toolbox.images import Images, Normalizer
 
@@ -33,6 +34,8 @@ class TestSets:
     triggered: Tensor
     """(M, C, H, W) normalized float32: the images *whose label is not the target*, triggered (Eq. 1)."""
     target: int
+    shots: Shots | None = None
+    """The classes of a long-tailed data set in groups."""
 
 
 def normalized(
@@ -46,7 +49,9 @@ def normalized(
     return out
 
 
-def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Normalizer) -> TestSets:
+def make_test_sets(
+    test: Images, clean: Tensor, attack: Attack, normalize: Normalizer, shots: Shots | None = None
+) -> TestSets:
     """``clean`` is :func:`normalized` of ``test.images``: cells share it. Of an untargeted attack nothing is triggered.
 
     Raises UserError for a trigger that gives other than as many images of the same shape.
@@ -60,28 +65,32 @@ def make_test_sets(test: Images, clean: Tensor, attack: Attack, normalize: Norma
     def trigger(images: Tensor) -> Tensor:
         return fitting(attack.trigger(images), images.shape, f"what {name}.trigger gives")
 
-    return TestSets(clean, test.labels, normalized(others, normalize, trigger), target)
+    return TestSets(clean, test.labels, normalized(others, normalize, trigger), target, shots)
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, sets: TestSets) -> dict[str, float]:
-    """``mta`` and ``asr`` of ``model`` in evaluation mode.
+    """``mta`` and ``asr`` of ``model`` in evaluation mode; with a long tail :func:`.shots.accuracies` as well.
 
     ASR is nan when no image is triggered. Raises UserError where an output is not finite: such a model calls all images
     one class, so that ASR is 0 or 1.
     """
     model.eval()
-    hits, broken = _count(model, sets.clean, sets.labels)
+    hit, broken = _taken_for(model, sets.clean, sets.labels)
     target = torch.full((len(sets.triggered),), sets.target, device=sets.labels.device)
-    taken, also = _count(model, sets.triggered, target)
-    right, fooled, infinite = read([hits, taken, broken | also])
+    taken, also = _taken_for(model, sets.triggered, target)
+    by_class = hit.new_zeros(len(sets.shots.images) if sets.shots else 0, dtype=torch.int64)
+    if sets.shots:
+        by_class.scatter_add_(0, sets.labels, hit.long())
+    right, fooled, infinite, *hits = read([hit.sum(), taken.sum(), broken | also, *by_class])
     if infinite:
         raise UserError(
             "training has diverged: the model's outputs for test images are not finite; use a smaller lr, or other "
             "options of the defense."
         )
     asr = fooled / len(sets.triggered) if len(sets.triggered) else math.nan
-    return {"mta": right / len(sets.labels), "asr": asr}
+    figures = {"mta": right / len(sets.labels), "asr": asr}
+    return figures | accuracies(sets.shots, hits) if sets.shots else figures
 
 
 @torch.no_grad()
@@ -110,14 +119,14 @@ def _batch_size(images: Tensor) -> int:
     return 2000 if images.is_cuda else 128  # larger batches leave a CPU core's cache
 
 
-def _count(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of ``images`` are taken for ``labels``, and whether any output was not finite."""
+def _taken_for(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of ``images`` are taken for ``labels``, bool (N,), and whether any output was not finite."""
     size = _batch_size(images)
-    hits = torch.zeros((), dtype=torch.int64, device=images.device)
+    hits = torch.empty(len(images), dtype=torch.bool, device=images.device)
     broken = torch.zeros((), dtype=torch.bool, device=images.device)
-    parts = zip(torch.split(images, size), torch.split(labels, size), strict=True)
-    for part, truth in parts if len(images) else ():
+    parts = zip(*(torch.split(whole, size) for whole in (images, labels, hits)), strict=True)
+    for part, truth, place in parts if len(images) else ():
         logits = model(part)
-        hits += (logits.argmax(dim=1) == truth).sum()
+        torch.eq(logits.argmax(dim=1), truth, out=place)
         broken |= ~torch.isfinite(logits).all()
     return hits, broken

@@ -80,7 +80,7 @@ class Log:
         self._recent = self._all[len(self._all) - state["recent"] :]
         self._unread.clear()
 
-    def final(self, rounds: int) -> dict[str, float]:
-        """The final figure of each of METRICS, after ``rounds`` rounds."""
+    def final(self, rounds: int, attacked: tuple[int, int] | None = None) -> dict[str, float]:
+        """The final figure of each of METRICS, after ``rounds`` rounds; ``attacked``: the first and last one."""
         self._read()
-        return final_figures(Recorded(self.rows, self._all, rounds))
+        return final_figures(Recorded(self.rows, self._all, rounds, attacked))

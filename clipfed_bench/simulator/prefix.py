@@ -42,7 +42,8 @@ def run_prefix(spec: CellSpec, env: Environment, report: Report = silent) -> Non
         return
     setup = CellSetup(spec, env)
     training, models = new_training(setup), dict[str, Tensor]()
-    sets = TestSets(setup.clean, setup.data.test.labels, setup.clean[:1], 0)  # what is of triggers is left for cells
+    # What is of triggers is left for cells.
+    sets = TestSets(setup.clean, setup.data.test.labels, setup.clean[:1], 0, setup.shots)
 
     def evaluate() -> None:
         models.update((_name(training.done, name), own.cpu().clone()) for name, own in _vectors(training))

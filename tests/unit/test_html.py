@@ -308,3 +308,15 @@ def test_history_of_other_cells_is_not_drawn():
     results = frame(cell(seconds=SECONDS))
     other = history(frame(cell(seed=7)), lambda record: {0: (0.1, 0.1)})
     assert "no cell of this run has a history" in check(render("r", results, other)).section("left-out")
+
+
+def test_what_some_runs_alone_have_measured_has_its_sections():
+    shots = {"mta_many": 0.8, "mta_medium": 0.5, "mta_few": 0.25}
+    results = frame(*(cell(defense=d) | shots | {"lifespan": 40.0} for d in ("fedavg", "krum")))
+    page = check(render("r", results, pd.DataFrame()))
+    assert page.sections()[1:4] == ["results", "classes", "lifespan"]
+    assert "fedavg 80.0 (best) 50.0 (best) 25.0 (best)" in page.section("classes")
+    assert "rounds after the last attacked one" in page.section("lifespan").lower()
+    assert "fedavg 40.0 (best)" in page.section("lifespan")
+    lacking = check(render("r", results.assign(**dict.fromkeys(shots, math.nan)), pd.DataFrame()))
+    assert lacking.sections()[1:3] == ["results", "lifespan"]

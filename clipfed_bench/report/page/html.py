@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,10 +17,10 @@ from markupsafe import Markup
 
 from clipfed_bench.core.errors import UserError, printable
 from clipfed_bench.core.version import VERSION
-from clipfed_bench.report import plots
-from clipfed_bench.report.formats.sheet import Cell, Entry, Number, Sheet, listing
+from clipfed_bench.report.formats.sheet import Cell, Entry, Number, listing
 from clipfed_bench.report.page import facts
-from clipfed_bench.report.plots.inline_svg import drawing_inline, inline_svg
+from clipfed_bench.report.page.evidence import later
+from clipfed_bench.report.page.section import DECIMALS, Section, drawings
 from clipfed_bench.report.tables import footnotes
 from clipfed_bench.report.tables.admissible import MARGIN
 from clipfed_bench.report.tables.axes import Record, rank
@@ -30,9 +29,6 @@ from clipfed_bench.report.tables.printed import spread_out, without_empty_column
 from clipfed_bench.report.tables.statistics import enough
 from clipfed_bench.report.tables.table import plain_records, table
 from clipfed_bench.runs.metrics import DETECTION, SECONDS
-
-DECIMALS = 1
-"""Of per cent; the files of ``clipfed-bench table`` have more."""
 
 _PLOTS = (
     (
@@ -47,19 +43,6 @@ _PLOTS = (
     ),
 )
 """Plots that need no more than a sentence: kind, title, text."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page."""
-
-    id: str
-    title: str
-    text: str
-    drawings: Sequence[tuple[str, Markup]] = ()
-    """Plots by what they are called."""
-    grids: Sequence[Sheet] = ()
-    notes: Sequence[str] = ()
 
 
 def render(
@@ -90,7 +73,7 @@ def render(
         "Detection": lambda: _detection(results, history, spread),
         "Cost": lambda: _cost(results, history, records),
     }
-    sections, left_out = [_main(made, results, spread, admissible)], []
+    sections, left_out = [_main(made, results, spread, admissible), *later(results, spread, admissible)], []
     for title, make in makers.items():
         try:
             sections.append(make())
@@ -159,11 +142,11 @@ def _differences(results: pd.DataFrame, spread: str, against: str) -> Table:
 
 
 def _plotted(kind: str, title: str, text: str, results: pd.DataFrame, history: pd.DataFrame) -> Section:
-    return Section(kind, title, text, _drawings(kind, results, history))
+    return Section(kind, title, text, drawings(kind, results, history))
 
 
 def _against(results: pd.DataFrame, history: pd.DataFrame) -> Section:
-    drawings = _drawings("alpha", results, history)  # loads matplotlib, with care
+    drawn = drawings("alpha", results, history)  # loads matplotlib, with care
     from clipfed_bench.report.plots.alpha import plans
 
     names = {"malicious": "the malicious share"}
@@ -172,11 +155,11 @@ def _against(results: pd.DataFrame, history: pd.DataFrame) -> Section:
         "Points are means over seeds, moved a little to the side where they would hide each other; bars are one sample "
         "standard deviation to either side, cut at 0 and 100 %."
     )
-    return Section("against", f"MTA and ASR against {words}", text, drawings)
+    return Section("against", f"MTA and ASR against {words}", text, drawn)
 
 
 def _detection(results: pd.DataFrame, history: pd.DataFrame, spread: str) -> Section:
-    drawings = _drawings("detection", results, history)
+    drawn = drawings("detection", results, history)
     rates = table(results[results["status"] == "done"], metrics=DETECTION, decimals=DECIMALS, spread=spread)
     text = (
         "The share of a round's malicious updates (TPR) and of its benign ones (FPR) that a defense rejects, mean of "
@@ -184,11 +167,11 @@ def _detection(results: pd.DataFrame, history: pd.DataFrame, spread: str) -> Sec
         "are dropped because they are not finite count in none."
     )
     shown = spread_out(without_empty_columns(rates), "TPR / FPR in per cent")
-    return Section("detection", "Detection of malicious updates", text, drawings, [shown])
+    return Section("detection", "Detection of malicious updates", text, drawn, [shown])
 
 
 def _cost(results: pd.DataFrame, history: pd.DataFrame, records: Sequence[Record]) -> Section:
-    drawings = _drawings("cost", results, history)  # loads matplotlib, with care
+    drawn = drawings("cost", results, history)  # loads matplotlib, with care
     from clipfed_bench.report.plots.cost import PARTS, bars
 
     rows: list[tuple[Entry, ...]] = []
@@ -207,15 +190,7 @@ def _cost(results: pd.DataFrame, history: pd.DataFrame, records: Sequence[Record
         "machine did."
     )
     shown = listing("Seconds of a round", ("defense", *PARTS, "all", "cells"), 1, rows)
-    return Section("cost", "Cost of a round", text, drawings, [shown])
-
-
-def _drawings(kind: str, results: pd.DataFrame, history: pd.DataFrame) -> list[tuple[str, Markup]]:
-    with drawing_inline():
-        return [
-            (page.title, Markup(inline_svg(page.figure, page.shows, f"{page.stem}-")))
-            for page in plots.pages(kind, results, history)
-        ]
+    return Section("cost", "Cost of a round", text, drawn, [shown])
 
 
 def _template() -> Any:

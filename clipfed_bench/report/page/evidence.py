@@ -1,0 +1,38 @@
+"""Parts of the page on what some runs alone have measured: head, middle and tail classes, and lifespan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from clipfed_bench.report.page.section import DECIMALS, Section
+from clipfed_bench.report.tables.printed import spread_out, without_empty_columns
+from clipfed_bench.report.tables.table import table
+from clipfed_bench.runs.metrics import METRICS, SHOTS
+
+_PARTS = (
+    (
+        *("classes", "Head, middle and tail classes", SHOTS, "MTA in per cent"),
+        "The same test images by class: the third of the classes with most training images (many), the middle (medium) "
+        "and the third with fewest (few), each the mean of its classes. Who gives up the tail is seen here.",
+    ),
+    (
+        *("lifespan", "Lifespan of the backdoor", ("lifespan",), "Rounds"),
+        f"{METRICS['lifespan'].meaning[:1].upper()}{METRICS['lifespan'].meaning[1:]}.",
+    ),
+)
+"""Id, title, metrics, caption, text."""
+
+
+def later(results: pd.DataFrame, spread: str, admissible: float) -> Iterator[Section]:
+    """A section for each of them that any cell has measured."""
+    for id, title, metrics, caption, text in _PARTS:
+        if _measured(results, metrics):
+            made = without_empty_columns(table(results, metrics=metrics, decimals=DECIMALS, spread=spread,
+                                               admissible=admissible))  # fmt: skip
+            yield Section(id, title, text, grids=[spread_out(made, caption)])
+
+
+def _measured(results: pd.DataFrame, metrics: Sequence[str]) -> bool:
+    return all(name in results for name in metrics) and bool(results[list(metrics)].notna().any().any())
