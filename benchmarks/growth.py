@@ -33,7 +33,7 @@ SMALL |= {"batch_size": 16, "local_epochs": 1, "lr": 0.01}
 def clients(count: int) -> Callable[[], object]:
     """A Dirichlet partition of 50,000 images."""
     labels = np.arange(50_000) % 10
-    return lambda: partition(labels, 10, count, scheme="dirichlet", alpha=0.5, degree=None, min_samples=1, seed=0)
+    return lambda: partition(labels, 10, count, "dirichlet[alpha=0.5]", min_samples=1, seed=0)
 
 
 def clients_a_round(count: int) -> Callable[[], object]:

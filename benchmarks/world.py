@@ -100,7 +100,7 @@ def make_world(model: str, device: str, clients: int, images: int, batch_size: i
     """``clients`` with ``images`` each, and ``tests`` test images."""
     spec = CellSpec(
         dataset="cifar10",
-        partition="iid",
+        partition=choose("partition", "iid"),
         clients=clients,
         clients_per_round=clients,
         malicious=max(0.2, 1 / clients),  # somebody is

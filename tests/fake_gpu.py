@@ -25,6 +25,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from clipfed_bench.core.sources import PROJECT
+
 ROOT = Path(__file__).resolve().parents[1]
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -207,7 +209,7 @@ def _caller() -> str:
     frame = sys._getframe(2)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        ours = path.is_relative_to(ROOT) and path.parts[len(ROOT.parts)] in ("clipfed_bench", "attacks", "baselines")
+        ours = path.is_relative_to(ROOT) and path.parts[len(ROOT.parts)] in PROJECT
         if ours and path.name != "transfer.py":
             return f"{path.relative_to(ROOT).as_posix()}: {frame.f_code.co_name}"
         frame = frame.f_back  # type: ignore[assignment]

@@ -3,7 +3,8 @@
 An attack or a defense is one module with a docstring (summary line, citation, equations, deviations), one frozen
 ``Config`` dataclass whose fields are documented by a string below each, and one subclass of :class:`Attack` or
 :class:`Defense`. Its registered name is the file's name with ``_`` written ``-``. Nothing else is edited. A data set is
-one module of another package, with a docstring and one subclass of :class:`DataSource`.
+one module of another package, with a docstring and one subclass of :class:`DataSource`. A partition is like an attack,
+with :class:`Partition`.
 
 Shapes used throughout: K clients in a round, P parameters, Q entries of BatchNorm running statistics, B images of a
 batch, C channels, H × W pixels. Images are float32 in [0, 1] before normalization.
@@ -21,7 +22,6 @@ from clipfed_bench.api.attack import (
     ParameterRule,
     UntargetedAttack,
 )
-from clipfed_bench.api.data import DataSource
 from clipfed_bench.api.defense import (
     Aggregate,
     ClientUpdates,
@@ -31,6 +31,8 @@ from clipfed_bench.api.defense import (
     ServerModel,
     Teacher,
 )
+from clipfed_bench.core.data_source import DataSource
+from clipfed_bench.core.partition import Partition, Samples
 
 __all__ = [
     "AdaptContext",
@@ -46,7 +48,9 @@ __all__ = [
     "LocalModel",
     "Loss",
     "ParameterRule",
+    "Partition",
     "RoundContext",
+    "Samples",
     "ServerContext",
     "ServerModel",
     "Teacher",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
 
 from clipfed_bench.cli.options import DataDirOption
+from clipfed_bench.components.choice import Choice
+from clipfed_bench.components.registry import choose
+from clipfed_bench.components.scheme import SHARED, own_options
 from clipfed_bench.core.console import new_console
 from clipfed_bench.core.errors import UserError, shown
+from clipfed_bench.core.values import show as written
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -29,8 +34,12 @@ def data() -> None:
 def show(
     dataset: Annotated[str, typer.Argument(help="One that 'clipfed-bench list datasets' shows, e.g. cifar10-lt.")],
     partition: Annotated[
-        Literal["iid", "dirichlet", "degree"] | None,
-        typer.Option("--partition", help="How clients differ; default: degree if --degree is given, else dirichlet."),
+        str | None,
+        typer.Option(
+            "--partition",
+            help="How clients differ, as 'clipfed-bench list partitions' shows; default: degree if --degree is given, "
+            "else dirichlet.",
+        ),
     ] = None,
     alpha: Annotated[float | None, typer.Option("--alpha", help="Dirichlet concentration. [default: 0.5]")] = None,
     degree: Annotated[float | None, typer.Option("--degree", help="Degree of non-IID, 0 to 1. [default: 0.4]")] = None,
@@ -49,9 +58,8 @@ def show(
     from clipfed_bench.data.catalog import base_name
 
     base_name(dataset)  # it becomes part of a file's name
-    scheme = _scheme(partition, alpha, degree)
-    words = _words(scheme)
-    path = out or Path(f"{dataset}-{words.replace(' ', '-')}.png")
+    scheme, words = _scheme(partition, alpha, degree)
+    path = out or Path(f"{dataset}-{re.sub(r'[^A-Za-z0-9.]+', '-', words).strip('-')}.png")
     if path.suffix.lower() not in (".png", ".pdf", ".svg") or not path.parent.is_dir() or path.is_dir():
         raise UserError(f"--out {shown(path)}: a .png, .pdf or .svg file in a folder that exists is needed.")
     if seed < 0:
@@ -63,7 +71,8 @@ def show(
 
     loaded = load_dataset(dataset, data_dir, imbalance_factor)
     labels = loaded.train.labels
-    parts = divide(labels, len(loaded.classes), clients, **scheme, min_samples=min_samples, seed=seed)
+    writers = loaded.train.writers
+    parts = divide(labels, len(loaded.classes), clients, scheme, min_samples=min_samples, seed=seed, writers=writers)
     counts = client_counts(labels, parts, len(loaded.classes))
     console = new_console()
     what = f"{words}, {clients} clients, seed {seed}"
@@ -73,22 +82,19 @@ def show(
     console.print(f"Heat map: {path}", soft_wrap=True)
 
 
-def _scheme(partition: str | None, alpha: float | None, degree: float | None) -> dict[str, Any]:
-    """The partition's arguments; a parameter of another scheme is an error, not ignored."""
-    chosen = partition or ("degree" if degree is not None and alpha is None else "dirichlet")
-    for name, value, owner in (("alpha", alpha, "dirichlet"), ("degree", degree, "degree")):
-        if value is not None and chosen != owner:
-            raise UserError(f"--{name} {value:g} belongs to --partition {owner}, but the partition is {chosen}.")
-    return {
-        "scheme": chosen,
-        "alpha": (0.5 if alpha is None else alpha) if chosen == "dirichlet" else None,
-        "degree": (0.4 if degree is None else degree) if chosen == "degree" else None,
-    }
-
-
-def _words(scheme: dict[str, Any]) -> str:
-    values = [f" {name} {scheme[name]:g}" for name in ("alpha", "degree") if scheme[name] is not None]
-    return scheme["scheme"] + "".join(values) if scheme["scheme"] != "degree" else values[0].strip()
+def _scheme(partition: str | None, alpha: float | None, degree: float | None) -> tuple[Choice, str]:
+    """The partition and what it is called; an option that it does not have is an error, not ignored."""
+    text = partition or ("degree" if degree is not None and alpha is None else "dirichlet")
+    options = {name: value for name, value in (("alpha", alpha), ("degree", degree)) if value is not None}
+    known = choose("partition", text).options
+    for name, value in options.items():
+        if name not in known:
+            raise UserError(f"--{name} {value:g} belongs to other partitions: {text} has no such option.")
+    chosen = choose("partition", text, **options)
+    own = ",".join(f"{name}={written(value)}" for name, value in own_options(chosen).items())
+    label = chosen.name + (f"[{own}]" if own else "")
+    values = [f"{name} {written(value)}" for name, value in chosen.options.items() if name in SHARED]
+    return chosen, " ".join(values if label == "degree" else [label, *values])
 
 
 def _table(counts: Any, classes: Sequence[str], title: str) -> Table:

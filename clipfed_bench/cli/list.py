@@ -8,11 +8,13 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from clipfed_bench.components.registry import Component, Kind, attacks, broken, defenses
+from clipfed_bench.components.registry import Component, Kind, attacks, broken, defenses, partitions
 from clipfed_bench.core.console import new_console
 from clipfed_bench.core.values import show
 
-app = typer.Typer(help="Show attacks, defenses, data sets, models, teachers and presets.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show attacks, defenses, partitions, data sets, models, teachers and presets.", no_args_is_help=True
+)
 
 
 @app.command("attacks")
@@ -25,6 +27,12 @@ def list_attacks() -> None:
 def list_defenses() -> None:
     """Defenses, with their options and defaults."""
     _components("defense", defenses().values())
+
+
+@app.command("partitions")
+def list_partitions() -> None:
+    """Ways to divide images among clients, with their options and defaults."""
+    _components("partition", partitions().values())
 
 
 @app.command("datasets")

@@ -1,4 +1,4 @@
-"""What is known of an attack or a defense without importing it: read from its source.
+"""What is known of a component (an attack, a defense, a partition) without importing it: read from its source.
 
 A module that breaks the rules of :mod:`clipfed_bench.api` is refused here, with the reason, before anything of it runs.
 """
@@ -15,12 +15,12 @@ from typing import Any, Literal
 from clipfed_bench.core.errors import UserError, shown, unknown
 from clipfed_bench.core.values import convert, convertible
 
-Kind = Literal["attack", "defense"]
-BASES: Mapping[Kind, str] = {"attack": "Attack", "defense": "Defense"}
+Kind = Literal["attack", "defense", "partition"]
+BASES: Mapping[Kind, str] = {"attack": "Attack", "defense": "Defense", "partition": "Partition"}
 """Kind -> the class of :mod:`clipfed_bench.api` that one inherits from."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_NEEDS = ("needs_server_data", "needs_teacher")
+_NEEDS = ("needs_server_data", "needs_teacher", "needs_writers")
 _PLAIN = {
     *BASES.values(),
     "DataSource",
@@ -33,7 +33,7 @@ _PLAIN = {
     "NamedTuple",
     "TypedDict",
 }
-"""Bases from which no attack or defense can be inherited by another way."""
+"""Bases from which no component can be inherited by another way."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Component:
-    """An attack or a defense that is registered but not imported."""
+    """A component that is registered but not imported."""
 
     kind: Kind
     name: str
@@ -63,6 +63,9 @@ class Component:
     options: tuple[Option, ...]
     needs_server_data: bool = False
     needs_teacher: bool = False
+    needs_writers: bool = False
+    checks: bool = False
+    """Of a partition: whether it looks at what is to be divided before data are read."""
 
     def resolve(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
         """A value for each option, ``given`` ones (text or values) converted and checked. Raises UserError."""
@@ -90,8 +93,9 @@ def describe(kind: Kind, name: str, module: str, origin: str | None) -> Componen
     if config is None or not _is_frozen(config):
         raise UserError(f"{module} must define its options as a dataclass Config with @dataclass(frozen=True).")
     needs = dict(item for node in classes if node is not config for item in _needs(node))
+    checks = any(defines(node, "check") for node in classes)
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return Component(kind, name, module, summary, tuple(_options(config)), **needs)
+    return Component(kind, name, module, summary, tuple(_options(config)), **needs, checks=checks)
 
 
 def parse(option: str, name: str, module: str, origin: str | None) -> ast.Module:
@@ -124,6 +128,11 @@ def check_classes(base_class: str, module: str, classes: list[ast.ClassDef]) -> 
     if found > 1 or (found == 0 and not other):
         helper = " Modules that only help others have names that begin with '_'." if found == 0 else ""
         raise UserError(f"{module} must define exactly one {base_class}; it has {found}.{helper}")
+
+
+def defines(node: ast.ClassDef, method: str) -> bool:
+    """Whether a class has a ``method`` of its own."""
+    return any(isinstance(item, ast.FunctionDef) and item.name == method for item in node.body)
 
 
 def _is_frozen(config: ast.ClassDef) -> bool:

@@ -1,7 +1,7 @@
-"""Find attacks and defenses by name, also other people's, without importing them until one is made.
+"""Find attacks, defenses and partitions by name, also other people's, without importing them until one is made.
 
-They come by entry points (:mod:`clipfed_bench.components.entry_points`) in the groups ``clipfed_bench.attacks`` and
-``clipfed_bench.defenses``. Summaries, options and defaults are read from the source
+They come by entry points (:mod:`clipfed_bench.components.entry_points`) in the groups ``clipfed_bench.attacks``,
+``clipfed_bench.defenses`` and ``clipfed_bench.partitions``. Summaries, options and defaults are read from the source
 (:mod:`clipfed_bench.components.described`), so that listing them and checking a grid needs no torch.
 
 A plug-in that cannot be used keeps no other from being used: it is among :func:`broken`, and who asks for it is told
@@ -22,8 +22,21 @@ from clipfed_bench.core.values import parse_choice
 
 if TYPE_CHECKING:
     from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
+    from clipfed_bench.core.partition import Partition
 
-__all__ = ["Component", "Kind", "Option", "attacks", "broken", "choose", "create_attack", "create_defense", "defenses"]
+__all__ = [
+    "Component",
+    "Kind",
+    "Option",
+    "attacks",
+    "broken",
+    "choose",
+    "create_attack",
+    "create_defense",
+    "create_partition",
+    "defenses",
+    "partitions",
+]
 
 
 def attacks() -> dict[str, Component]:
@@ -34,6 +47,11 @@ def attacks() -> dict[str, Component]:
 def defenses() -> dict[str, Component]:
     """Every registered defense by name."""
     return _components("defense")
+
+
+def partitions() -> dict[str, Component]:
+    """Every registered partition by name."""
+    return _components("partition")
 
 
 def broken(kind: Kind) -> Mapping[str, str]:
@@ -55,22 +73,31 @@ def choose(kind: Kind, text: str, /, **options: Any) -> Choice:
 
 def create_attack(choice: Choice, context: AttackContext) -> Attack:
     """The attack that was chosen. Raises UserError where its module, or a value of an option, cannot be used."""
-    made: Attack = _create(choice, context)
+    from clipfed_bench.api import Attack
+
+    made: Attack = _create(choice, Attack, context)
     return made
 
 
 def create_defense(choice: Choice, server: ServerContext) -> Defense:
     """The defense that was chosen. Raises UserError where its module, or a value of an option, cannot be used."""
-    made: Defense = _create(choice, server)
+    from clipfed_bench.api import Defense
+
+    made: Defense = _create(choice, Defense, server)
     return made
 
 
-def _create(choice: Choice, context: Any) -> Any:
-    from clipfed_bench.api import Attack, Defense
+def create_partition(choice: Choice) -> Partition:
+    """The partition that was chosen. Raises UserError where its module, or a value of an option, cannot be used."""
+    from clipfed_bench.core.partition import Partition
 
-    kind = choice.component.kind
-    module, cls = load(kind, choice.name, choice.component.module, Attack if kind == "attack" else Defense)
-    return cls(module.Config(**choice.options), context)
+    made: Partition = _create(choice, Partition)
+    return made
+
+
+def _create(choice: Choice, base: type[Any], *context: Any) -> Any:
+    module, cls = load(choice.component.kind, choice.name, choice.component.module, base)
+    return cls(module.Config(**choice.options), *context)
 
 
 def _components(kind: Kind) -> dict[str, Component]:

@@ -1,7 +1,7 @@
 """What a cell is: every setting that affects a number, and nothing else (no device, executor or worker count).
 
-The key of a cell is the sha256 of its canonical JSON, in which attack and defense stand with all their options, so a
-changed default changes the key. A setting that comes later leaves the keys of cells that do without it as they were:
+The key of a cell is the sha256 of its canonical JSON, in which components stand with all their options, so a changed
+default changes the key. A setting that comes later leaves the keys of cells that do without it as they were:
 see :func:`setting`. Each field below is a command-line option, a TOML key and a column of the results.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 from clipfed_bench.components.choice import Choice
 from clipfed_bench.components.described import BASES, Kind
 from clipfed_bench.components.registry import choose
+from clipfed_bench.components.scheme import SHARED, own_options, settled, whole
 from clipfed_bench.core.errors import UserError, unknown
 from clipfed_bench.core.shares import nearest
 from clipfed_bench.core.values import convert
@@ -47,16 +48,16 @@ def setting(
 class CellSpec:
     """One cell of a grid. Settings without effect on it are set to None, so that equal cells have equal keys.
 
-    Those of :data:`~clipfed_bench.models.catalog.OF_MODEL` are the model's where None is given. ``attack`` and
-    ``defense`` may be given as text, which is parsed here and nowhere later. Raises UserError for any value that is out
-    of range, unknown, or impossible together with another.
+    Those of :data:`~clipfed_bench.models.catalog.OF_MODEL` are the model's where None is given. ``partition``,
+    ``attack`` and ``defense`` may be given as text, which is parsed here and nowhere later. Raises UserError for any
+    value that is out of range, unknown, or impossible together with another.
     """
 
     dataset: str = setting("cifar10-lt", "paper", "data set")
     imbalance_factor: float | None = setting(
         None, "ours", "largest / smallest class of a long tail; 10 if not given, -lt data sets only", low=1
     )
-    partition: str = setting("dirichlet", "ours", "how clients differ: iid, dirichlet (alpha) or degree")
+    partition: Choice = setting("dirichlet", "ours", "how clients differ, with options as name[option=value]")  # noqa: RUF009
     alpha: float | None = setting(0.5, "ours", "Dirichlet concentration, smaller is more non-IID", low=1e-3, high=1e9)
     degree: float | None = setting(0.4, "paper", "degree of non-IID, 1/classes is IID", low=0, high=1)
     min_samples: int = setting(10, "ours", "images that every client holds at least", low=1)
@@ -127,7 +128,6 @@ class CellSpec:
         for name in OF_MODEL:
             if getattr(self, name) is None:
                 self._set(name, getattr(MODELS[self.model], name))
-        _one_of("partition", self.partition, ("iid", "dirichlet", "degree"))
         _one_of("malicious_sampling", self.malicious_sampling, ("fixed", "random"))
         _one_of("poison_rounding", self.poison_rounding, ("stochastic", "down"))
         _one_of("evaluate", self.evaluate, ("test", "validation"))
@@ -175,15 +175,16 @@ class CellSpec:
     def _resolve_data(self) -> None:
         factor = catalog.resolve_imbalance(self.dataset, self.imbalance_factor)
         self._set("imbalance_factor", factor if self.dataset != catalog.base_name(self.dataset) else None)
-        for scheme, name in (("dirichlet", "alpha"), ("degree", "degree")):
-            if self.partition != scheme:
-                self._set(name, None)
-            elif getattr(self, name) is None:
-                raise UserError(f"{name}: the partition {scheme} needs a value.")
+        usual: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in SHARED}
+        partition, shared = settled(self.partition, self._shared, usual)
+        self._set("partition", partition)
+        for f in fields(self):
+            if f.name in shared:
+                self._set(f.name, _in_range(f, shared[f.name]))
         classes = len(catalog.info(self.dataset).classes)
         if self.target >= classes:
             raise UserError(f"target: {self.target} is not a class of {self.dataset}; it goes from 0 to {classes - 1}.")
-        check_clients(self.dataset, factor, self.partition, self.clients, self.min_samples)
+        check_clients(self.dataset, factor, self.scheme, self.clients, self.min_samples)
 
     def _resolve_components(self) -> None:
         self._set("attack", _chosen("attack", self.attack))
@@ -208,6 +209,15 @@ class CellSpec:
             check_server_data(self.server_data, self.dataset)
 
     @property
+    def scheme(self) -> Choice:
+        """The partition with all of its options, also those that are settings of the cell."""
+        return whole(self.partition, self._shared)
+
+    @property
+    def _shared(self) -> dict[str, float | None]:
+        return {name: getattr(self, name) for name in SHARED}
+
+    @property
     def attacked(self) -> bool:
         """Whether there is an attack at all."""
         return self.attack.name != "none"
@@ -224,6 +234,7 @@ class CellSpec:
         names += "malicious_sampling model warmup_rounds local_epochs batch_size lr momentum weight_decay seed"
         values = {name: getattr(self, name) for name in names.split()}
         held_out = self.server_data if self.server_data and self.server_data.startswith("holdout:") else None
+        values["partition"] = _partition_in_full(self.partition)
         return {**values, "server_data": held_out, "update_dtype": self.update_dtype, "evaluate": self.evaluate}
 
     @property
@@ -240,6 +251,7 @@ class CellSpec:
     def prefix(self) -> dict[str, Any]:
         """The settings that the rounds before the attack depend on; cells alike in them share these rounds."""
         values = {name: value for name, value in self.as_dict().items() if name not in LATER}
+        values["partition"] = _partition_in_full(self.partition)
         return {**values, "prefix_rounds": self.prefix_rounds, "defense": _in_full(self.defense)}
 
     @property
@@ -250,12 +262,13 @@ class CellSpec:
     @property
     def key(self) -> str:
         """sha256 of the canonical JSON, its first 16 hexadecimal digits."""
-        return self._digest(self.as_dict() | {"attack": _in_full(self.attack), "defense": _in_full(self.defense)})
+        whole = {"attack": _in_full(self.attack), "defense": _in_full(self.defense)}
+        return self._digest(self.as_dict() | whole | {"partition": _partition_in_full(self.partition)})
 
     def as_dict(self) -> dict[str, Any]:
-        """Its settings as they are stored: plain values, attack and defense by their labels."""
+        """Its settings as they are stored: plain values, components by their labels."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values | {"attack": str(self.attack), "defense": str(self.defense)}
+        return values | {name: str(values[name]) for name in BASES}
 
     def _digest(self, values: dict[str, Any]) -> str:
         neutral = [f.name for f in fields(self) if getattr(self, f.name) == f.metadata.get("neutral", ...)]
@@ -295,3 +308,9 @@ def _chosen(kind: Kind, given: Choice | str) -> Choice:
 def _in_full(choice: Choice) -> dict[str, Any]:
     """With all options, also those at their defaults."""
     return {"name": choice.name, "options": choice.options}
+
+
+def _partition_in_full(choice: Choice) -> str | dict[str, Any]:
+    """The same without options that are settings; a partition without others stands with its name alone."""
+    options = own_options(choice)
+    return {"name": choice.name, "options": options} if options else choice.name

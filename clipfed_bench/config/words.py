@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from clipfed_bench.components import scheme
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.values import show
 from clipfed_bench.data.info import CLIP
@@ -109,8 +110,8 @@ def listed(cells: Iterable[Cell], name: str) -> str:
 
 
 def partition(spec: CellSpec) -> str:
-    """``α=0.5``, ``q=0.4`` or ``iid``."""
-    return {"dirichlet": f"α={show(spec.alpha)}", "degree": f"q={show(spec.degree)}"}.get(spec.partition, "iid")
+    """``α=0.5``, ``q=0.4``, ``iid`` or ``shards[per_client=3]``."""
+    return scheme.spoken(str(spec.partition), vars(spec))
 
 
 def in_brief(spec: CellSpec, also: Sequence[str] = ()) -> str:

@@ -20,8 +20,11 @@ class Split:
     labels: Index
     """(N,) int64 in 0 … classes - 1."""
     captions: tuple[str, ...] | None = None
+    writers: Index | None = None
+    """(N,) int64: who made each image, by any numbers; None where nobody knows."""
 
     def take(self, index: Index) -> Split:
         """The images at ``index``, in that order."""
         captions = None if self.captions is None else tuple(self.captions[i] for i in index.tolist())
-        return Split(self.images[index], self.labels[index], captions)
+        writers = None if self.writers is None else self.writers[index]
+        return Split(self.images[index], self.labels[index], captions, writers)

@@ -84,13 +84,15 @@ def first_per_class(labels: Index, counts: Sequence[int]) -> npt.NDArray[np.bool
 
 
 def content_hash(*splits: Split) -> str:
-    """SHA-256 of images, labels and captions, in order."""
+    """SHA-256 of images, labels, captions and writers, in order."""
     digest = hashlib.sha256()
     for split in splits:
         digest.update(repr(split.images.shape).encode())
         digest.update(np.ascontiguousarray(split.images).data)
         digest.update(np.ascontiguousarray(split.labels, dtype="<i8").data)
         digest.update("\0".join(split.captions or ()).encode())
+        if split.writers is not None:
+            digest.update(np.ascontiguousarray(split.writers, dtype="<i8").data)
     return digest.hexdigest()
 
 

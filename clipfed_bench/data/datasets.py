@@ -53,11 +53,12 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
     # They are in canonical order, so what a long tail keeps depends on neither a cell's seed nor the source.
     keep = first_per_class(labels, class_counts(int(np.bincount(labels).max()), factor, len(classes)))
     kept, cut = (images, images[:0]) if keep.all() else (images[keep], images[~keep])  # all of them are no copy
+    writers = arrays.get("train_writers")
     mean, std = (tuple(float(v) for v in arrays[key]) for key in ("mean", "std"))
     return Dataset(
         name,
         classes,
-        as_images(_first(kept), labels[keep]),
+        as_images(_first(kept), labels[keep], None if writers is None else writers[keep]),
         as_images(_first(arrays["test_images"]), arrays["test_labels"]),
         (mean[0], mean[1], mean[2]),
         (std[0], std[1], std[2]),
@@ -66,10 +67,11 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
     )
 
 
-def as_images(images: Bytes, labels: Index) -> Images:
-    """Arrays (N, 3, H, W) and (N,) as :class:`Images`, channels last; sharing memory where they are so already."""
+def as_images(images: Bytes, labels: Index, writers: Index | None = None) -> Images:
+    """Arrays (N, C, H, W) and (N,) as :class:`Images`, channels last; sharing memory where they are so already."""
     pixels = torch.from_numpy(np.ascontiguousarray(_last(images))).permute(0, 3, 1, 2)
-    return Images(pixels, torch.from_numpy(np.ascontiguousarray(labels)))
+    found = None if writers is None else torch.from_numpy(np.ascontiguousarray(writers))
+    return Images(pixels, torch.from_numpy(np.ascontiguousarray(labels)), found)
 
 
 def _last(images: Bytes) -> Bytes:
@@ -113,7 +115,9 @@ def _canonical(split: Split) -> Split:
 
 def _pack(train: Split, test: Split) -> cache.Arrays:
     mean, std = channel_stats(train.images)
+    writers = {} if train.writers is None else {"train_writers": train.writers}
     return {
+        **writers,
         "train_images": np.ascontiguousarray(_last(train.images)),
         "train_labels": train.labels,
         "test_images": np.ascontiguousarray(_last(test.images)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from clipfed_bench.components.choice import Choice
+from clipfed_bench.components.registry import create_partition
+from clipfed_bench.components.scheme import own_options
 from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.data.catalog import KNOWN, added, base_name, info
 
@@ -34,7 +37,7 @@ def train_counts(name: str, factor: float) -> list[int]:
     return [min(pair) for pair in zip(there, wanted, strict=True)]
 
 
-def check_clients(name: str, factor: float, scheme: str, clients: int, min_samples: int) -> None:
+def check_clients(name: str, factor: float, partition: Choice, clients: int, min_samples: int) -> None:
     """Raise UserError where the training images cannot be divided among so many (or so few) clients."""
     counts = train_counts(name, factor)
     if clients * min_samples > sum(counts):
@@ -42,11 +45,17 @@ def check_clients(name: str, factor: float, scheme: str, clients: int, min_sampl
             f"clients: {clients:,} of them with min_samples {min_samples:,} need {clients * min_samples:,} images, but "
             f"{name} has {sum(counts):,} to train on; at most {sum(counts) // min_samples:,} clients are possible."
         )
-    if scheme == "degree" and clients < len(counts):
-        raise UserError(
-            f"clients: {clients} with the partition degree, in which each class has a group of clients; {name} needs "
-            f"at least {len(counts)}."
-        )
+    component = partition.component
+    if component.needs_writers and info(name).writers == 0:
+        raise UserError(f"partition {partition.name}: {name} does not say who made its images; use another one.")
+    if component.checks or own_options(partition):
+        try:
+            create_partition(partition).check(clients, counts)
+        except UserError:
+            raise
+        except Exception as error:
+            reason = f"looking at {clients} clients, it raises {type(error).__name__}: {shown(error, 300)}"
+            raise UserError(f"partition '{partition.name}' cannot be used: {reason}") from error
 
 
 def holdout_size(spec: str) -> int | None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from clipfed_bench.components.described import check_classes, parse
+from clipfed_bench.components.described import check_classes, defines, parse
 from clipfed_bench.core.errors import UserError, shown
 
 CLIP = "open_clip:ViT-L-14/openai"
 """The teacher for photos [paper]."""
 
-_FIELDS = ("classes", "train_per_class", "test_per_class", "captions", "teacher")
+_FIELDS = ("classes", "train_per_class", "test_per_class", "captions", "teacher", "writers")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Info:
     """Of the training pixels in [0, 1], if it tells the real data set from a generated one of the same size."""
     captions: tuple[str, ...] = ()
     """Templates for server images without captions; the built-in ones if there are none."""
+    writers: int = 0
+    """Who made the training images, at most so many; 0 where it is not known."""
     module: str | None = None
     """Of a plug-in: where its :class:`clipfed_bench.api.DataSource` is."""
     side: ClassVar[int] = 32
@@ -69,15 +71,19 @@ def describe(name: str, module: str, origin: str | None) -> Info:
     captions = _texts("captions", stated.get("captions", ()))
     if not all(text.count("{}") == 1 for text in captions):
         raise UserError("each of its captions must hold {} once, where the name of the class goes.")
+    writers = stated.get("writers", 0)
+    if type(writers) is not int or writers < 0:
+        raise UserError(f"its writers are {shown(writers)}; their number is needed, 0 if it is not known.")
     return Info(
         name,
         (ast.get_docstring(tree) or "").partition("\n")[0],
         names,
         _counts("train_per_class", stated.get("train_per_class"), len(names)),
         _counts("test_per_class", stated.get("test_per_class"), len(names)),
-        f"{name}-generated" if any(_defines(node, "generated") for node in classes) else None,
+        f"{name}-generated" if any(defines(node, "generated") for node in classes) else None,
         teacher,
         captions=captions,
+        writers=writers,
         module=module,
     )
 
@@ -92,10 +98,6 @@ def _stated(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
                     yield target.id, ast.literal_eval(item.value)
                 except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                     raise UserError(f"its {target.id} must be a literal, so that it is known before it runs.") from None
-
-
-def _defines(node: ast.ClassDef, method: str) -> bool:
-    return any(isinstance(item, ast.FunctionDef) and item.name == method for item in node.body)
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ def load(info: Info, folder: Path) -> tuple[Split, Split]:
         _check(split, len(info.classes), where)
         found = np.bincount(split.labels, minlength=len(counts))
         wrong = [f"{c} {n:,} and not {e:,}" for c, n, e in zip(info.classes, found, counts, strict=True) if n != e]
+        if part == "training":
+            _check_writers(split, info.writers, where)
         if wrong:
             raise DataError(f"{where}: it holds other numbers of images than it states: {', '.join(wrong[:5])}.")
     return parts
@@ -82,3 +84,19 @@ def _check(split: object, classes: int, where: str) -> None:
         raise DataError(
             f"{where}: there must be a caption, a text, for each of the {len(labels):,} images, or none at all."
         )
+
+
+def _check_writers(split: Split, stated: int, where: str) -> None:
+    """Raise DataError unless training images are by as many writers as stated, if any."""
+    writers = split.writers
+    if (stated == 0) != (writers is None):
+        found = "says who made each image" if stated == 0 else "does not say who made each image"
+        raise DataError(f"{where}: it {found}, but states writers = {stated}.")
+    if writers is not None:
+        found = f"{writers.dtype} {writers.shape}" if isinstance(writers, np.ndarray) else type(writers).__name__
+        count = len(np.unique(writers)) if found == f"int64 {split.labels.shape}" else 0
+        if count != stated:
+            raise DataError(
+                f"{where}: its writers are {found}, {count:,} of them; int64 {split.labels.shape} with {stated:,} is "
+                "needed."
+            )

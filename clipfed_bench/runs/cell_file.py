@@ -83,9 +83,10 @@ def _settings(spec: dict[str, Any]) -> dict[str, Any]:
             for f in fields(CellSpec)
         }
         names = {f"{kind}_name": stored(kind, found[kind] or "").name for kind in BASES}
+        divided = names.pop("partition_name")
     except UserError as error:
         raise ValueError(str(error)) from error
-    for name in (*names.values(), *(found[setting] or "" for setting in ("dataset", "partition", "model"))):
+    for name in (*names.values(), divided, *(found[setting] or "" for setting in ("dataset", "model"))):
         if not re.fullmatch(r"[A-Za-z0-9_-]*", name):
             raise ValueError(f"'{shown(name)}' is no name of an attack, a defense, a data set, a partition or a model")
     return found | names

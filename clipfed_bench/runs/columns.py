@@ -111,6 +111,7 @@ _DIGESTS = {
     "simulator": "the simulator's source",
     "warmup": "FedAvg's source, if there is a warm-up",
     "model": "the model's source",
+    "partition": "the partition's source",
     "attack": "the attack's source, with attacks and files that its options name",
     "defense": "the defense's source, the same",
     "data": "the data set's content, and the source that reads it",

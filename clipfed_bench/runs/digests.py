@@ -11,6 +11,7 @@ OF: Mapping[str, tuple[str, ...]] = {
     "simulator": (),
     "warmup": (),
     "model": ("model",),
+    "partition": ("partition",),
     "attack": ("attack",),
     "defense": ("defense",),
     "data": ("dataset",),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from importlib.metadata import version
 
+from clipfed_bench.components.scheme import SHARED
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.provenance import provenance
 from clipfed_bench.runs.digests import PREFIX
@@ -41,7 +42,7 @@ def warmup_facts(setup: CellSetup) -> dict[str, str]:
 def warmup_digests(setup: CellSetup) -> dict[str, str]:
     """Of what the clean warm-up is computed from."""
     held_out = ("server_data",) if setup.spec.warmup["server_data"] else ()
-    return _digests(setup, ("simulator", "warmup", "model", "data", *held_out))
+    return _digests(setup, ("simulator", "warmup", "model", "partition", "data", *held_out))
 
 
 def mark_changed(setup: CellSetup, facts: dict[str, str]) -> dict[str, str]:
@@ -59,9 +60,11 @@ def _digests(setup: CellSetup, names: Iterable[str]) -> dict[str, str]:
 
 
 def _origins(spec: CellSpec) -> dict[str, str]:
-    """Where each default in force comes from, the cell's own and those of its attack and defense."""
+    """Where each default in force comes from, the cell's own and those of its components."""
     origins = spec.defaults()
-    for choice in (spec.attack, spec.defense):
+    for choice in (spec.partition, spec.attack, spec.defense):
         kind, options = choice.component.kind, zip(choice.component.options, choice.values, strict=True)
-        origins |= {f"{kind}.{option.name}": option.origin for option, value in options if value == option.default}
+        defaults = [option for option, value in options if value == option.default]
+        own = (option for option in defaults if kind != "partition" or option.name not in SHARED)
+        origins |= {f"{kind}.{option.name}": option.origin for option in own}
     return origins

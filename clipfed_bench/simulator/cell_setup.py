@@ -92,9 +92,9 @@ class CellSetup:
     def federation(self) -> Federation:
         """The clients with their shares of the data."""
         spec, data = self.spec, self.data
-        settings = {name: getattr(spec, name) for name in ("alpha", "degree", "min_samples", "seed")}
-        labels = data.train.labels.cpu().numpy().tobytes()
-        parts = shared.shares(labels, len(data.classes), spec.clients, scheme=spec.partition, **settings)
+        labels, writers = (_content(values) for values in (data.train.labels, data.train.writers))
+        given = spec.clients, spec.scheme, spec.min_samples, spec.seed
+        parts = shared.shares(labels, writers, len(data.classes), *given)
         device = data.train.labels.device
         clients: Sequence[Images] = Shares(data.train, [part.to(device) for part in parts])
         if device.type != "cpu":  # where there is memory, and copies would be made in each round
@@ -171,3 +171,8 @@ class CellSetup:
         """As :func:`.evaluate.evaluate`, in the environment's precision."""
         with self.compute.autocast():
             return evaluate(model, sets)
+
+
+def _content(values: Tensor | None) -> bytes | None:
+    """Of int64 ``values``, on any device."""
+    return None if values is None else values.cpu().numpy().tobytes()

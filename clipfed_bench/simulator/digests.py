@@ -61,6 +61,7 @@ class Digests:
         found = {
             "simulator": self._once("simulator", lambda: digest(lines(self._simulator))),
             "model": self._once(spec.model, lambda: self._code(MODULES[spec.model])),
+            "partition": self._once(spec.partition, lambda: self._choice(spec.partition)),
             "attack": self._once(spec.attack, lambda: self._choice(spec.attack)),
             "defense": self._once(spec.defense, lambda: self._choice(spec.defense)),
             "data": self._once(("data", spec.dataset), lambda: self._data(spec)),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from clipfed_bench.components.choice import Choice
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Progress, Report
 from clipfed_bench.core.work_counts import counted
@@ -49,7 +50,7 @@ def dataset(
     if held_out is not None:
         data = reserve_holdout(data, held_out)
     train, test = (
-        Images(s.images.to(device).contiguous(memory_format=torch.channels_last), s.labels.to(device))
+        Images(s.images.to(device).contiguous(memory_format=torch.channels_last), s.labels.to(device), s.writers)
         for s in (data.train, data.test)
     )
     data = Dataset(data.name, data.classes, train, test, data.mean, data.std, data.source)
@@ -68,9 +69,13 @@ def executor(
 
 @lru_cache(maxsize=64)
 @counted("partition")
-def shares(labels: bytes, classes: int, clients: int, **settings: Any) -> list[Tensor]:
-    """As :func:`partition`; ``labels`` are those of int64, by content, so that equal data sets share it."""
-    return partition(np.frombuffer(labels, dtype=np.int64), classes, clients, **settings)
+def shares(
+    labels: bytes, writers: bytes | None, classes: int, clients: int, scheme: Choice, min_samples: int, seed: int
+) -> list[Tensor]:
+    """As :func:`partition`; labels and writers are int64, by content, so that equal data sets share it."""
+    found = None if writers is None else np.frombuffer(writers, dtype=np.int64)
+    array = np.frombuffer(labels, dtype=np.int64)
+    return partition(array, classes, clients, scheme, min_samples=min_samples, seed=seed, writers=found)
 
 
 @lru_cache(maxsize=2)

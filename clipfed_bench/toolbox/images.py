@@ -18,17 +18,20 @@ class Images:
     """(N, 3, H, W) uint8."""
     labels: Tensor
     """(N,) int64."""
+    writers: Tensor | None = None
+    """(N,) int64, on the CPU: who made each image, of training images of data sets that say so."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: Tensor) -> Images:
         """The images at ``index`` (int64), in that order."""
+        writers = None if self.writers is None else self.writers[index.cpu()]
         pixels = self.images.permute(0, 2, 3, 1)
         if not pixels.is_contiguous():
-            return Images(self.images[index], self.labels[index])
+            return Images(self.images[index], self.labels[index], writers)
         # Whole images are copied, not one value after the other.
-        return Images(pixels.index_select(0, index).permute(0, 3, 1, 2), self.labels[index])
+        return Images(pixels.index_select(0, index).permute(0, 3, 1, 2), self.labels[index], writers)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def test_listed(environment: tuple[dict[str, str], Path]) -> None:
     for kind, texts in {
         "attacks": ("checkerboard", "Checkerboard: a small board", "size=4  Side of the board, pixels [ours]."),
         "defenses": ("geometric-median", "smoothing=1e-06"),
+        "partitions": ("label-quota", "classes=2  k, the classes that each client holds"),
         "datasets": ("shapes\n", "Shapes: disks, squares", "shapes-lt\n", "shapes with a long-tailed training split"),
     }.items():
         done = _python("-m", "clipfed_bench", "list", kind, env=env, cwd=work)
@@ -64,16 +65,19 @@ def test_listed(environment: tuple[dict[str, str], Path]) -> None:
 
 
 def test_a_grid(environment: tuple[dict[str, str], Path]) -> None:
-    """All three at once, a long tail and the data set's own server data; the data's content is in the provenance."""
+    """All of them at once, a long tail and the data set's own server data; the data's content is in the provenance."""
     env, work = environment
     chosen = "--dataset shapes,shapes-lt --imbalance-factor none --attack checkerboard[size=3] --rounds 1"
-    chosen += " --defense fedavg,geometric-median,fltrust --clients 8 --clients-per-round 4 --min-samples 5"
+    chosen += " --partition label-quota[classes=3] --defense fedavg,geometric-median,fltrust"
+    chosen += " --clients 8 --clients-per-round 4 --min-samples 5"
     command = ("-m", "clipfed_bench", "grid", "--preset", "smoke", *chosen.split(), "--device", "cpu")
     done = _python(*command, "--workers", "1", "--quiet", "--out", "run", env=env, cwd=work)
     assert done.returncode == 0, done.stdout + done.stderr
     results = pd.read_parquet(work / "run" / "results.parquet")
     assert sorted(results["defense"].unique()) == ["fedavg", "fltrust", "geometric-median"]
     assert set(results["attack"]) == {"checkerboard[size=3]"}
+    assert set(results["partition"]) == {"label-quota[classes=3]"}
+    assert results["alpha"].isna().all()
     assert set(results["dataset"]) == {"shapes", "shapes-lt"}
     assert (results["status"] == "done").all()
     assert results["mta"].between(0, 1).all()
@@ -100,15 +104,18 @@ def test_mistakes_are_explained(environment: tuple[dict[str, str], Path]) -> Non
         ("--dataset", "shapes", "--imbalance-factor", "3"): "needs shapes-lt",
         ("--dataset", "shapes", "--clients", "100"): "shapes has 240 to train on",
         ("--attack", "checkerboard[size=x]"): "'x' is not a whole number",
+        ("--dataset", "shapes", "--partition", "label-quota[classes=5]"): "5 classes for each of",
+        ("--dataset", "shapes", "--partition", "natural"): "shapes does not say who made its images",
     }.items():
         done = _python("-m", "clipfed_bench", "grid", "--dry-run", "--preset", "smoke", *arguments, env=env, cwd=work)
         assert done.returncode == 2, done
         assert words in done.stderr
         assert done.stderr.count("\n") == 1
-    show = ("data", "show", "shapes-lt", "--clients", "4")
+    show = ("data", "show", "shapes-lt", "--clients", "4", "--partition", "label-quota")
     done = _python("-m", "clipfed_bench", *show, env=env, cwd=work)
     assert done.returncode == 0, done.stderr
     assert "diamond" in done.stdout
+    assert (work / "shapes-lt-label-quota-classes-2.png").is_file()
 
 
 def test_the_teacher_learns_its_classes(environment: tuple[dict[str, str], Path]) -> None:

@@ -96,6 +96,9 @@ def test_names(name: str, words: tuple[str, ...], place: Path, install: Any) -> 
     assert load_dataset("digits").source.startswith("scikit-learn digits, sha256")
 
 
+WRITTEN = changed("(1, 2)", "(1, 2)\n    writers = 4").replace(
+    ", labels)", ", labels, None, np.arange(len(labels)) % 4)"
+)
 LOADS: list[tuple[str, str, tuple[str, ...]]] = [
     ("raising", changed(WHOLE, WHOLE + "1 / 0\n        "), ("it raises ZeroDivisionError: division by zero",)),
     ("raising at import", GOOD + "raise ValueError('\\x1b[2J')\n", ("raises ValueError: \\x1b[2J",)),
@@ -111,6 +114,10 @@ LOADS: list[tuple[str, str, tuple[str, ...]]] = [
     ("label below 0", changed(", labels)", ", labels - 1)"), ("label out of range", "-1")),
     ("an image more", changed("part([4, 4]),", "part([4, 5]),"), ("light 5 and not 4", "than it states")),
     ("test images", changed("part([1, 2])", "part([2, 1])"), ("test split", "dark 2 and not 1, light 1 and not 2")),
+    ("writers unsaid", changed("(1, 2)", "(1, 2)\n    writers = 2"), ("does not say who made", "states writers = 2")),
+    ("writers unstated", changed(", labels)", ", labels, None, labels)"), ("says who made", "states writers = 0")),
+    ("writers miscounted", WRITTEN.replace("writers = 4", "writers = 5"), ("int64 (8,), 4 of them", "with 5 is")),
+    ("writers of floats", WRITTEN.replace("% 4", "% 4 / 1"), ("float64 (8,)", "int64 (8,) with 4")),
     ("a caption too few", changed(", labels)", ", labels, ('a',))"), ("a caption, a text, for each of the 8",)),
 ]  # fmt: skip
 
@@ -120,6 +127,21 @@ def test_loading(id: str, source: str, words: tuple[str, ...], place: Path, inst
     install({"mine": source}, kind="dataset")
     refused(
         ("data", "show", "mine", "--clients", "2", "--min-samples", "1"), ("'mine'", "strangers.mine", *words), place
+    )
+
+
+def test_writers(place: Path, install: Any) -> None:
+    """Who made an image reaches the partition, also of a long tail, and so does how many there are."""
+    install({"mine": WRITTEN}, kind="dataset")
+    for name, clients in (("mine", "4"), ("mine-lt", "2")):
+        more = ("--imbalance-factor", "2") if name == "mine-lt" else ()
+        done = run("data", "show", name, "--partition", "natural", "--clients", clients, "--min-samples", "1", *more)
+        assert done.code in (None, 0), done.err
+        assert f"{name}: natural, {clients}" in done.out
+    refused(
+        ("data", "show", "mine", "--partition", "natural", "--clients", "5", "--min-samples", "1"),
+        ("4 writers",),
+        place,
     )
 
 

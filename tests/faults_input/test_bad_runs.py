@@ -88,7 +88,8 @@ JSON: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("attack of HTML", inside("spec", attack="<script>"), "is no name"),
     ("attack of a spreadsheet", inside("spec", attack="=HYPERLINK"), "is no name"),
     ("data set of terminal codes", inside("spec", dataset="\x1b[2J"), "holds '\\x1b'"),
-    ("partition of Markdown", inside("spec", partition="[x](http://x)"), "is no name"),
+    ("partition of Markdown", inside("spec", partition="[x](http://x)"), "not a name with options"),
+    ("partition of HTML", inside("spec", partition="<b>"), "is no name"),
     ("teacher of half a letter", inside("spec", teacher="\ud800"), "no Unicode"),
     ("server data of a book", inside("spec", server_data="x" * 5000), "5,000 characters"),
 ]

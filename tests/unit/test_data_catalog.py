@@ -119,7 +119,7 @@ def test_data_show_default_file_and_scheme(tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["digit"], "Did you mean 'digits'"),
-        (["digits", "--alpha", "1", "--partition", "iid"], "belongs to --partition dirichlet"),
+        (["digits", "--alpha", "1", "--partition", "iid"], "iid has no such option"),
         (["digits", "--clients", "500"], "500 clients"),
         (["digits", "--out", "no/where.png"], "folder that exists"),
     ],

@@ -24,7 +24,14 @@ def test_what_measures_the_project_stays_at_home() -> None:
     root = Path(__file__).parents[2]
     options = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
     packages = find_packages(str(root), **options)
-    assert {name.split(".")[0] for name in packages} == {"clipfed_bench", "attacks", "baselines", "results"}
+    found = {name.split(".")[0] for name in packages}
+    assert found == {
+        "clipfed_bench",
+        "attacks",
+        "baselines",
+        "partitions",
+        "results",
+    }
 
 
 def test_presets_travel() -> None:

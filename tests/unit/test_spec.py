@@ -117,7 +117,10 @@ def test_rounds_before_the_attack_are_shared_by_cells_that_differ_in_what_comes_
         ({"attack": "badnets[size"}, "is not a name with options"),
         ({"attack": "badnets[size=1,size=2]"}, "option 'size' is given twice"),
         ({"clients": 3000}, "clients: 3,000 of them with min_samples 10 need 30,000 images, but cifar10-lt has 20,431"),
-        ({"partition": "degree", "clients": 9, "clients_per_round": 3}, "degree, in which each class has a group"),
+        (
+            {"partition": "degree", "clients": 9, "clients_per_round": 3},
+            "degree: 9 clients for 10 classes; each",
+        ),
         ({"imbalance_factor": 5001}, "imbalance factor 5001 leaves the smallest class without an image; at most 5000"),
         ({"server_data": "holdout:many"}, "'many' is no number of images per class; write e.g. holdout:100"),
         ({"server_data": "holdout:5000"}, "at most holdout:4999 is possible"),

@@ -63,7 +63,7 @@ def server(tmp_path, monkeypatch):
 
 def test_what_a_cell_is_computed_from_is_what_it_uses():
     plain = set(Digests(None).of(cell()))
-    assert plain == {"simulator", "model", "attack", "defense", "data"}
+    assert plain == {"simulator", "model", "partition", "attack", "defense", "data"}
     assert set(Digests(None).of(cell(warmup_rounds=1))) - plain == {"warmup"}
     assert set(Digests(None).of(cell(defense="fltrust"))) - plain == {"server_data"}
     assert set(Digests(None).of(cell(defense="clip-fed", warmup_rounds=1))) == set(OF)

@@ -102,7 +102,7 @@ def provenance(records: Sequence[Record]) -> list[Fact]:
 
 
 def defaults(records: Sequence[Record]) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    """Kind of default -> whose settings (``cell``, an attack, a defense) -> their names.
+    """Kind of default -> whose settings (``cell``, a component) -> their names.
 
     A setting counts if it was left at its default in any cell.
     """
@@ -110,7 +110,7 @@ def defaults(records: Sequence[Record]) -> list[tuple[str, list[tuple[str, list[
     for record in records:
         for name, origin in _parsed(record.get("defaults")).items():
             kind, dot, option = name.partition(".")
-            owner = str(record.get(f"{kind}_name")) if dot else "cell"
+            owner = str(record.get(f"{kind}_name", record.get(kind))) if dot else "cell"
             found.setdefault(origin, {}).setdefault(owner, {})[option if dot else name] = None
     known = [*(o for o in ORIGINS if o in found), *sorted(o for o in found if o not in ORIGINS)]
     return [(origin, [(owner, list(names)) for owner, names in found[origin].items()]) for origin in known]

@@ -12,6 +12,7 @@ from clipfed_bench.api import AttackContext, ClientUpdates, RoundContext, Server
 from clipfed_bench.components.registry import choose, create_attack, create_defense
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.datasets import load_dataset
+from clipfed_bench.data.partition import partition
 from clipfed_bench.data.server_set.load import load_server_data
 
 TASK = AttackContext(target=0, num_classes=4, image_shape=(3, 32, 32))
@@ -46,6 +47,17 @@ def test_geometric_median() -> None:
     assert defense.aggregate(updates(line), RoundContext(1)).delta.tolist() == pytest.approx([2.0, 0.0], abs=1e-3)
     same = torch.tensor([[3.0, -1.0]] * 4)
     assert defense.aggregate(updates(same), RoundContext(1)).delta.tolist() == [3.0, -1.0]
+
+
+def test_label_quota() -> None:
+    """Everybody holds as many classes as were asked for; owners of a class have equally many of its images."""
+    labels = np.arange(400) % 4
+    held = [np.bincount(labels[part.numpy()], minlength=4) for part in partition(labels, 4, 8, "label-quota")]
+    assert [int((counts > 0).sum()) for counts in held] == [2] * 8
+    assert all(counts[client % 4] > 0 for client, counts in enumerate(held))
+    assert all(np.ptp([counts[label] for counts in held if counts[label]]) <= 1 for label in range(4))
+    with pytest.raises(UserError, match="5 classes for each of 8 clients; from 1 to 4 classes"):
+        partition(labels, 4, 8, "label-quota[classes=5]")
 
 
 def test_shapes() -> None:

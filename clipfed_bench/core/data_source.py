@@ -1,12 +1,13 @@
-"""What a data set of another package is."""
+"""The words of a data set: what it states of itself, and how it is loaded. No torch, and no numpy until it is."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from clipfed_bench.core.splits import Split
+if TYPE_CHECKING:
+    from clipfed_bench.core.splits import Split
 
 
 class DataSource(ABC):
@@ -25,6 +26,8 @@ class DataSource(ABC):
     """Sentences with ``{}`` for the name of the class, for server images without captions; built-in ones if empty."""
     teacher: ClassVar[str] = "open_clip:ViT-L-14/openai"
     """The teacher used when none is named: CLIP knows photos; ``local`` is trained on the server data."""
+    writers: ClassVar[int] = 0
+    """How many made the training images, if their split says so: for partitions that keep a writer's together."""
 
     @abstractmethod
     def load(self, folder: Path) -> tuple[Split, Split]:

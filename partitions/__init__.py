@@ -1,0 +1,1 @@
+"""Partitions, one module each: who holds which training image. See ``docs/extending.md``."""

@@ -1,0 +1,1 @@
+"""Partitions: every public module here is one."""
