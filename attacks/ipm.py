@@ -22,7 +22,7 @@ from clipfed_bench.core.errors import UserError
 @dataclass(frozen=True)
 class Config:
     epsilon: float = 0.5
-    """Length of the reversed mean in that of the mean, > 0 [ours: the papers that use it take 0.1 to 100]."""
+    """Length of the reversed mean in that of the mean, > 0 [ours]."""
     known: int = 5
     """Malicious clients whose honest updates are averaged: those of the round, and others up to this number [ours]."""
 

@@ -21,7 +21,7 @@ from clipfed_bench.simulator.training import Training
 
 OPTIONS = {  # what makes it quick, or keeps weights away from 0 and 1
     "a3fl": "a3fl[epochs=2,unlearn_every=1,unlearn_epochs=1]",
-    "iba": "iba[epochs=2]",
+    "iba": "iba[epochs=1,width=2]",
     "clip-fed": "clip-fed[augment=none,lr=0.1]",
     "deepsight": "deepsight[samples=8,seeds=1]",
     "fldetector": "fldetector[window=1]",

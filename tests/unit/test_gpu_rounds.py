@@ -40,7 +40,7 @@ and here once more, for distances that it clusters or ranks. A defense that is n
 OPTIONS = {  # what makes it quick
     "deepsight": "deepsight[samples=8,seeds=2]",
     "a3fl": "a3fl[epochs=2,unlearn_every=1,unlearn_epochs=1]",
-    "iba": "iba[epochs=2]",
+    "iba": "iba[epochs=1,width=2]",
 }
 ATTACKS = [
     *(OPTIONS.get(name, name) for name in registry.attacks()),
