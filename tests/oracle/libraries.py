@@ -87,6 +87,22 @@ class ByzFL:
     def trimmed_mean(self, points: Points, trimmed: int) -> Points:
         return byzfl.TrMean(trimmed)(points)
 
+    def geometric_median(self, points: Points, steps: int, smoothing: float) -> Points:
+        return byzfl.GeometricMedian(nu=smoothing, T=steps)(points)
+
+    def centered_clipping(self, rounds: list[Points], tau: float, steps: int) -> list[Points]:
+        """What each round comes to; it keeps the center."""
+        rule = byzfl.CenteredClipping(L=steps, tau=tau)
+        return [rule(points) for points in rounds]
+
+    def nearest_neighbor_mixing(self, points: Points, assumed: int) -> Points:
+        """(K, P): a mixture for each client."""
+        return byzfl.NNM(assumed)(points)
+
+    def bucketing(self, points: Points, size: int) -> Points:
+        """(buckets, P), of an order of its own."""
+        return byzfl.Bucketing(size)(points)
+
 
 def layers(row: Points) -> list[Points]:
     """A model of two layers, or of one where there is one parameter."""
