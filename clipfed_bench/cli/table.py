@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from clipfed_bench.cli import options
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import split_list
 from clipfed_bench.report.formats.sheet import Sheet
 
@@ -42,6 +43,14 @@ def table(
     bounds: Annotated[
         bool, typer.Option("--bounds", help="Beside a share of 0.00 its 95 % binomial bound (Wilson).")
     ] = False,
+    aggregate: Annotated[
+        bool,
+        typer.Option(
+            "--aggregate",
+            help="Instead: each defense over all settings, with ranks, intervals, probability of improvement (over "
+            "--against, or FedAvg) and worst attack.",
+        ),
+    ] = False,
     format: Annotated[
         Literal["screen", "latex", "markdown", "csv", "all"],
         typer.Option(help="screen, or text to standard output, to a file with --out."),
@@ -55,12 +64,16 @@ def table(
     from clipfed_bench.report.formats import SUFFIXES, render
     from clipfed_bench.report.formats.terminal import show
 
+    if aggregate and (rows is not None or cols != "defense"):
+        raise UserError("--aggregate is over all settings; --rows and --cols do not go with it.")
     found = options.stored_run(run)
     left = None if rows is None else split_list(rows)
 
     def made(usual: int) -> Sheet:
         """The table with as many decimals as asked for, or as is ``usual``."""
         places = usual if decimals is None else decimals
+        if aggregate:
+            return report.overall_sheet(found.results, split_list(metrics), places, against, admissible)
         shown = split_list(cols), split_list(metrics), places, spread, against, admissible, bounds
         return report.sheet(found.results, left, *shown)
 

@@ -25,6 +25,13 @@ def sheet(results: pd.DataFrame, *given: Any, **options: Any) -> Sheet:
     return printed(table(results, *given, **options))
 
 
+def overall_sheet(results: pd.DataFrame, *given: Any, **options: Any) -> Sheet:
+    """Defenses over all settings, to be printed; all else, and errors, as for :func:`.overall.sheet.overall`."""
+    from clipfed_bench.report.overall.sheet import overall
+
+    return overall(results, *given, **options)
+
+
 def write_tables(folder: Path, made: Sheet, formats: Sequence[str] = tuple(SUFFIXES)) -> list[Path]:
     """Write ``table.tex``, ``table.md`` and ``table.csv`` into ``folder``; their paths."""
     paths = []

@@ -104,7 +104,7 @@ def whole():
 def test_every_part_of_a_whole_run(whole):
     page = check(whole[0])
     assert page.sections() == [
-        *("run", "results", "paired", "curves", "tradeoff", "against", "detection", "cost", "provenance"),
+        *("run", "results", "paired", "curves", "tradeoff", "against", "overall", "detection", "cost", "provenance"),
     ]
     assert [e["text"] for e in page.all("h1")] == ["my-run"]
     linked = [e["attributes"]["href"][1:] for e in page.all("a") if "nav" in e["within"]]
@@ -222,6 +222,7 @@ def test_only_failures():
     page = check(render("r", frame(cell(status="failed", error="boom")), pd.DataFrame()))
     assert page.sections() == ["run", "results", "provenance", "failed", "left-out"]
     assert page.section("left-out").count("no cell of this run is done, so there is nothing to draw.") == 5
+    assert "Over all settings: no cell of this run is done" in page.section("left-out")
     assert not page.all("svg")
 
 
@@ -232,6 +233,7 @@ def test_one_cell_without_a_history():
     assert "MTA and ASR by round: no cell of this run has a history" in words
     assert "Detection: no defense of this run rejects updates" in words
     assert "there is no axis to draw against" in words
+    assert "Over all settings: defenses do not compare over settings by MTA" in words
     assert not page.all("strong")  # a defense alone is not the best of anything
 
 

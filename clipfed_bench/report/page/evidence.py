@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
-from clipfed_bench.report.page.section import DECIMALS, Section
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.report.overall.sheet import overall
+from clipfed_bench.report.page.section import DECIMALS, Section, drawings
 from clipfed_bench.report.tables.printed import spread_out, without_empty_columns
 from clipfed_bench.report.tables.table import table
 from clipfed_bench.runs.metrics import METRICS, SHOTS
@@ -23,6 +26,16 @@ _PARTS = (
     ),
 )
 """Id, title, metrics, caption, text."""
+
+
+def over_all(results: pd.DataFrame, history: pd.DataFrame, against: str | None, admissible: float) -> Section:
+    """Ranks, intervals and worst cases. Raises UserError where settings are too few."""
+    shown, notes = overall(results, decimals=DECIMALS, against=against, admissible=admissible), []
+    try:
+        drawn = drawings("ranks", results, history)
+    except UserError as error:
+        drawn, notes = [], [f"No diagram: {error}"]
+    return Section("overall", shown.title, "", drawn, [replace(shown, notes=())], (*shown.notes, *notes))
 
 
 def later(results: pd.DataFrame, spread: str, admissible: float) -> Iterator[Section]:

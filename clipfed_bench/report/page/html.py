@@ -19,7 +19,7 @@ from clipfed_bench.core.errors import UserError, printable
 from clipfed_bench.core.version import VERSION
 from clipfed_bench.report.formats.sheet import Cell, Entry, Number, listing
 from clipfed_bench.report.page import facts
-from clipfed_bench.report.page.evidence import later
+from clipfed_bench.report.page.evidence import later, over_all
 from clipfed_bench.report.page.section import DECIMALS, Section, drawings
 from clipfed_bench.report.tables import footnotes
 from clipfed_bench.report.tables.admissible import MARGIN
@@ -70,6 +70,7 @@ def render(
         "Paired differences": lambda: _paired(results, spread, against),
         **{title: partial(_plotted, kind, title, intro, results, history) for kind, title, intro in _PLOTS},
         "Against alpha, degree or malicious share": lambda: _against(results, history),
+        "Over all settings": lambda: over_all(results, history, against, admissible),
         "Detection": lambda: _detection(results, history, spread),
         "Cost": lambda: _cost(results, history, records),
     }

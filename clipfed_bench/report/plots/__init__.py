@@ -22,6 +22,7 @@ KINDS = {
     "curves": "MTA and ASR by round",
     "tradeoff": "MTA against ASR, one point a defense and setting",
     "alpha": "MTA and ASR against alpha, degree or the malicious share, whichever varies",
+    "ranks": "mean ranks over all settings, critical-difference diagrams",
     "detection": "share of malicious and of benign updates that each defense rejects",
     "cost": "seconds of a round by what they are spent on",
 }
