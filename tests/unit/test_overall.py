@@ -190,7 +190,7 @@ def test_the_diagram_has_every_defense_with_its_rank_and_bars_over_those_that_do
     pytest.importorskip("scikit_posthocs")
     (page,) = plots.pages("ranks", run(), pd.DataFrame())
     asr = page.figure.axes[1]
-    texts = {text.get_text() for text in asr.texts}
+    texts = {text.get_text().strip() for text in asr.texts}
     assert {"fedavg (3.00)", "krum (1.38)", "flame (1.62)"} <= texts
     assert "ASR: mean ranks over 4 settings, 1 is best; critical difference 1.66" in asr.get_title(loc="left")
     assert "Mean ranks by ASR: krum 1.38, flame 1.62, fedavg 3.00; critical difference 1.66." in page.shows

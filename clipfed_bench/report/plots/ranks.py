@@ -53,7 +53,8 @@ def _draw(found: Scores, axes: Axes) -> None:
     )  # fmt: skip
     for text in drawn["labels"]:
         number = int(text.get_text())
-        text.set(text=f"{panels.wrapped(names[number], 40)} ({ranks[number]:.2f})", color=ink)
+        label = f"{panels.wrapped(names[number], 40)} ({ranks[number]:.2f})"
+        text.set(text=f"{label} " if text.get_ha() == "right" else f" {label}", color=ink)
     axes.grid(visible=False)
     axes.spines["top"].set_visible(True)
     axes.set_xticks(range(1, len(names) + 1))
