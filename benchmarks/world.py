@@ -104,7 +104,7 @@ def make_world(model: str, device: str, clients: int, images: int, batch_size: i
         clients=clients,
         clients_per_round=clients,
         malicious=max(0.2, 1 / clients),  # somebody is
-        model=model,
+        model=choose("model", model),
         batch_size=batch_size,
         local_epochs=epochs,
         lr=0.01,

@@ -8,7 +8,7 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from clipfed_bench.components.registry import Component, Kind, attacks, broken, defenses, partitions
+from clipfed_bench.components.registry import Component, Kind, attacks, broken, defenses, models, partitions
 from clipfed_bench.core.console import new_console
 from clipfed_bench.core.values import show
 
@@ -46,10 +46,8 @@ def list_datasets() -> None:
 
 @app.command("models")
 def list_models() -> None:
-    """Models that clients train."""
-    from clipfed_bench.models.catalog import MODELS
-
-    _names({name: known.summary for name, known in MODELS.items()})
+    """Models that clients train, with their options and defaults, and what they are trained with."""
+    _components("model", models().values())
 
 
 @app.command("presets")
@@ -86,7 +84,7 @@ def _components(kind: Kind, components: Iterable[Component]) -> None:
     for component in components:
         console.print(Text(component.name, style="bold"))
         console.print(Padding(Text(component.summary), (0, 0, 0, 4), expand=False))
-        for option in component.options:
+        for option in (*component.options, *component.recipe):
             line = Text.assemble((f"{option.name}={show(option.default)}", "cyan"), "  ", option.doc)
             console.print(Padding(line, (0, 0, 0, 8), expand=False))
     _warn(broken(kind))

@@ -21,7 +21,7 @@ from clipfed_bench.clipfed.purifier import find_purifier
 from clipfed_bench.clipfed.server_set import Augmentation, ServerSet, build_server_set
 from clipfed_bench.clipfed.steps import Schedule
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.models.base import Classifier
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.device import to_device
 from clipfed_bench.toolbox.rng import stream_seed
 

@@ -18,8 +18,8 @@ from torch.nn.utils import skip_init
 from clipfed_bench.clipfed.rectify_transfer import rectification, transfer
 from clipfed_bench.clipfed.server_set import ServerSet
 from clipfed_bench.clipfed.steps import Schedule, Training
-from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.flat import own_copy
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.compute import Compute
 
 _V = TypeVar("_V")

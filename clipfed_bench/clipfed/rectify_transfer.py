@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from clipfed_bench.clipfed.losses import class_prototypes, rectification_loss, transfer_loss
 from clipfed_bench.clipfed.server_set import ServerSet
 from clipfed_bench.clipfed.steps import Schedule, Training
-from clipfed_bench.models.base import Classifier
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.compute import Compute
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clipfed_bench.models.base import Classifier
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.compute import Compute, RecordedStep
 from clipfed_bench.toolbox.device import on_device
 

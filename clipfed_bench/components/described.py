@@ -1,4 +1,4 @@
-"""What is known of a component (an attack, a defense, a partition) without importing it: read from its source.
+"""What is known of a component (an attack, a defense, a partition, a model) without importing it: read from its source.
 
 A module that breaks the rules of :mod:`clipfed_bench.api` is refused here, with the reason, before anything of it runs.
 """
@@ -8,22 +8,30 @@ from __future__ import annotations
 import ast
 import re
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from clipfed_bench.core.errors import UserError, shown, unknown
 from clipfed_bench.core.values import convert, convertible
 
-Kind = Literal["attack", "defense", "partition"]
-BASES: Mapping[Kind, str] = {"attack": "Attack", "defense": "Defense", "partition": "Partition"}
+Kind = Literal["attack", "defense", "partition", "model"]
+BASES: Mapping[Kind, str] = {
+    "attack": "Attack",
+    "defense": "Defense",
+    "partition": "Partition",
+    "model": "Classifier",
+}
 """Kind -> the class of :mod:`clipfed_bench.api` that one inherits from."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_NEEDS = ("needs_server_data", "needs_teacher", "needs_writers")
+_NEEDS = ("needs_server_data", "needs_teacher", "needs_writers", "compiled")
+RECIPE: Mapping[str, str] = {"lr": "float", "batch_size": "int", "warmup_rounds": "int"}
+"""What the class of a model states: a cell's setting -> its type."""
 _PLAIN = {
     *BASES.values(),
     "DataSource",
+    "Module",
     "object",
     "ABC",
     "Protocol",
@@ -66,6 +74,10 @@ class Component:
     needs_writers: bool = False
     checks: bool = False
     """Of a partition: whether it looks at what is to be divided before data are read."""
+    compiled: bool = False
+    """Of a model: whether it has kernels of its own for a CPU."""
+    recipe: tuple[Option, ...] = ()
+    """Of a model: the settings of :data:`RECIPE`, with the values that it trains with."""
 
     def resolve(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
         """A value for each option, ``given`` ones (text or values) converted and checked. Raises UserError."""
@@ -94,8 +106,9 @@ def describe(kind: Kind, name: str, module: str, origin: str | None) -> Componen
         raise UserError(f"{module} must define its options as a dataclass Config with @dataclass(frozen=True).")
     needs = dict(item for node in classes if node is not config for item in _needs(node))
     checks = any(defines(node, "check") for node in classes)
+    recipe = tuple(_recipe(node for node in classes if node is not config)) if kind == "model" else ()
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return Component(kind, name, module, summary, tuple(_options(config)), **needs, checks=checks)
+    return Component(kind, name, module, summary, tuple(_options(config)), **needs, checks=checks, recipe=recipe)
 
 
 def parse(option: str, name: str, module: str, origin: str | None) -> ast.Module:
@@ -154,6 +167,28 @@ def _needs(node: ast.ClassDef) -> Iterator[tuple[str, bool]]:
                 if not isinstance(item.value, ast.Constant) or not isinstance(item.value.value, bool):
                     raise UserError(f"{target.id} of {node.name} must be True or False.")
                 yield target.id, item.value.value
+
+
+def _recipe(classes: Iterable[ast.ClassDef]) -> Iterator[Option]:
+    """What a model states that it trains with, each with a documentation. Raises UserError unless it states all."""
+    stated = {}
+    for node in classes:
+        for item, after in zip(node.body, [*node.body[1:], None], strict=True):
+            if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
+                target = item.targets[0] if isinstance(item, ast.Assign) else item.target
+                doc = after.value if isinstance(after, ast.Expr) else None
+                if isinstance(target, ast.Name) and target.id in RECIPE:
+                    stated[target.id] = item.value, str(doc.value) if isinstance(doc, ast.Constant) else ""
+    for name, annotation in RECIPE.items():
+        value, text = stated.get(name, (None, ""))
+        try:
+            found = convert(ast.literal_eval(value), annotation, name) if value is not None else None
+        except (ValueError, TypeError, SyntaxError, UserError):
+            found = None
+        if found is None or found < 0 or (found == 0 and name != "warmup_rounds"):
+            kind = "a number above 0" if annotation == "float" else "a whole number"
+            raise UserError(f"it must state its {name}, as a literal: {kind}.")
+        yield Option(name, annotation, found, " ".join(text.split()))
 
 
 def _options(config: ast.ClassDef) -> Iterator[Option]:

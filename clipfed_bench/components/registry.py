@@ -1,8 +1,9 @@
-"""Find attacks, defenses and partitions by name, also other people's, without importing them until one is made.
+"""Find attacks, defenses, partitions and models by name, also other people's, without importing them until one is made.
 
 They come by entry points (:mod:`clipfed_bench.components.entry_points`) in the groups ``clipfed_bench.attacks``,
-``clipfed_bench.defenses`` and ``clipfed_bench.partitions``. Summaries, options and defaults are read from the source
-(:mod:`clipfed_bench.components.described`), so that listing them and checking a grid needs no torch.
+``clipfed_bench.defenses``, ``clipfed_bench.partitions`` and ``clipfed_bench.models``. Summaries, options
+and defaults are read from the source (:mod:`clipfed_bench.components.described`), so that listing them and checking a
+grid needs no torch.
 
 A plug-in that cannot be used keeps no other from being used: it is among :func:`broken`, and who asks for it is told
 why.
@@ -23,6 +24,7 @@ from clipfed_bench.core.values import parse_choice
 if TYPE_CHECKING:
     from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
     from clipfed_bench.core.partition import Partition
+    from clipfed_bench.toolbox.classifier import Classifier
 
 __all__ = [
     "Component",
@@ -33,8 +35,10 @@ __all__ = [
     "choose",
     "create_attack",
     "create_defense",
+    "create_model",
     "create_partition",
     "defenses",
+    "models",
     "partitions",
 ]
 
@@ -52,6 +56,11 @@ def defenses() -> dict[str, Component]:
 def partitions() -> dict[str, Component]:
     """Every registered partition by name."""
     return _components("partition")
+
+
+def models() -> dict[str, Component]:
+    """Every registered model by name."""
+    return _components("model")
 
 
 def broken(kind: Kind) -> Mapping[str, str]:
@@ -92,6 +101,14 @@ def create_partition(choice: Choice) -> Partition:
     from clipfed_bench.core.partition import Partition
 
     made: Partition = _create(choice, Partition)
+    return made
+
+
+def create_model(choice: Choice, image_shape: tuple[int, int, int], num_classes: int) -> Classifier:
+    """The model that was chosen, with random weights. Raises UserError where it cannot be used for such images."""
+    from clipfed_bench.toolbox.classifier import Classifier
+
+    made: Classifier = _create(choice, Classifier, image_shape, num_classes)
     return made
 
 

@@ -1,8 +1,9 @@
 """What a cell is: every setting that affects a number, and nothing else (no device, executor or worker count).
 
 The key of a cell is the sha256 of its canonical JSON, in which components stand with all their options, so a changed
-default changes the key. A setting that comes later leaves the keys of cells that do without it as they were:
-see :func:`setting`. Each field below is a command-line option, a TOML key and a column of the results.
+default changes the key; a model stands with those that differ. A setting that comes later leaves the keys of cells that
+do without it as they were: see :func:`setting`. Each field below is a command-line option, a TOML key and a column of
+the results.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from clipfed_bench.core.shares import nearest
 from clipfed_bench.core.values import convert
 from clipfed_bench.data import catalog
 from clipfed_bench.data.feasible import check_clients, check_server_data
-from clipfed_bench.models.catalog import MODELS, OF_MODEL
+from clipfed_bench.models.catalog import OF_MODEL, origins, recipe
 from clipfed_bench.teacher.prompts import check_templates
 from clipfed_bench.teacher.spec import parse_teacher_spec
 
@@ -48,8 +49,8 @@ def setting(
 class CellSpec:
     """One cell of a grid. Settings without effect on it are set to None, so that equal cells have equal keys.
 
-    Those of :data:`~clipfed_bench.models.catalog.OF_MODEL` are the model's where None is given. ``partition``,
-    ``attack`` and ``defense`` may be given as text, which is parsed here and nowhere later. Raises UserError for any
+    Those of :data:`~clipfed_bench.models.catalog.OF_MODEL` are the model's where None is given. Components
+    may be given as text, which is parsed here and nowhere later. Raises UserError for any
     value that is out of range, unknown, or impossible together with another.
     """
 
@@ -86,7 +87,7 @@ class CellSpec:
     attack_stop: int | None = setting(None, "paper", "last attacked round; none: the last", low=1)
     attack_scale: float = setting(1.0, "paper", "factor on malicious updates (model replacement)", low=0)
     defense: Choice = setting("fedavg", "paper", "defense, with options as name[option=value]")  # noqa: RUF009
-    model: str = setting("resnet18", "paper", "model that is trained")
+    model: Choice = setting("resnet18", "paper", "model that is trained, with options as name[option=value]")  # noqa: RUF009
     warmup_rounds: int = setting(
         None, "ours", "clean FedAvg rounds before round 1, shared by all cells alike in them", low=0
     )
@@ -124,10 +125,10 @@ class CellSpec:
             if f.name not in BASES or not isinstance(value, Choice):
                 self._set(f.name, _in_range(f, convert(value, value_type(f), f.name)))
         catalog.base_name(self.dataset)
-        _one_of("model", self.model, MODELS)
-        for name in OF_MODEL:
+        self._set("model", _chosen("model", self.model))
+        for name, usual in recipe(self.model).items():
             if getattr(self, name) is None:
-                self._set(name, getattr(MODELS[self.model], name))
+                self._set(name, usual)
         _one_of("malicious_sampling", self.malicious_sampling, ("fixed", "random"))
         _one_of("poison_rounding", self.poison_rounding, ("stochastic", "down"))
         _one_of("evaluate", self.evaluate, ("test", "validation"))
@@ -234,7 +235,7 @@ class CellSpec:
         names += "malicious_sampling model warmup_rounds local_epochs batch_size lr momentum weight_decay seed"
         values = {name: getattr(self, name) for name in names.split()}
         held_out = self.server_data if self.server_data and self.server_data.startswith("holdout:") else None
-        values["partition"] = _partition_in_full(self.partition)
+        values |= {"partition": _partition_in_full(self.partition), "model": str(self.model)}
         return {**values, "server_data": held_out, "update_dtype": self.update_dtype, "evaluate": self.evaluate}
 
     @property
@@ -278,9 +279,9 @@ class CellSpec:
 
     def defaults(self) -> dict[str, str]:
         """For provenance: where each setting left at its default comes from (paper, lineage, ours)."""
-        values, model = self.as_dict(), MODELS[self.model]
-        origins = {f.name: f.metadata["origin"] for f in fields(self) if values[f.name] == f.default}
-        return origins | {name: model.origin for name in OF_MODEL if values[name] == getattr(model, name)}
+        values, usual, of_model = self.as_dict(), recipe(self.model), origins(self.model)
+        found = {f.name: f.metadata["origin"] for f in fields(self) if values[f.name] == f.default}
+        return found | {name: of_model[name] for name in OF_MODEL if values[name] == usual[name]}
 
 
 def value_type(f: Field[Any]) -> str:

@@ -10,10 +10,11 @@ from dataclasses import fields
 from typing import Any
 
 from clipfed_bench.components import scheme
+from clipfed_bench.components.registry import choose
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.values import show
 from clipfed_bench.data.info import CLIP
-from clipfed_bench.models.catalog import MODELS
+from clipfed_bench.models.catalog import recipe
 
 Cell = Mapping[str, Any]
 
@@ -166,7 +167,7 @@ def scale(cells: Sequence[Cell]) -> str:
 def beside_paper(cells: Sequence[Cell]) -> list[str]:
     """``small CNN (ResNet-18)``, ``40 clients (100)``: what is other than in the paper, where that is in brackets."""
     theirs: dict[str, Any] = {f.name: f.default for f in fields(CellSpec)}
-    theirs |= {"teacher": CLIP, "warmup_rounds": MODELS[CellSpec.model].warmup_rounds}
+    theirs |= {"teacher": CLIP, "warmup_rounds": recipe(choose("model", str(CellSpec.model)))["warmup_rounds"]}
     phrases = []
     for name, template in _SIZES.items():
         ours, paper = distinct(cells, name), theirs[name]

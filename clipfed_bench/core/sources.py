@@ -29,7 +29,7 @@ from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.paths import cache_root
 from clipfed_bench.core.untrusted import read_json, reading
 
-PROJECT = ("clipfed_bench", "attacks", "baselines", "partitions")
+PROJECT = ("clipfed_bench", "attacks", "baselines", "partitions", "architectures")
 """Packages whose imports of each other are followed."""
 
 _APART = ("clipfed_bench", "clipfed_bench.core.sources", "clipfed_bench.core.provenance")
@@ -121,7 +121,7 @@ def _sibling(top: str, home: str) -> bool:
         return False
     if next(folder.glob("*.dist-info"), None) is None:
         return True
-    groups = (f"clipfed_bench.{kind}s" for kind in ("attack", "defense", "dataset", "partition"))
+    groups = (f"clipfed_bench.{kind}s" for kind in ("attack", "defense", "dataset", "partition", "model"))
     entries = (entry for group in groups for entry in entry_points(group=group) if entry.value.split(".")[0] == home)
     files = (file for entry in entries if entry.dist is not None for file in entry.dist.files or ())
     return any(file.parts[0] in (top, f"{top}.py") for file in files)

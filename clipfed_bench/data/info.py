@@ -35,6 +35,8 @@ class Info:
     """Of the training pixels in [0, 1], if it tells the real data set from a generated one of the same size."""
     captions: tuple[str, ...] = ()
     """Templates for server images without captions; the built-in ones if there are none."""
+    image_shape: tuple[int, int, int] = (3, 32, 32)
+    """(C, H, W)."""
     writers: int = 0
     """Who made the training images, at most so many; 0 where it is not known."""
     module: str | None = None

@@ -21,6 +21,9 @@ TRAINED_PER_SECOND: Mapping[Way, Mapping[str, float]] = {
 }
 """Images trained per second, by model. On a CPU: of one core, measured on one machine; on a GPU: guessed."""
 
+RESNET18_FLOPS = 3.33e9
+"""To train ResNet-18 on one image of 3×32×32."""
+
 EVALUATION = 1 / 3.4
 """Time to evaluate an image, in times to train one [measured, CPU]."""
 
@@ -88,13 +91,27 @@ def counted(spec: CellSpec, rounds: int, way: Way, attacked: bool = True) -> flo
     if attacked:
         images += (rounds // spec.eval_every + 1) * 2 * test * EVALUATION
         images += _server_images(spec, rounds, classes)
-    return images / TRAINED_PER_SECOND[way][spec.model]
+    return images / trained_per_second(spec, way)
+
+
+def trained_per_second(spec: CellSpec, way: Way) -> float:
+    """Images that a cell's model trains on in a second: as measured, else by its FLOPs at ResNet-18's rate.
+
+    No model is taken to be faster than the small CNN, whose time on a GPU is that of starting its many kernels.
+    """
+    rates, known = TRAINED_PER_SECOND[way], info(spec.dataset)
+    if str(spec.model) in rates and known.image_shape == (3, 32, 32):
+        return rates[str(spec.model)]
+    from clipfed_bench.models.counts import training_flops  # imports torch
+
+    flops = training_flops(spec.model, len(known.classes), known.image_shape)
+    return min(rates["resnet18"] * RESNET18_FLOPS / flops, rates["cnn"])
 
 
 def counted_prefix(spec: CellSpec, way: Way) -> float:
     """Seconds that the rounds before the attack take without evaluations, which are every cell's own."""
     server = _server_images(spec, spec.prefix_rounds, _sizes(spec)[2])
-    return counted(spec, spec.prefix_rounds, way, attacked=False) + server / TRAINED_PER_SECOND[way][spec.model]
+    return counted(spec, spec.prefix_rounds, way, attacked=False) + server / trained_per_second(spec, way)
 
 
 def _server_images(spec: CellSpec, rounds: int, classes: int) -> float:

@@ -175,7 +175,7 @@ def _disk(session: Session) -> Need:
     cells = session.todo
     warmups = {cell.warmup_key: cell.model for cell in cells if cell.warmup_rounds}
     models = list(warmups.values()) + [cell.model for cell in cells[: session.workers]] * 4
-    wanted = _CELL * len(cells) + sum(_MODEL.get(model, max(_MODEL.values())) for model in models)
+    wanted = _CELL * len(cells) + sum(_MODEL.get(str(model), max(_MODEL.values())) for model in models)
     there = _existing(session.places.folder)
     free = shutil.disk_usage(there).free
     text = f"{_size(wanted)} wanted, {_size(free)} free at {there}"

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import torch
 
-from clipfed_bench.core.errors import unknown
-from clipfed_bench.models.base import Classifier
-from clipfed_bench.models.catalog import MODELS
+from clipfed_bench.components.choice import Choice
+from clipfed_bench.components.registry import choose, create_model
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.rng import stream_seed
 
 
-def build_model(name: str, num_classes: int, seed: int, kernels: str = "torch") -> Classifier:
-    """A freshly initialized model for (B, 3, 32, 32) images, in channels_last; the same for the same seed.
+def build_model(
+    model: Choice | str,
+    num_classes: int,
+    seed: int,
+    kernels: str = "torch",
+    image_shape: tuple[int, int, int] = (3, 32, 32),
+) -> Classifier:
+    """A freshly initialized model for (B, C, H, W) images, in channels_last; the same for the same seed.
 
-    ``kernels``: :attr:`.base.Classifier.kernels`.
-
-    Raises UserError for a name that is not in :data:`clipfed_bench.models.catalog.MODELS`.
+    ``kernels``: :attr:`.Classifier.kernels`. Raises UserError for a name or an option that is not known, and for images
+    that the model cannot take.
     """
-    from clipfed_bench.models.cnn import CNN
-    from clipfed_bench.models.resnet import ResNet18
-
-    builders = {"cnn": CNN, "resnet18": ResNet18}
-    if name not in builders:
-        raise unknown("model", name, MODELS)
+    choice = choose("model", model) if isinstance(model, str) else model
     # torch's initializers read the global stream; fork it so that nothing else sees the seed.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "model"))
-        model = builders[name](num_classes)
-    model.kernels = kernels
-    return model.to(memory_format=torch.channels_last)
+        built = create_model(choice, image_shape, num_classes)
+    built.kernels = kernels
+    return built.to(memory_format=torch.channels_last)

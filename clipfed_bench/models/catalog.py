@@ -1,37 +1,26 @@
-"""The models that a cell may name, and what each is. Settings are checked against it, so it imports nothing of ours."""
+"""What is known of a model before it is built: what it trains with, as its file states. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
+
+from clipfed_bench.components.choice import Choice
+from clipfed_bench.components.described import RECIPE
+
+OF_MODEL = tuple(RECIPE)
+"""Settings of a cell that follow from its model: learning rate, batch size, clean rounds before the attack."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """A model, and the settings that it is known to train with: a cell has them unless it says otherwise."""
-
-    summary: str
-    origin: str
-    """Where the values below come from: paper, lineage or ours."""
-    lr: float
-    """Learning rate of local SGD."""
-    batch_size: int
-    """Images of a local batch."""
-    warmup_rounds: int
-    """Clean rounds before the first that may be attacked."""
+def recipe(model: Choice) -> dict[str, Any]:
+    """Setting -> the value that the model is known to train with."""
+    return {setting.name: setting.default for setting in model.component.recipe}
 
 
-MODELS: Mapping[str, Known] = {
-    "resnet18": Known("ResNet-18 for 32×32 images, BatchNorm, 11.2 M parameters (the paper's)", "lineage", 0.1, 64, 0),
-    # Chosen on CIFAR-10-LT by FedAvg's accuracy (docs/results.md). At ResNet-18's rate it stays at chance.
-    "cnn": Known("small CNN for CPUs, GroupNorm, 0.2 M parameters", "ours", 0.01, 16, 60),
-}
+def origins(model: Choice) -> dict[str, str]:
+    """Setting -> where that value comes from: paper, lineage or ours."""
+    return {setting.name: setting.origin for setting in model.component.recipe}
 
-MODULES = {"resnet18": "clipfed_bench.models.resnet", "cnn": "clipfed_bench.models.cnn"}
-"""Where each is."""
 
-OF_MODEL = ("lr", "batch_size", "warmup_rounds")
-"""Settings of a cell that follow from its model."""
-
-COMPILED = ("cnn",)
-"""Models with kernels of their own, which Numba compiles for a CPU, beside torch's operators."""
+def has_kernels(model: Choice, image_shape: tuple[int, int, int]) -> bool:
+    """Whether a model has compiled kernels for such images: at its defaults, for those of CIFAR."""
+    return model.component.compiled and str(model) == model.name and image_shape == (3, 32, 32)

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from clipfed_bench.models.base import Classifier
+from clipfed_bench.toolbox.classifier import Classifier
 
 
 class FlatModel:

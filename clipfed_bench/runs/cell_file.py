@@ -83,10 +83,10 @@ def _settings(spec: dict[str, Any]) -> dict[str, Any]:
             for f in fields(CellSpec)
         }
         names = {f"{kind}_name": stored(kind, found[kind] or "").name for kind in BASES}
-        divided = names.pop("partition_name")
+        unnamed = [names.pop(f"{kind}_name") for kind in ("partition", "model")]
     except UserError as error:
         raise ValueError(str(error)) from error
-    for name in (*names.values(), divided, *(found[setting] or "" for setting in ("dataset", "model"))):
+    for name in (*names.values(), *unnamed, found["dataset"] or ""):
         if not re.fullmatch(r"[A-Za-z0-9_-]*", name):
             raise ValueError(f"'{shown(name)}' is no name of an attack, a defense, a data set, a partition or a model")
     return found | names

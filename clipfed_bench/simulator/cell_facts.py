@@ -62,7 +62,7 @@ def _digests(setup: CellSetup, names: Iterable[str]) -> dict[str, str]:
 def _origins(spec: CellSpec) -> dict[str, str]:
     """Where each default in force comes from, the cell's own and those of its components."""
     origins = spec.defaults()
-    for choice in (spec.partition, spec.attack, spec.defense):
+    for choice in (spec.partition, spec.attack, spec.defense, spec.model):
         kind, options = choice.component.kind, zip(choice.component.options, choice.values, strict=True)
         defaults = [option for option, value in options if value == option.default]
         own = (option for option in defaults if kind != "partition" or option.name not in SHARED)

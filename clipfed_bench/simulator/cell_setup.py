@@ -14,8 +14,9 @@ from clipfed_bench.components.registry import create_attack, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Report
 from clipfed_bench.core.sources import first
+from clipfed_bench.data.catalog import info
 from clipfed_bench.models.build import build_model
-from clipfed_bench.models.catalog import COMPILED
+from clipfed_bench.models.catalog import has_kernels
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator import shared
 from clipfed_bench.simulator.digests import Digests
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 def kernels(spec: CellSpec, env: Environment) -> str:
     """What computes the cell's model: ``torch``, or ``numba`` where the environment has it and the model, too."""
-    return env.kernels if spec.model in COMPILED else "torch"
+    return env.kernels if has_kernels(spec.model, info(spec.dataset).image_shape) else "torch"
 
 
 class CellSetup:
@@ -86,7 +87,8 @@ class CellSetup:
     def executor(self) -> Executor:
         """Where clients train."""
         data = self.data
-        return shared.executor(self.spec.model, len(data.classes), data.mean, data.std, self.hyper, self.compute)
+        task = len(data.classes), image_shape(data.train.images)
+        return shared.executor(self.spec.model, *task, data.mean, data.std, self.hyper, self.compute)
 
     @cached_property
     def federation(self) -> Federation:
@@ -164,7 +166,8 @@ class CellSetup:
 
     def new_model(self) -> FlatModel:
         """The initial global model, on the device."""
-        model = build_model(self.spec.model, len(self.data.classes), self.spec.seed, self.compute.kernels)
+        spec, shape = self.spec, image_shape(self.data.train.images)
+        model = build_model(spec.model, len(self.data.classes), spec.seed, self.compute.kernels, shape)
         return FlatModel(model.to(self.env.device))
 
     def evaluate(self, model: nn.Module, sets: TestSets) -> dict[str, float]:

@@ -21,7 +21,6 @@ from clipfed_bench.core.files import expand
 from clipfed_bench.core.sources import Look, closure, current, digest, lines
 from clipfed_bench.data.catalog import info
 from clipfed_bench.data.contents import of_dataset, of_files, of_server_data
-from clipfed_bench.models.catalog import MODULES
 from clipfed_bench.teacher.lit_recipe import LitRecipe
 from clipfed_bench.teacher.prompts import TEMPLATES
 from clipfed_bench.teacher.spec import CONFIG, parse_teacher_spec
@@ -29,7 +28,7 @@ from clipfed_bench.teacher.towers import Tower, packaged_weights
 
 _DATA, _SERVER, _TEACHER = "clipfed_bench.data.datasets", "clipfed_bench.data.server_set", "clipfed_bench.teacher"
 _APART = (
-    *(_DATA, _SERVER, _TEACHER, *MODULES.values()),
+    *(_DATA, _SERVER, _TEACHER),
     *("clipfed_bench.data.formats", "clipfed_bench.data.contents", "clipfed_bench.simulator.digests"),
 )
 """Not the simulator, though imported by it: inputs, of which not all cells have all, and what only tells of them."""
@@ -60,7 +59,7 @@ class Digests:
         """Name (:data:`clipfed_bench.runs.digests.OF`) -> digest. What is not there, or damaged, has none."""
         found = {
             "simulator": self._once("simulator", lambda: digest(lines(self._simulator))),
-            "model": self._once(spec.model, lambda: self._code(MODULES[spec.model])),
+            "model": self._once(spec.model, lambda: self._choice(spec.model)),
             "partition": self._once(spec.partition, lambda: self._choice(spec.partition)),
             "attack": self._once(spec.attack, lambda: self._choice(spec.attack)),
             "defense": self._once(spec.defense, lambda: self._choice(spec.defense)),

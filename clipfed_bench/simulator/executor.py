@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipfed_bench.api import Loss
-from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.flat import own_copy
 from clipfed_bench.simulator.local import Hyper, Task, fused_sgd_step, sgd_step, train_batches
 from clipfed_bench.simulator.shape_checks import fitting
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.compute import Compute, RecordedStep, kernel_search
 from clipfed_bench.toolbox.images import Normalizer
 

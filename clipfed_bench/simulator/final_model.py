@@ -13,9 +13,9 @@ from clipfed_bench.core.errors import DamagedFileError, UserError, shown
 from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.data.catalog import info
-from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.tensor_files import read_model
 
 
@@ -45,7 +45,9 @@ def load_model(spec: CellSpec, env: Environment) -> Classifier:
     again = "Run its cell again; 'clipfed-bench paper fig3' does so where a model is missing."
     if not path.is_file():
         raise UserError(f"there is no final model of {keyed(spec)}: no file {path}. {again}")
-    flat = FlatModel(build_model(spec.model, len(info(spec.dataset).classes), spec.seed).to(env.device))
+    known = info(spec.dataset)
+    model = build_model(spec.model, len(known.classes), spec.seed, image_shape=known.image_shape)
+    flat = FlatModel(model.to(env.device))
     try:
         (params, buffers), _ = read_model(path, env.device)
     except DamagedFileError as error:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from clipfed_bench.api import RoundContext, ServerModel
+from clipfed_bench.components.choice import Choice
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel, aligned
 from clipfed_bench.simulator.evaluate import predict
@@ -21,13 +22,14 @@ from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, image_shap
 class CellServerModel(ServerModel):
     """A second model like the cell's, on the device of the data, trained with the clients' ``hyper``."""
 
-    def __init__(self, model: str, seed: int, data: Dataset, hyper: Hyper, executor: Executor) -> None:
+    def __init__(self, model: Choice | str, seed: int, data: Dataset, hyper: Hyper, executor: Executor) -> None:
         device = data.train.labels.device
-        self._flat = FlatModel(build_model(model, len(data.classes), seed, executor.compute.kernels).to(device))
+        shape, kernels = image_shape(data.train.images), executor.compute.kernels
+        self._flat = FlatModel(build_model(model, len(data.classes), seed, kernels, shape).to(device))
         self._hyper, self._executor = hyper, executor
         self._normalize = Normalizer(data.mean, data.std, device)
         self.layers, self.shapes = self._flat.layers, self._flat.shapes
-        self.image_shape = image_shape(data.train.images)
+        self.image_shape = shape
 
     def train(
         self, data: Images, params: Tensor, buffers: Tensor, context: RoundContext, as_many: float | None = None

@@ -59,11 +59,17 @@ def dataset(
 
 @lru_cache(maxsize=2)
 def executor(
-    model: str, classes: int, mean: tuple[float, ...], std: tuple[float, ...], hyper: Hyper, compute: Compute
+    model: Choice,
+    classes: int,
+    shape: tuple[int, int, int],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    hyper: Hyper,
+    compute: Compute,
 ) -> Executor:
     """Where clients train. Cells that are alike in how they train replay the same steps."""
     configure(compute)
-    architecture = build_model(model, classes, 0, compute.kernels).to(compute.device)
+    architecture = build_model(model, classes, 0, compute.kernels, shape).to(compute.device)
     return Executor(architecture, Normalizer(mean, std, compute.device), hyper, compute)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from functools import cache
 from pathlib import Path
 
 from safetensors.torch import save
@@ -20,7 +19,7 @@ from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.messages import Environment, Report
 from clipfed_bench.core.work_counts import count
 from clipfed_bench.data.catalog import info
-from clipfed_bench.models.build import build_model
+from clipfed_bench.models import counts
 from clipfed_bench.simulator.cell_facts import warmup_digests, warmup_facts
 from clipfed_bench.simulator.cell_setup import CellSetup, kernels
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
@@ -53,7 +52,8 @@ def load(setup: CellSetup) -> tuple[Tensor, Tensor]:
     """
     spec, path = setup.spec, checkpoint(setup.spec, setup.env)
     found, facts = read_model(path, setup.env.device)
-    sizes = _sizes(spec.model, len(info(spec.dataset).classes))
+    known = info(spec.dataset)
+    sizes = counts.sizes(spec.model, len(known.classes), known.image_shape)
     if any(t.shape != (n,) for t, n in zip(found, sizes, strict=True)):
         raise DamagedFileError(f"{path} is no warm-up of {spec.model}")
     if facts != made_from(setup):
@@ -64,14 +64,6 @@ def load(setup: CellSetup) -> tuple[Tensor, Tensor]:
 def made_from(setup: CellSetup) -> dict[str, str]:
     """What a checkpoint's header says of it; in one entry, as the order of several is not fixed."""
     return {"made_from": json.dumps({"spec": setup.spec.warmup, "digests": warmup_digests(setup)}, sort_keys=True)}
-
-
-@cache
-def _sizes(model: str, classes: int) -> tuple[int, int]:
-    """(P, Q) of a model."""
-    built = build_model(model, classes, 0)
-    buffers = (b for b in built.buffers() if b.is_floating_point())
-    return sum(p.numel() for p in built.parameters()), sum(b.numel() for b in buffers)
 
 
 def run_warmup(spec: CellSpec, env: Environment, report: Report = silent) -> None:

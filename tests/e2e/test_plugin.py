@@ -55,6 +55,7 @@ def test_listed(environment: tuple[dict[str, str], Path]) -> None:
     for kind, texts in {
         "attacks": ("checkerboard", "Checkerboard: a small board", "size=4  Side of the board, pixels [ours]."),
         "defenses": ("geometric-median", "smoothing=1e-06"),
+        "models": ("two-layers", "width=200  Units of each layer", "lr=0.1"),
         "partitions": ("label-quota", "classes=2  k, the classes that each client holds"),
         "datasets": ("shapes\n", "Shapes: disks, squares", "shapes-lt\n", "shapes with a long-tailed training split"),
     }.items():
@@ -68,7 +69,9 @@ def test_a_grid(environment: tuple[dict[str, str], Path]) -> None:
     """All of them at once, a long tail and the data set's own server data; the data's content is in the provenance."""
     env, work = environment
     chosen = "--dataset shapes,shapes-lt --imbalance-factor none --attack checkerboard[size=3] --rounds 1"
-    chosen += " --partition label-quota[classes=3] --defense fedavg,geometric-median,fltrust"
+    chosen += (
+        " --model two-layers[width=16] --partition label-quota[classes=3] --defense fedavg,geometric-median,fltrust"
+    )
     chosen += " --clients 8 --clients-per-round 4 --min-samples 5"
     command = ("-m", "clipfed_bench", "grid", "--preset", "smoke", *chosen.split(), "--device", "cpu")
     done = _python(*command, "--workers", "1", "--quiet", "--out", "run", env=env, cwd=work)
@@ -78,6 +81,7 @@ def test_a_grid(environment: tuple[dict[str, str], Path]) -> None:
     assert set(results["attack"]) == {"checkerboard[size=3]"}
     assert set(results["partition"]) == {"label-quota[classes=3]"}
     assert results["alpha"].isna().all()
+    assert set(results["model"]) == {"two-layers[width=16]"}
     assert set(results["dataset"]) == {"shapes", "shapes-lt"}
     assert (results["status"] == "done").all()
     assert results["mta"].between(0, 1).all()

@@ -55,7 +55,7 @@ FIELDS_CASES = cases(
     ("unknown defense", ("--defense", "krumm"), ("unknown defense 'krumm'", "Did you mean 'krum'?")),
     ("unknown data set", ("--dataset", "cifar11"), ("unknown dataset 'cifar11'", "Did you mean 'cifar10'?")),
     ("data set with a path", ("--dataset", "../digits"), ("unknown dataset '../digits'", "digits-lt")),
-    ("unknown model", ("--model", "resnet"), ("unknown model 'resnet'", "Did you mean 'resnet18'?")),
+    ("unknown model", ("--model", "resnet-18"), ("unknown model 'resnet-18'", "Did you mean 'resnet18'?")),
     ("unknown partition", ("--partition", "iidd"), ("unknown partition 'iidd'", "Did you mean 'iid'?")),
     ("unknown sampling", ("--malicious-sampling", "all"), ("unknown malicious sampling 'all'", "fixed, random")),
     ("control characters", ("--defense", "\x1bc\x07"), ("--defense: '\\x1bc\\x07' holds '\\x1b'",)),

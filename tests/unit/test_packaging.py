@@ -30,6 +30,7 @@ def test_what_measures_the_project_stays_at_home() -> None:
         "attacks",
         "baselines",
         "partitions",
+        "architectures",
         "results",
     }
 

@@ -21,9 +21,9 @@ from clipfed_bench.clipfed.server_set import Augmentation, ServerSet, build_serv
 from clipfed_bench.clipfed.steps import Schedule
 from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.core import work_counts as counts
-from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.compute import Compute
 
 SCHEDULE = Schedule(1, 8, 0.01, 0.9, 1.0)
@@ -58,7 +58,7 @@ class Normed(Classifier):
     """The smallest model that has running statistics."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
+        super().__init__(None, (3, 32, 32), 10)
         self.convolution = nn.Sequential(nn.Conv2d(3, width, 3, stride=4), nn.BatchNorm2d(width), nn.ReLU())
         self.classifier = nn.Linear(width, 10)
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from clipfed_bench.api import Aggregate, Attack, AttackContext, ClientUpdates, RoundContext, ServerContext
 from clipfed_bench.components.registry import choose, create_attack, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
-from clipfed_bench.models.base import Classifier
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.aggregation import aggregate_updates, detection
@@ -24,6 +23,7 @@ from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.history import Log
 from clipfed_bench.simulator.local import Hyper, Task, batches
 from clipfed_bench.simulator.sampling import malicious_clients, sample_clients
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.images import Images, Normalizer
 
 PLAIN = Normalizer((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -49,11 +49,11 @@ def test_flat_model_computes_what_the_model_computes(name: str) -> None:
 
 
 def test_parameters_of_odd_sizes_come_last_in_the_flat_vector() -> None:
-    """A GPU's kernels load 16 bytes at a time; the models that ship have no such parameter but the last bias."""
+    """A GPU's kernels load 16 bytes at a time; most models that ship have no such parameter but the last bias."""
 
     class Odd(Classifier):
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__(None, (1, 28, 28), 10)
             self.convolution = nn.Conv2d(1, 6, 5)
             self.hidden = nn.Linear(24, 16)
             self.classifier = nn.Linear(16, 10)

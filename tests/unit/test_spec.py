@@ -108,7 +108,7 @@ def test_rounds_before_the_attack_are_shared_by_cells_that_differ_in_what_comes_
         ({"clients": 5}, "clients_per_round: 10 is more than the 5 clients"),
         ({"target": 10}, "target: 10 is not a class of cifar10-lt; it goes from 0 to 9"),
         ({"dataset": "cifar"}, "unknown dataset 'cifar'. Did you mean"),
-        ({"model": "resnet"}, "unknown model 'resnet'. Did you mean 'resnet18'"),
+        ({"model": "resnet-18"}, "unknown model 'resnet-18'. Did you mean 'resnet18'"),
         ({"defense": "flames"}, "unknown defense 'flames'. Did you mean 'flame'"),
         ({"defense": "flame[noize=1]"}, "unknown option of defense flame 'noize'. Did you mean 'noise'"),
         ({"defense": "median[x=1]"}, "defense 'median' has no options"),

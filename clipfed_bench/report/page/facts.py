@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from clipfed_bench.components.registry import models
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.words import distinct, failed, phrases, spoken
 from clipfed_bench.core.errors import DamagedFileError
 from clipfed_bench.core.untrusted import parse_json
 from clipfed_bench.core.work_counts import plural
-from clipfed_bench.models.catalog import MODELS
 from clipfed_bench.report.tables.axes import Record, rank
 from clipfed_bench.runs.metrics import METRICS
 
@@ -72,10 +72,10 @@ def lead(records: Sequence[Record]) -> str:
 
 def what_was_run(records: Sequence[Record]) -> list[tuple[str, str]]:
     """Terms and what they are in this run; several values of a setting stand side by side."""
-    found = []
+    found, known = [], models()
     for term, bare, others in _TERMS:
         values = [spoken(bare, value) for value in _values(records, bare)] if bare else []
-        texts = [MODELS[value].summary if value in MODELS else value for value in values]
+        texts = [known[value].summary if value in known else value for value in values]
         found.append((term, ", ".join([*texts, *phrases(records, others)]) or "none"))
     return found
 

@@ -14,6 +14,7 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.datasets import load_dataset
 from clipfed_bench.data.partition import partition
 from clipfed_bench.data.server_set.load import load_server_data
+from clipfed_bench.models.build import build_model
 
 TASK = AttackContext(target=0, num_classes=4, image_shape=(3, 32, 32))
 SERVER = ServerContext(4, ("disk", "square", "diamond", "cross"), (0.5,) * 3, (0.25,) * 3)
@@ -58,6 +59,15 @@ def test_label_quota() -> None:
     assert all(np.ptp([counts[label] for counts in held if counts[label]]) <= 1 for label in range(4))
     with pytest.raises(UserError, match="5 classes for each of 8 clients; from 1 to 4 classes"):
         partition(labels, 4, 8, "label-quota[classes=5]")
+
+
+def test_two_layers() -> None:
+    model = build_model("two-layers", 10, 0, image_shape=(1, 28, 28))
+    assert sum(p.numel() for p in model.parameters()) == 199_210
+    images = torch.rand(2, 1, 28, 28)
+    hidden = (images.reshape(2, 784) @ model.hidden1.weight.T + model.hidden1.bias).relu()
+    expected = (hidden @ model.hidden2.weight.T + model.hidden2.bias).relu()
+    torch.testing.assert_close(model.features(images), expected)
 
 
 def test_shapes() -> None:

@@ -1,1 +1,1 @@
-"""Partitions: every public module here is one."""
+"""Partitions: a file each."""

@@ -1,17 +1,24 @@
-"""ResNet-18 for 32×32 images: a 3×3 stem without pooling; 11,173,962 parameters at 10 classes.
+"""ResNet-18 for 32×32 images, BatchNorm, 11.2 M parameters (the paper's)
 
+A 3×3 stem without pooling; 11,173,962 parameters at 10 classes.
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2 (stem) with ResNet-18's stages, as is
 usual on CIFAR and in the CLIP-Fed lineage.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipfed_bench.models.base import Classifier
+from clipfed_bench.api import Classifier
+
+
+@dataclass(frozen=True)
+class Config:
+    """No options."""
 
 
 class Block(nn.Module):
@@ -35,9 +42,16 @@ class Block(nn.Module):
 class ResNet18(Classifier):
     """512 features."""
 
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+    lr = 0.1
+    """[lineage]"""
+    batch_size = 64
+    """[lineage]"""
+    warmup_rounds = 0
+    """[lineage]"""
+
+    def __init__(self, config: Config, image_shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__(config, image_shape, num_classes)
+        self.stem = nn.Sequential(nn.Conv2d(image_shape[0], 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
         widths = [64, 64, 128, 256, 512]
         self.stages = nn.Sequential(
             *(
