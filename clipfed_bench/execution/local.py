@@ -1,30 +1,42 @@
 """A pool of processes on this machine, one torch thread each.
 
-Workers are spawned, take one job at a time over a pipe, and keep data, teachers and captured graphs between jobs. They
-report; only the parent writes results. The parent never imports torch. Each worker's own output goes to a log file.
+Workers take one job at a time over a pipe, and keep data, teachers and captured graphs between jobs. On a CPU they are
+forked from a process that has the simulator loaded, else spawned. They report; only the parent writes results. The
+parent never imports torch. Each worker's own output goes to a log file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Progress
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
-from clipfed_bench.execution.worker import THREADS, AtWork, Runner, Settings, explain_death, explain_timeout, redirect
+from clipfed_bench.execution.processes import start
+from clipfed_bench.execution.worker import (
+    RUNNER,
+    THREADS,
+    AtWork,
+    Runner,
+    Settings,
+    explain_death,
+    explain_timeout,
+    redirect,
+)
+
+FORKED = {RUNNER}
+"""Runners that start no threads when they are imported, and so may be forked."""
 
 
 def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Generator[Event, None, None]:
@@ -36,10 +48,10 @@ def execute(jobs: Sequence[Job], workers: int, settings: Settings) -> Generator[
     """
     schedule = Schedule(jobs)
     pool: list[_Worker] = []
-    numbers = iter(range(1, 1_000_000_000))
+    numbers, share = itertools.count(1), _shared(jobs, settings)
     try:
         while schedule.left:
-            yield from _hand_out(schedule, pool, workers, settings, numbers)
+            yield from _hand_out(schedule, pool, workers, lambda: _new(settings, next(numbers), share))
             busy = {worker.connection: worker for worker in pool if worker.job is not None}
             for connection in wait(list(busy), _patience(busy.values(), settings.cell_timeout)):
                 yield from _receive(busy[connection], schedule)  # type: ignore[index]
@@ -82,9 +94,7 @@ class _Worker(AtWork):
         self.process.join(timeout=5)
 
 
-def _hand_out(
-    schedule: Schedule, pool: list[_Worker], workers: int, settings: Settings, numbers: Iterator[int]
-) -> Iterator[Event]:
+def _hand_out(schedule: Schedule, pool: list[_Worker], workers: int, new: Callable[[], _Worker]) -> Iterator[Event]:
     while len(idle := [w for w in pool if w.job is None]) + workers - len(pool) > 0:
         job = schedule.start()
         if job is None:
@@ -95,7 +105,7 @@ def _hand_out(
                 worker.stop()
                 pool.remove(worker)
             idle = []
-        worker = idle[0] if idle else _spawn(settings, next(numbers))
+        worker = idle[0] if idle else new()
         if not idle:
             pool.append(worker)
         worker.give(job)
@@ -140,44 +150,26 @@ def _death(worker: _Worker) -> Failure:
     return explain_death(how, worker.log, memory=code == -signal.SIGKILL)
 
 
-def _spawn(settings: Settings, number: int) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+def _shared(jobs: Sequence[Job], settings: Settings) -> tuple[str, ...]:
+    """Modules that are imported once for all workers; none where they use a GPU: a fork and CUDA do not go together."""
+    if settings.runner not in FORKED or settings.environment.device != "cpu":
+        return ()
+    return (
+        settings.runner,
+        *(["clipfed_bench.teacher.loading"] if any(job.stage == "teacher" for job in jobs) else []),
+    )
+
+
+def _new(settings: Settings, number: int, share: Collection[str]) -> _Worker:
+    ours, theirs = multiprocessing.Pipe()
     log = settings.logs / f"worker-{number}.log"
     try:
         settings.logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{settings.logs} cannot be made: {error.strerror or error}.") from error
-    process = context.Process(target=_serve, args=(theirs, settings, log), name=f"worker-{number}", daemon=True)
-    with _interrupts_held(), _main_hidden():
-        process.start()
+    process = start(_serve, theirs, settings, log, share=share)
     theirs.close()
     return _Worker(process, ours, log=log)
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C is the parent's to deal with: children inherit the blocked signal, also while they are starting."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # it would unblock the signal if it were started below
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _main_hidden() -> Iterator[None]:
-    """A new process would import the main module, which may be a script that asks for this grid as soon as it is."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _serve(connection: Connection[Any, Any], settings: Settings, log: Path) -> None:

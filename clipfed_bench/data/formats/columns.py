@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from clipfed_bench.core.errors import DataError, shown
 from clipfed_bench.core.splits import Bytes, Index
 from clipfed_bench.data.arrays import check_captions, check_labels, decode_all
 from clipfed_bench.data.class_names import class_indices
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NAMES = {
     "image": ("img", "image"),
@@ -46,6 +48,8 @@ def not_taken(schema: pa.Schema, role: str) -> str:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of type ``kind`` holds text, plain or as a dictionary (a categorical)."""
+    import pyarrow as pa
+
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value))
 
@@ -77,6 +81,8 @@ def labels(column: Any, name: str, names: Sequence[str] | None, classes: Sequenc
     They are class names, or integers of any width: indices into ``names``, else into ``classes``.
     Raises DataError for other types, rows without a label, labels out of range and foreign names.
     """
+    import pyarrow as pa
+
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from clipfed_bench.core.errors import DamagedFileError, DataError, shown
 from clipfed_bench.core.splits import Index, Split
@@ -252,6 +251,8 @@ def _labels(classes: Sequence[str], shard: Shard, file: rows.Rows) -> Index:
     parts = [batch.column(shard.label) for batch in file.batches([shard.label], _LABELS)]
     if not parts:
         return np.empty(0, dtype=np.int64)
+    import pyarrow as pa
+
     whole = pa.chunked_array(parts)
     stored = None if columns.is_text(whole.type) else shard.names
     return columns.labels(whole, shard.label, stored, classes, str(shard.path))

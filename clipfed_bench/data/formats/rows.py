@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.core.errors import DataError
 from clipfed_bench.core.untrusted import parquet_file, reading
+
+if TYPE_CHECKING:  # it starts a thread, which does not go with forked workers
+    import pyarrow as pa
 
 SUFFIXES = (".parquet", ".arrow")
 
@@ -35,6 +36,8 @@ class Rows:
 def opened(path: Path) -> Iterator[Rows]:
     """The rows of ``path``. Raises DamagedFileError, also for what goes wrong inside (but for UserError)."""
     if path.suffix == ".arrow":
+        import pyarrow as pa
+
         with reading(), pa.memory_map(str(path)) as file:
             # A file that was finished has a footer; what `datasets` writes is a stream and has none.
             made = pa.ipc.open_file if file.read(6) == b"ARROW1" else pa.ipc.open_stream
