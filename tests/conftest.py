@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from clipfed_bench.execution import nursery
+
 # An example that takes long is no fault on a machine that does other work.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -18,6 +20,9 @@ settings.load_profile("patient")
 TESTS = Path(__file__).parent
 # Tests have cache folders of their own, and compiling kernels for each would take longer than they do.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(TESTS.parent / ".pytest_cache" / "kernels"))
+
+# What pytest says of each test is for nobody else.
+nursery.LATE += ("PYTEST_",)
 
 collect_ignore = ["plugin"]  # a package with tests of its own, which e2e/test_plugin.py installs
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from clipfed_bench.core.sources import closure, current, digest, lines
 
-OWN: tuple[str, ...] = ("CLIPFED_BENCH_",)
-"""Names of variables that no library reads while it is imported begin like this: they may change between children."""
+LATE: tuple[str, ...] = ("CLIPFED_BENCH_", "COLUMNS")
+"""Names of variables that nothing reads while it is imported begin like this: they may differ between children."""
 
 Serve = Callable[..., None]
 
@@ -115,7 +115,7 @@ class Forked:
 
 def _state(modules: Collection[str]) -> tuple[object, ...]:
     """What has to be as it was: code, where it is looked for, and variables that may be read when it is imported."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(LATE)}
     return os.getpid(), digest(lines(closure(modules, current))), tuple(sys.path), variables
 
 

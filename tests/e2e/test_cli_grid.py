@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from terminal import cli
 
 ROOT = Path(__file__).parents[2]
 TIMES = [f"seconds_{part}" for part in ("local", "attack", "defense", "purify", "eval")]
@@ -34,10 +35,9 @@ def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen:
     )
 
 
-def cli(*arguments: str | Path, cwd: Path) -> tuple[int, str, str]:
-    process = start(*arguments, cwd=cwd)
-    out, err = process.communicate(timeout=1200)
-    return process.returncode, out, err
+def call(*arguments: object, cwd: Path) -> tuple[int, str, str]:
+    done = cli(*arguments, cwd=cwd)
+    return done.returncode, done.stdout, done.stderr
 
 
 def _live_group(stat: Path) -> str:
@@ -76,8 +76,9 @@ def numbers(folder: Path) -> dict[str, tuple]:
 def smoke(tmp_path_factory):
     """The smoke grid, run by two workers; its folder and what was printed."""
     cwd = tmp_path_factory.mktemp("smoke")
-    code, out, err = cli("grid", "--preset", "smoke", "--workers", 2, "--device", "cpu", cwd=cwd)
-    assert code == 0, out + err
+    process = start("grid", "--preset", "smoke", "--workers", 2, "--device", "cpu", cwd=cwd)
+    out, err = process.communicate(timeout=1200)
+    assert process.returncode == 0, out + err
     return cwd, out
 
 
@@ -107,7 +108,7 @@ def test_done_cells_are_skipped_and_nothing_is_started_for_them(smoke):
     cwd, _ = smoke
     folder = cwd / "results" / "runs" / "smoke"
     before = {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
-    code, out, _ = cli("grid", "--preset", "smoke", cwd=cwd)
+    code, out, _ = call("grid", "--preset", "smoke", cwd=cwd)
     assert code == 0
     assert "4 of 4 cells are done already." in out
     assert "started" not in out
@@ -116,15 +117,15 @@ def test_done_cells_are_skipped_and_nothing_is_started_for_them(smoke):
 
 def test_a_dry_run_shows_cells_and_writes_nothing(smoke):
     cwd, _ = smoke
-    code, out, _ = cli("grid", "--preset", "smoke", "--seeds", 2, "--dry-run", "--out", "results/runs/smoke", cwd=cwd)
+    code, out, _ = call("grid", "--preset", "smoke", "--seeds", 2, "--dry-run", "--out", "results/runs/smoke", cwd=cwd)
     assert code == 0
     assert "8 cells: 4 done, 4 to run" in out
     assert "judging by the 4 cells measured here" in out
     others = ("--precision", "bfloat16", "--out", "results/runs/smoke")
-    code, out, _ = cli("grid", "--preset", "smoke", "--seeds", 2, "--dry-run", *others, cwd=cwd)
+    code, out, _ = call("grid", "--preset", "smoke", "--seeds", 2, "--dry-run", *others, cwd=cwd)
     assert code == 0
     assert "rough guess" in out  # cells in float32 tell nothing of it
-    code, out, _ = cli("grid", "--preset", "smoke", "--dry-run", "--out", "elsewhere", cwd=cwd)
+    code, out, _ = call("grid", "--preset", "smoke", "--dry-run", "--out", "elsewhere", cwd=cwd)
     assert code == 0
     assert "rough guess" in out
     assert not (cwd / "elsewhere").exists()
@@ -133,7 +134,7 @@ def test_a_dry_run_shows_cells_and_writes_nothing(smoke):
 def test_a_cell_alone_has_the_numbers_of_the_pool(smoke, tmp_path):
     cwd, _ = smoke
     options = ("--preset", "smoke", "--attack", "dba", "--defense", "krum")
-    code, out, err = cli("run", *options, "--device", "cpu", cwd=tmp_path)
+    code, out, err = call("run", *options, "--device", "cpu", cwd=tmp_path)
     assert code == 0, out + err
     assert len(re.findall(r"round \d/2  MTA [\d.]+  ASR [\d.]+", out)) == 3
     ((key, alone),) = numbers(tmp_path / "results" / "runs" / "run").items()
@@ -157,7 +158,7 @@ def test_an_interrupted_grid_goes_on_with_the_same_numbers(smoke, tmp_path):
     stored = numbers(tmp_path / "run")
     assert len(stored) == 1
     assert all(re.fullmatch(r"[0-9a-f]{16}\.(json|parquet)", path.name) for path in (tmp_path / "run/cells").iterdir())
-    code, out, err = cli(*command, cwd=tmp_path)
+    code, out, err = call(*command, cwd=tmp_path)
     assert code == 0, out + err
     assert "1 of 2 cells are done already." in out
     found, expected = numbers(tmp_path / "run"), numbers(cwd / "results" / "runs" / "smoke")
@@ -168,7 +169,7 @@ def test_an_interrupted_grid_goes_on_with_the_same_numbers(smoke, tmp_path):
 def test_a_failed_cell_is_a_stored_fact_and_is_tried_again(tmp_path):
     command = ("grid", "--preset", "smoke", "--warmup-rounds", 0, "--rounds", 1, "--defense", "fedavg", "--out", "run")
     command += ("--attack", "badnets[row=31],none", "--workers", 1)
-    code, out, err = cli(*command, cwd=tmp_path)
+    code, out, err = call(*command, cwd=tmp_path)
     assert code == 1
     assert "1 of 2 cells failed.\ndigits α=1 badnets[row=31] fedavg seed 0: badnets:" in err
     assert "Traceback (" not in out + err
@@ -179,9 +180,9 @@ def test_a_failed_cell_is_a_stored_fact_and_is_tried_again(tmp_path):
     assert sorted(results.status) == ["done", "failed"]
     assert "row 31" in results.set_index("status").loc["failed", "error"]
 
-    code, out, err = cli(*command, "--skip-failed", cwd=tmp_path)
+    code, out, err = call(*command, "--skip-failed", cwd=tmp_path)
     assert (code, "started" in out) == (1, False)
-    code, out, err = cli(*command, "--dry-run", cwd=tmp_path)
+    code, out, err = call(*command, "--dry-run", cwd=tmp_path)
     assert (code, "2 cells: 1 done, 1 to run" in out) == (0, True)
 
 
@@ -202,7 +203,7 @@ def test_a_failed_cell_is_a_stored_fact_and_is_tried_again(tmp_path):
 )
 def test_mistakes_are_one_clean_message_and_nothing_is_written(tmp_path, arguments, message):
     (tmp_path / "file").touch()
-    code, out, err = cli(*arguments, cwd=tmp_path)
+    code, out, err = call(*arguments, cwd=tmp_path)
     assert code == 2
     assert message in err
     assert "Traceback" not in err
@@ -210,36 +211,11 @@ def test_mistakes_are_one_clean_message_and_nothing_is_written(tmp_path, argumen
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-LIGHT = ["--help", "--version", "grid --help", "run --help", "list attacks", "list defenses", "list presets"]
-
-
-@pytest.mark.parametrize("arguments", LIGHT)
-def test_light_commands_import_nothing_heavy(arguments):
-    script = f"""
-import sys
-from clipfed_bench.cli.main import main
-sys.argv = ["clipfed-bench", *{arguments.split()!r}]
-heavy = {{"torch", "torchvision", "open_clip", "pandas", "sklearn"}}
-try:
-    main()
-finally:
-    print("heavy:", sorted(heavy & set(sys.modules)), file=sys.stderr)
-"""
-    begin = os.times()
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert done.stdout.strip()
-    assert "heavy: []" in done.stderr
-    end = os.times()
-    # Half a second where nothing else runs; a busy core takes twice as many.
-    assert end.children_user + end.children_system - begin.children_user - begin.children_system < 2
-
-
 def test_lists_describe_options_with_their_origin(tmp_path):
-    code, out, _ = cli("list", "attacks", cwd=tmp_path)
+    code, out, _ = call("list", "attacks", cwd=tmp_path)
     assert code == 0
     assert re.search(r"^badnets\n +BadNets: a small bright square in the corner\.\n +size=5 .*\[lineage\]", out, re.M)
     for kind, name in {"defenses": "clip-fed", "datasets": "cifar10-lt", "models": "cnn", "teachers": "local"}.items():
-        code, out, _ = cli("list", kind, cwd=tmp_path)
+        code, out, _ = call("list", kind, cwd=tmp_path)
         assert code == 0
         assert re.search(rf"^{name}\n", out, re.M)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
+from terminal import cli
 
-ROOT = Path(__file__).parents[2]
 GRID = (
     *("grid", "--preset", "smoke", "--workers", "1", "--device", "cpu", "--out", "run", "--rounds", "2"),
     *("--attack", "none,badnets", "--target", "5", "--poison-ratio", "0.03", "--defense", "fedavg"),
@@ -17,14 +14,8 @@ GRID = (
 )
 
 
-def cli(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"PYTHONPATH": str(ROOT), "CLIPFED_BENCH_CACHE": str(cwd / "cache"), "COLUMNS": "200"}
-    command = [sys.executable, "-m", "clipfed_bench", *arguments]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-
-
 def test_what_is_called_an_attack_is_one_and_what_diverged_has_no_number(tmp_path: Path) -> None:
-    done = cli(tmp_path, *GRID)
+    done = cli(*GRID, cwd=tmp_path, columns=200)
     assert done.returncode == 1
     assert "lr=1e+06 seed 0 and 1 other: training has diverged: " in " ".join(done.stderr.split())
     results = pd.read_parquet(tmp_path / "run" / "results.parquet")
@@ -36,7 +27,7 @@ def test_what_is_called_an_attack_is_one_and_what_diverged_has_no_number(tmp_pat
     attackers = results.set_index(["attack", "lr"])["attackers"]
     assert attackers["badnets", 0.05] == 2.5
     assert pd.isna(attackers["none", 0.05])
-    assert cli(tmp_path, "report", "run", "--out", "page.html").returncode == 0
+    assert cli("report", "run", "--out", "page.html", cwd=tmp_path).returncode == 0
     files = [tmp_path / name for name in ("run/table.md", "run/table.tex", "page.html")]
     for text in (done.stdout, *(file.read_text() for file in files)):
         assert "Attackers: 5 of 20 clients, 2.50 of 10 a round on average." in text

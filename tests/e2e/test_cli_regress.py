@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from terminal import cli
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import CellResult
 from clipfed_bench.report.regression.reference import read_reference
 from clipfed_bench.runs.store import RunStore
 
-ROOT = Path(__file__).parents[2]
 FACTS = {"device": "cpu", "git_sha": "a" * 40, "version_torch": "2.15.0"}
-
-
-def cli(*arguments, cwd):
-    command = [sys.executable, "-m", "clipfed_bench", *map(str, arguments)]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120", "CLIPFED_BENCH_CACHE": str(cwd / "cache")}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 
 
 def make_run(folder, krum=0.6, failed=()):

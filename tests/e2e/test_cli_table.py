@@ -1,10 +1,8 @@
 """``clipfed-bench table`` through the command line."""
 
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
+from terminal import cli
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import CellResult
@@ -23,8 +21,7 @@ def run(tmp_path_factory):
 
 
 def call(*arguments):
-    command = [sys.executable, "-m", "clipfed_bench", "table", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={"COLUMNS": "100", "LC_ALL": "C.UTF-8"})
+    return cli("table", *arguments, columns=100)
 
 
 def test_screen(run):
