@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from clipfed_bench.execution import nursery
+from clipfed_bench.execution import local, nursery
 
 # An example that takes long is no fault on a machine that does other work.
 settings.register_profile("patient", deadline=None)
@@ -23,6 +23,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(TESTS.parent / ".pytest_cache" / "k
 
 # What pytest says of each test is for nobody else.
 nursery.LATE += ("PYTEST_",)
+local.FORKED.add("fake_simulator")
 
 collect_ignore = ["plugin"]  # a package with tests of its own, which e2e/test_plugin.py installs
 

@@ -154,10 +154,8 @@ def _shared(jobs: Sequence[Job], settings: Settings) -> tuple[str, ...]:
     """Modules that are imported once for all workers; none where they use a GPU: a fork and CUDA do not go together."""
     if settings.runner not in FORKED or settings.environment.device != "cpu":
         return ()
-    return (
-        settings.runner,
-        *(["clipfed_bench.teacher.loading"] if any(job.stage == "teacher" for job in jobs) else []),
-    )
+    teacher = settings.runner == RUNNER and any(job.stage == "teacher" for job in jobs)
+    return (settings.runner, "clipfed_bench.teacher.loading") if teacher else (settings.runner,)
 
 
 def _new(settings: Settings, number: int, share: Collection[str]) -> _Worker:

@@ -1,7 +1,8 @@
 """Processes that are forked from one that has the simulator loaded: a worker starts in milliseconds, not in seconds.
 
-Importing torch takes each process 2 s, and open_clip 2 s more. The nursery is spawned, imports them once, starts no
-thread and no CUDA, and forks a child whenever it is asked; children share the memory of what it has loaded. Linux only.
+Importing torch takes each process 2 s, and open_clip 2 s more. The nursery is spawned, imports them once, and forks a
+child whenever it is asked; children share the memory of what it has loaded. It ends where it would not be safe to fork:
+where an import has started a thread. It never looks for a GPU. Linux only.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ class Nursery:
         self._process = start(_tend, theirs, sorted(modules), dict(threads))
         theirs.close()
 
+    @property
+    def pid(self) -> int:
+        """Of the nursery itself."""
+        pid: int = self._process.pid
+        return pid
+
     def will_do(self, modules: Collection[str]) -> bool:
         """Whether it is what a new one for ``modules`` would be, but for more modules."""
         alike = self.modules.issuperset(modules) and self._state == _state(self.modules)
@@ -47,7 +54,7 @@ class Nursery:
     def fork(self, serve: Serve, connection: Connection[Any, Any], *more: object) -> Forked:
         """A child that calls ``serve(connection, *more)``, with the environment and in the folder of this process.
 
-        Raises EOFError or OSError where the nursery has died.
+        Raises EOFError or OSError where the nursery has ended.
         """
         ways = (serve, more, dict(os.environ), list(sys.argv), os.getcwd())
         return Forked(self.ask(("fork", *ways), connection.fileno()), self)
@@ -58,7 +65,7 @@ class Nursery:
             with self._lock:
                 self._control.send(message)
                 if handle is not None:
-                    send_handle(self._control, handle, self._process.pid)
+                    send_handle(self._control, handle, self.pid)
                 answer: int = self._control.recv()
                 return answer
         except BaseException:  # an answer that is still to come would be taken for another's
@@ -125,6 +132,8 @@ def _tend(control: Connection[Any, Any], modules: Collection[str], threads: Mapp
     with _silence(), contextlib.suppress(Exception):  # a child that misses something says so
         for name in modules:
             importlib.import_module(name)
+    if len(os.listdir("/proc/self/task")) > 1:  # a thread does not go with a fork, and what it holds stays locked
+        return
     gc.collect()
     gc.freeze()  # collections do not write to these objects, so children go on sharing them
     with contextlib.suppress(EOFError, OSError, RuntimeError):
@@ -155,6 +164,8 @@ def _live(
         os.chdir(folder)
         serve(connection, *more)
         code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
     finally:

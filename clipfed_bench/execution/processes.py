@@ -21,15 +21,20 @@ Serve = Callable[..., None]
 _kept: list[Nursery] = []
 """The nursery of this process, if it has one: later grids start from it as well."""
 
+_unfit: set[frozenset[str]] = set()
+"""Modules of which a nursery has died, or started threads: those who need them are spawned."""
+
 
 def start(serve: Serve, connection: Connection[Any, Any], *more: object, share: Collection[str] = ()) -> Any:
     """A new process that calls ``serve(connection, *more)``: a ``multiprocessing.Process``, or what is like one.
 
     ``share`` are modules that it may have from a process that imported them before; none: it imports its own.
     """
-    if share and sys.platform == "linux" and _has_pidfds():
-        with contextlib.suppress(EOFError, OSError):  # the nursery has died, of an import or by somebody's hand
+    if share and frozenset(share) not in _unfit and sys.platform == "linux" and _has_pidfds():
+        try:
             return _nursery(share).fork(serve, connection, *more)
+        except (EOFError, OSError):
+            _unfit.add(frozenset(share))
     return _spawn(serve, connection, *more)
 
 

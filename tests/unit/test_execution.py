@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import itertools
-import multiprocessing
 import os
 import re
 import subprocess
@@ -16,10 +15,12 @@ from pathlib import Path
 
 import fake_simulator as fake
 import pytest
+from faults.processes import alive, descendants
 from makers.specs import cell
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
+from clipfed_bench.execution import processes
 from clipfed_bench.execution.jobs import Failure, Schedule, plan
 from clipfed_bench.execution.local import execute
 from clipfed_bench.execution.memory import ran_out_of_memory
@@ -33,6 +34,11 @@ def settings(tmp_path: Path) -> Settings:
 def run(cells, tmp_path, workers=2):
     with closing(execute(plan(cells), workers, settings(tmp_path))) as events:
         return list(events)
+
+
+def working():
+    """Workers that live: what the nursery has forked."""
+    return [pid for nursery in processes._kept for pid in descendants(nursery.pid)]
 
 
 def ends(events, stage="cell"):
@@ -143,13 +149,13 @@ def test_closing_ends_running_processes(tmp_path):
         pid = int(event.outcome.provenance["pid"]) if event.outcome else pid
         if hanging and pid:
             break
-    children = multiprocessing.active_children()
+    children = working()
     assert children
     begin = time.monotonic()
     events.close()
     assert time.monotonic() - begin < 5
-    assert not any(child.is_alive() for child in children)
-    assert not multiprocessing.active_children()
+    assert not any(map(alive, children))
+    assert not working()
 
 
 # --- too long, too large -----------------------------------------------------------------------------------------
@@ -167,7 +173,7 @@ def test_a_cell_that_takes_too_long_is_killed_and_says_where_it_was(tmp_path, se
     assert failure.error == f"it was stopped after round 0 of 300: {said}"
     assert limited.cell_timeout <= seconds < limited.cell_timeout + 5 + 4 * starting
     assert re.search(r'fake_simulator.py", line \d+ in run_cell', failure.traceback), "where it was"
-    assert not multiprocessing.active_children()
+    assert not working()
 
 
 def test_only_cells_have_a_time_limit(tmp_path):

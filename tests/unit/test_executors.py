@@ -52,17 +52,18 @@ class Run:
         return f"{event.failure.error}\n{event.failure.traceback}"
 
 
-@pytest.fixture(scope="module", params=["pool", pytest.param("ray", marks=RAY)])
+@pytest.fixture(scope="module", params=["forked", "spawned", pytest.param("ray", marks=RAY)])
 def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     settings = Settings(Environment(warmup_dir=folder), folder / "logs", "fake_simulator")
-    if request.param == "pool":
-        execution = local.execute(plan(CELLS), 2, settings)
-    else:
-        nodes = request.getfixturevalue("ray_nodes")
-        nodes.add()
-        execution = ray.execute(plan(CELLS), 2, settings, Cluster(nodes.address, grace=1.0))
-    with closing(execution) as events:
+    if request.param != "ray":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(local, "FORKED", {"fake_simulator"} if request.param == "forked" else {})
+            with closing(local.execute(plan(CELLS), 2, settings)) as events:
+                return Run(folder, list(events))
+    nodes = request.getfixturevalue("ray_nodes")
+    nodes.add()
+    with closing(ray.execute(plan(CELLS), 2, settings, Cluster(nodes.address, grace=1.0))) as events:
         return Run(folder, list(events))
 
 
