@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from makers.specs import environment, small_cell
-from miniature import numbers
+from miniature import miniature, numbers
 from safetensors.torch import load_file, save
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment, Progress
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.cell_setup import CellSetup
+from clipfed_bench.simulator.evaluate import evaluate
 from clipfed_bench.simulator.final_model import load_model
 from clipfed_bench.simulator.warmup import checkpoint, is_stored, run_warmup
 from clipfed_bench.toolbox.tensor_files import read_model
@@ -25,12 +27,21 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return environment(tmp_path_factory.mktemp("cell"), "cache", "warmup")
 
 
+@pytest.fixture
+def few_images() -> Iterator[None]:
+    """A quarter of the images to train on, for tests in which nothing has to be learned."""
+    with miniature(evaluate, train=4):
+        yield
+
+
+@pytest.mark.usefixtures("few_images")
 @pytest.mark.parametrize("defense", ["fedavg", "flame", "krum"])
 def test_a_cell_is_bit_identical_when_repeated(env: Environment, defense: str) -> None:
     cell = small_cell(defense=defense, attack="blend")
     assert numbers(run_cell(cell, env)) == numbers(run_cell(cell, env))
 
 
+@pytest.mark.usefixtures("few_images")
 def test_a_seed_changes_the_numbers(env: Environment) -> None:
     assert numbers(run_cell(small_cell(rounds=1), env)) != numbers(run_cell(small_cell(rounds=1, seed=1), env))
 
@@ -52,12 +63,14 @@ def test_warmup_is_computed_once_and_shared(env: Environment, monkeypatch: pytes
     assert first.final["mta_start"] > 0.15  # ten classes: something was learned
 
 
+@pytest.mark.usefixtures("few_images")
 def test_a_warmup_found_gives_the_numbers_of_a_warmup_computed(tmp_path: Path, env: Environment) -> None:
     cell = small_cell(warmup_rounds=2, rounds=1)
     fresh = Environment(cache_dir=env.cache_dir, warmup_dir=tmp_path)
     assert numbers(run_cell(cell, fresh)) == numbers(run_cell(cell, fresh))
 
 
+@pytest.mark.usefixtures("few_images")
 def test_a_damaged_warmup_is_computed_again(tmp_path: Path, env: Environment) -> None:
     cell, fresh = small_cell(warmup_rounds=1), Environment(cache_dir=env.cache_dir, warmup_dir=tmp_path)
     run_warmup(cell, fresh)
@@ -75,6 +88,7 @@ def test_a_damaged_warmup_is_computed_again(tmp_path: Path, env: Environment) ->
         path.write_bytes(whole)
 
 
+@pytest.mark.usefixtures("few_images")
 def test_before_its_start_and_after_its_stop_an_attack_does_nothing(env: Environment) -> None:
     clean = run_cell(small_cell(attack="none"), env)
     late = run_cell(small_cell(attack="badnets", attack_start=3, rounds=3), env)
@@ -86,14 +100,8 @@ def test_before_its_start_and_after_its_stop_an_attack_does_nothing(env: Environ
 
 
 def test_badnets_breaks_fedavg_and_flame_stops_it(env: Environment) -> None:
-    settings: dict[str, Any] = {
-        "clients": 20,
-        "clients_per_round": 10,
-        "warmup_rounds": 6,
-        "rounds": 4,
-        "eval_every": 4,
-    }
-    settings |= {"local_epochs": 2}
+    settings: dict[str, Any] = {"clients": 20, "clients_per_round": 10, "warmup_rounds": 5, "rounds": 3, "lr": 0.1}
+    settings |= {"eval_every": 3}
     clean = run_cell(small_cell(attack="none", **settings), env).final
     attacked = run_cell(small_cell(attack="badnets", **settings), env).final
     defended = run_cell(small_cell(attack="badnets", defense="flame", **settings), env).final
