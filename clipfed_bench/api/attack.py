@@ -58,7 +58,7 @@ GradientRule = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Any, Tensor, Tensor], Tensor]
 """(A client's model, normalized images (B, C, H, W), labels (B,)) -> the loss, a tensor without dimensions.
 
-The model is a :class:`clipfed_bench.toolbox.classifier.Classifier`: ``classifier`` of its ``features`` are the logits."""
+The model is a :class:`.Classifier`: ``classifier`` of its ``features`` are the logits."""
 
 ParameterRule = Callable[[Tensor], Tensor]
 """Parameters (P,) after a step -> the parameters (P,) to go on from; it leaves its argument alone."""

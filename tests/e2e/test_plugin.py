@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +20,17 @@ PLUGIN = ROOT / "tests" / "plugin"
 def _python(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+
+
+def _calls(*commands: Sequence[str], env: dict[str, str], cwd: Path) -> list[subprocess.CompletedProcess[str]]:
+    """What the command line does with each of ``commands``, one after the other in one process that has the package."""
+    script = "import json, sys\nfrom pathlib import Path\nfrom terminal import cli\n"
+    script += "done = [cli(*command, cwd=Path.cwd()) for command in json.loads(sys.argv[1])]\n"
+    script += "print(json.dumps([[one.args, one.returncode, one.stdout, one.stderr] for one in done]))"
+    env = env | {"PYTHONPATH": os.pathsep.join((env["PYTHONPATH"], str(ROOT / "tests")))}
+    done = _python("-c", script, json.dumps(commands), env=env, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return [subprocess.CompletedProcess(*one) for one in json.loads(done.stdout)]
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +63,15 @@ def test_its_own_tests_and_the_contract(environment: tuple[dict[str, str], Path]
 
 def test_listed(environment: tuple[dict[str, str], Path]) -> None:
     env, work = environment
-    for kind, texts in {
+    expected = {
         "attacks": ("checkerboard", "Checkerboard: a small board", "size=4  Side of the board, pixels [ours]."),
         "defenses": ("geometric-median", "smoothing=1e-06"),
         "models": ("two-layers", "width=200  Units of each layer", "lr=0.1"),
         "partitions": ("label-quota", "classes=2  k, the classes that each client holds"),
         "datasets": ("shapes\n", "Shapes: disks, squares", "shapes-lt\n", "shapes with a long-tailed training split"),
-    }.items():
-        done = _python("-m", "clipfed_bench", "list", kind, env=env, cwd=work)
+    }
+    listed = _calls(*(["list", kind] for kind in expected), env=env, cwd=work)
+    for done, texts in zip(listed, expected.values(), strict=True):
         assert done.returncode == 0
         assert done.stderr == ""
         assert all(text in done.stdout for text in texts), done.stdout
@@ -93,7 +105,7 @@ def test_a_grid(environment: tuple[dict[str, str], Path]) -> None:
 
 def test_mistakes_are_explained(environment: tuple[dict[str, str], Path]) -> None:
     env, work = environment
-    for arguments, words in {
+    expected = {
         ("--dataset", "shpaes"): "Did you mean 'shapes'?",
         ("--dataset", "shapes", "--target", "5"): "5 is not a class of shapes; it goes from 0 to 3",
         ("--dataset", "shapes", "--server-data", "cifar10-generated", "--defense", "fltrust"): "shapes-generated",
@@ -110,15 +122,16 @@ def test_mistakes_are_explained(environment: tuple[dict[str, str], Path]) -> Non
         ("--attack", "checkerboard[size=x]"): "'x' is not a whole number",
         ("--dataset", "shapes", "--partition", "label-quota[classes=5]"): "5 classes for each of",
         ("--dataset", "shapes", "--partition", "natural"): "shapes does not say who made its images",
-    }.items():
-        done = _python("-m", "clipfed_bench", "grid", "--dry-run", "--preset", "smoke", *arguments, env=env, cwd=work)
+    }
+    grids = (["grid", "--dry-run", "--preset", "smoke", *arguments] for arguments in expected)
+    show = ["data", "show", "shapes-lt", "--clients", "4", "--partition", "label-quota"]
+    *wrong, shown = _calls(*grids, show, env=env, cwd=work)
+    for done, words in zip(wrong, expected.values(), strict=True):
         assert done.returncode == 2, done
         assert words in done.stderr
         assert done.stderr.count("\n") == 1
-    show = ("data", "show", "shapes-lt", "--clients", "4", "--partition", "label-quota")
-    done = _python("-m", "clipfed_bench", *show, env=env, cwd=work)
-    assert done.returncode == 0, done.stderr
-    assert "diamond" in done.stdout
+    assert shown.returncode == 0, shown.stderr
+    assert "diamond" in shown.stdout
     assert (work / "shapes-lt-label-quota-classes-2.png").is_file()
 
 
