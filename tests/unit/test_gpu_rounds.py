@@ -33,15 +33,17 @@ from clipfed_bench.toolbox.triggers import DeviceConstant
 
 WAITS = {"clip-fed": 2, "deepsight": 2, "flame": 2, "freqfed": 2, "krum": 2, "multi-krum": 2}
 WAITS |= {"bucketing": 2, "bulyan": 2, "dnc": 2, "nnm": 2, "signguard": 2}
-WAITS |= {"multi-metrics": 2, "rflbat": 2}
+WAITS |= {"multi-metrics": 2, "rflbat": 2, "snowball": 4}
 """How often the host waits for the GPU in a round, by defense: once, to see whether the updates are finite,
 and here once more, for distances that it clusters or ranks. A defense that is not in the table waits once."""
 
-OPTIONS = {  # what makes it quick
+OPTIONS = {
     "deepsight": "deepsight[samples=8,seeds=2]",
+    "snowball": "snowball[keep=1,initial=2,tuning=1,hidden=8,latent=2]",
     "a3fl": "a3fl[epochs=2,unlearn_every=1,unlearn_epochs=1]",
     "iba": "iba[epochs=1,width=2]",
 }
+"""What makes it quick; there Snowball has two steps from the top."""
 ATTACKS = [
     *(OPTIONS.get(name, name) for name in registry.attacks()),
     "frequency[variant=amplitude]",
