@@ -108,6 +108,10 @@ def test_mz_scores():
 def test_kth_largest():
     values = torch.tensor([3.0, 1.0, 2.0, 3.0])
     assert [kth_largest(values, k).item() for k in (1, 2, 3, 4)] == [3, 3, 2, 1]
+    assert kth_largest(torch.zeros(5), 2) == 0
+    drawn = torch.randn(3000, generator=torch.Generator().manual_seed(0)).abs() * 1e-3
+    for k in (1, 2, 900, 2999, 3000):
+        assert kth_largest(drawn, k) == drawn.sort(descending=True).values[k - 1]
 
 
 @pytest.mark.parametrize(
