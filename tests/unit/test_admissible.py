@@ -81,6 +81,13 @@ def test_a_row_whose_attack_does_not_work_is_marked_in_every_form():
     assert not any(by_defense.marks((0.5, "krum"), ("dba",)))
 
 
+def test_an_attack_may_work_with_other_clients_alone():
+    run = frame(cell(0.6, 0.9), cell(0.6, 0.1, clients=50), cell(0.6, 0.0, clients=50, defense="krum"))
+    made = table(run)
+    assert made.idle == {(50, *PLACE)}
+    assert any("say nothing of one: clients 50 (ASR 10.0)." in note for note in made.notes)
+
+
 def test_a_place_is_marked_where_its_row_and_column_have_others():
     run = frame(
         *ATTACKED,

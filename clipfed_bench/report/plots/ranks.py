@@ -54,7 +54,9 @@ def _draw(found: Scores, axes: Axes) -> None:
     for text in drawn["labels"]:
         number = int(text.get_text())
         label = f"{panels.wrapped(names[number], 40)} ({ranks[number]:.2f})"
-        text.set(text=f"{label} " if text.get_ha() == "right" else f" {label}", color=ink)
+        text.set(
+            text=f"{label}\N{NO-BREAK SPACE}" if text.get_ha() == "right" else f"\N{NO-BREAK SPACE}{label}", color=ink
+        )
     axes.grid(visible=False)
     axes.spines["top"].set_visible(True)
     axes.set_xticks(range(1, len(names) + 1))

@@ -9,6 +9,7 @@ from clipfed_bench.config.words import titled
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.catalog import info
 from clipfed_bench.report.tables.axes import Record
+from clipfed_bench.report.tables.paired import ALIKE
 from clipfed_bench.report.tables.signs import IDLE
 
 CHANCE = 1.5
@@ -17,13 +18,11 @@ WORKED = 0.5
 """FedAvg's ASR from which an attack counts as one that works [ours]."""
 Setting = tuple[object, ...]
 
-_SETTING = ("dataset", "partition", "alpha", "degree", "attack", "malicious", "model")
-
 
 def doubts(records: Sequence[Record]) -> Iterator[str]:
     """A sentence on the settings in which FedAvg, over its seeds, ends at chance; one on those without a backdoor."""
     plain = _undefended(records)
-    several = [name for name in _SETTING if len({record[name] for found in plain.values() for record in found}) > 1]
+    several = [name for name in ALIKE if len({record[name] for found in plain.values() for record in found}) > 1]
     lost, harmless = [], []
     for found in plain.values():
         place = ", ".join(titled(name, found[0][name]) for name in several or ("attack",) if found[0][name] is not None)
@@ -47,7 +46,7 @@ def working(records: Sequence[Record]) -> Mapping[Setting, bool]:
 
 def scene(record: Record) -> Setting:
     """The settings that whether an attack works without a defense is said for."""
-    return tuple(record[name] for name in _SETTING)
+    return tuple(record[name] for name in ALIKE)
 
 
 def _undefended(records: Sequence[Record]) -> dict[Setting, list[Record]]:
