@@ -64,8 +64,8 @@ def table(
     from clipfed_bench.report.formats import SUFFIXES, render
     from clipfed_bench.report.formats.terminal import show
 
-    if aggregate and (rows is not None or cols != "defense"):
-        raise UserError("--aggregate is over all settings; --rows and --cols do not go with it.")
+    if aggregate and (rows is not None or cols != "defense" or spread != "std" or bounds):
+        raise UserError("--aggregate has rows and intervals of its own: no --rows, --cols, --spread, --bounds.")
     found = options.stored_run(run)
     left = None if rows is None else split_list(rows)
 

@@ -13,6 +13,7 @@ from makers.frames import cell, frame
 from scipy import stats
 
 from clipfed_bench import report
+from clipfed_bench.cli.table import table as command
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report import plots
 from clipfed_bench.report.formats import render
@@ -169,6 +170,15 @@ def test_the_best_rank_is_that_of_a_defense_that_keeps_the_main_task():
         ("flame", ("1.62", True, "")),
         ("fedavg", ("3.00", False, "†")),  # loses more than five points to the attacks
     ]
+
+
+def test_the_command_shows_it_instead_of_the_table(tmp_path, capsys):
+    run().to_parquet(tmp_path / "results.parquet")
+    command(tmp_path, aggregate=True, format="markdown", decimals=1)
+    assert "| ASR      | krum      |   15.5 |" in capsys.readouterr().out
+    for options in ({"cols": "attack"}, {"rows": "attack"}, {"spread": "ci"}, {"bounds": True}):
+        with pytest.raises(UserError, match="--aggregate has rows and intervals of its own"):
+            command(tmp_path, aggregate=True, **options)
 
 
 def test_a_metric_without_enough_settings_is_left_to_a_note():

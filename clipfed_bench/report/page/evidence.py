@@ -1,4 +1,4 @@
-"""Parts of the page on what some runs alone have measured: head, middle and tail classes, and lifespan."""
+"""Parts of the page: defenses over all settings; head, middle and tail classes, and lifespan, where measured."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.overall.sheet import overall
 from clipfed_bench.report.page.section import DECIMALS, Section, drawings
 from clipfed_bench.report.tables.printed import spread_out, without_empty_columns
+from clipfed_bench.report.tables.signs import IDLE, LOW
 from clipfed_bench.report.tables.table import table
 from clipfed_bench.runs.metrics import METRICS, SHOTS
 
@@ -30,21 +31,22 @@ _PARTS = (
 
 def over_all(results: pd.DataFrame, history: pd.DataFrame, against: str | None, admissible: float) -> Section:
     """Ranks, intervals and worst cases. Raises UserError where settings are too few."""
-    shown, notes = overall(results, decimals=DECIMALS, against=against, admissible=admissible), []
+    shown, drawn = overall(results, decimals=DECIMALS, against=against, admissible=admissible), []
+    notes = dict.fromkeys(shown.notes)
     try:
         drawn = drawings("ranks", results, history)
-    except UserError as error:
-        drawn, notes = [], [f"No diagram: {error}"]
-    return Section("overall", shown.title, "", drawn, [replace(shown, notes=())], (*shown.notes, *notes))
+    except UserError as error:  # that a library is absent may be said already
+        notes |= {str(error)[:1].upper() + str(error)[1:]: None}
+    return Section("overall", shown.title, "", drawn, [replace(shown, notes=())], list(notes))
 
 
 def later(results: pd.DataFrame, spread: str, admissible: float) -> Iterator[Section]:
     """A section for each of them that any cell has measured."""
     for id, title, metrics, caption, text in _PARTS:
         if _measured(results, metrics):
-            made = without_empty_columns(table(results, metrics=metrics, decimals=DECIMALS, spread=spread,
-                                               admissible=admissible))  # fmt: skip
-            yield Section(id, title, text, grids=[spread_out(made, caption)])
+            made = table(results, metrics=metrics, decimals=DECIMALS, spread=spread, admissible=admissible)
+            notes = [note for note in made.notes if note.startswith((LOW, IDLE))]
+            yield Section(id, title, text, grids=[spread_out(without_empty_columns(made), caption)], notes=notes)
 
 
 def _measured(results: pd.DataFrame, metrics: Sequence[str]) -> bool:

@@ -53,10 +53,8 @@ def _draw(found: Scores, axes: Axes) -> None:
     )  # fmt: skip
     for text in drawn["labels"]:
         number = int(text.get_text())
-        label = f"{panels.wrapped(names[number], 40)} ({ranks[number]:.2f})"
-        text.set(
-            text=f"{label}\N{NO-BREAK SPACE}" if text.get_ha() == "right" else f"\N{NO-BREAK SPACE}{label}", color=ink
-        )
+        label, gap = f"{panels.wrapped(names[number], 40)} ({ranks[number]:.2f})", "\N{NO-BREAK SPACE}"
+        text.set(text=label + gap if text.get_ha() == "right" else gap + label, color=ink)
     axes.grid(visible=False)
     axes.spines["top"].set_visible(True)
     axes.set_xticks(range(1, len(names) + 1))
