@@ -117,9 +117,9 @@ class ServerContext:
 
     num_classes: int
     classes: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    """Normalization of the target data set, of pixels in [0, 1]."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """(C,): normalization of the target data set, of pixels in [0, 1]."""
     seed: int = 0
     assumed_malicious: float = 0.2
     """Share of malicious clients that the server is told to expect; the literature grants Krum the true one."""

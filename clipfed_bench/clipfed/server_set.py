@@ -11,10 +11,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from clipfed_bench.api import AttackContext, ServerContext, Teacher
+from clipfed_bench.api import Attack, AttackContext, ServerContext, Teacher
 from clipfed_bench.clipfed.frequency_noise import augment
 from clipfed_bench.clipfed.losses import class_prototypes
 from clipfed_bench.components.registry import choose, create_attack
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.work_counts import counted
 from clipfed_bench.toolbox.images import Normalizer, ServerData, image_shape
 from clipfed_bench.toolbox.rng import generator
@@ -73,8 +74,7 @@ def _build(
     num_classes = len(clip.text_prototypes)
     band, sigma = -1, 0.0
     if augmentation.mode != "none":
-        context = AttackContext(0, num_classes, image_shape(pixels))
-        probe = create_attack(choose("attack", augmentation.probe), context)
+        probe = _probe(augmentation.probe, AttackContext(0, num_classes, image_shape(pixels)))
         stream = generator(0, "server-augmentation")
         changed, band, sigma = augment(pixels, probe.trigger, augmentation.bands, augmentation.noise, stream)
         changed_features = clip.image_features(changed).to(device)
@@ -91,3 +91,13 @@ def _build(
         band,
         sigma,
     )
+
+
+def _probe(text: str, context: AttackContext) -> Attack:
+    """The attack whose trigger is looked at. Raises UserError, also where it does not fit the images."""
+    try:
+        return create_attack(choose("attack", text), context)
+    except UserError as error:
+        raise UserError(
+            f"clip-fed[probe={text}]: {error} Another trigger is named as probe=NAME[option=value]."
+        ) from None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class DataSource(ABC):
     """A data set of another package. What is stated as fields is read from the source, so it must be literals.
 
-    Images are uint8 (N, 3, 32, 32), labels int64 (N,) from 0, both as numpy arrays. A training split with a long tail,
+    Images are uint8 (N, C, S, S), labels int64 (N,) from 0, both as numpy arrays. A training split with a long tail,
     ``NAME-lt``, is cut from it like from any other. Other images need another name: cells that are done stay so.
     """
 
@@ -22,6 +22,8 @@ class DataSource(ABC):
     train_per_class: ClassVar[int | tuple[int, ...]]
     """Training images of each class, or of each of the classes."""
     test_per_class: ClassVar[int | tuple[int, ...]]
+    image_shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
+    """(C, S, S): one channel or three (RGB), and 8 to 1024 pixels of side."""
     captions: ClassVar[tuple[str, ...]] = ()
     """Sentences with ``{}`` for the name of the class, for server images without captions; built-in ones if empty."""
     teacher: ClassVar[str] = "open_clip:ViT-L-14/openai"

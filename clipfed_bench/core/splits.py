@@ -16,7 +16,7 @@ class Split:
     """One split as read from a source."""
 
     images: Bytes
-    """(N, 3, H, W) uint8."""
+    """(N, C, H, W) uint8."""
     labels: Index
     """(N,) int64 in 0 … classes - 1."""
     captions: tuple[str, ...] | None = None

@@ -46,6 +46,13 @@ def decode(data: bytes | Path, side: int, where: str, resize: bool = False) -> B
     return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
 
 
+def gray(images: Bytes) -> Bytes:
+    """(N, 3, H, W) RGB -> (N, 1, H, W): luma as of ITU-R BT.601, rounded."""
+    weights = np.array([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
+    luma: Bytes = (images * weights).sum(axis=1, keepdims=True).round().astype(np.uint8)
+    return luma
+
+
 def decode_all(
     items: Sequence[bytes | Path], side: int, where: Callable[[int], str], resize: bool = False, what: str = "images"
 ) -> Bytes:

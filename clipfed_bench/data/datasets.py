@@ -60,8 +60,8 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
         classes,
         as_images(_first(kept), labels[keep], None if writers is None else writers[keep]),
         as_images(_first(arrays["test_images"]), arrays["test_labels"]),
-        (mean[0], mean[1], mean[2]),
-        (std[0], std[1], std[2]),
+        mean,
+        std,
         f"{kind}, sha256 {arrays['hash']}",
         None if name == base else as_images(_first(cut), labels[~keep]),
     )

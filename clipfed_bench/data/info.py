@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from clipfed_bench.components.described import check_classes, defines, parse
 from clipfed_bench.core.errors import UserError, shown
@@ -13,7 +13,7 @@ from clipfed_bench.core.errors import UserError, shown
 CLIP = "open_clip:ViT-L-14/openai"
 """The teacher for photos [paper]."""
 
-_FIELDS = ("classes", "train_per_class", "test_per_class", "captions", "teacher", "writers")
+_FIELDS = ("classes", "train_per_class", "test_per_class", "captions", "teacher", "writers", "image_shape")
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,16 @@ class Info:
     captions: tuple[str, ...] = ()
     """Templates for server images without captions; the built-in ones if there are none."""
     image_shape: tuple[int, int, int] = (3, 32, 32)
-    """(C, H, W)."""
+    """(C, S, S): images are square."""
     writers: int = 0
     """Who made the training images, at most so many; 0 where it is not known."""
     module: str | None = None
     """Of a plug-in: where its :class:`clipfed_bench.api.DataSource` is."""
-    side: ClassVar[int] = 32
-    """Of the images, pixels: all models are for this one."""
+
+    @property
+    def side(self) -> int:
+        """Of the images, pixels."""
+        return self.image_shape[-1]
 
     def counts(self, split: str) -> tuple[int, ...]:
         """Images of each class in ``train`` or ``test``."""
@@ -85,6 +88,7 @@ def describe(name: str, module: str, origin: str | None) -> Info:
         f"{name}-generated" if any(defines(node, "generated") for node in classes) else None,
         teacher,
         captions=captions,
+        image_shape=_shape(stated.get("image_shape", Info.image_shape)),
         writers=writers,
         module=module,
     )
@@ -116,3 +120,13 @@ def _counts(name: str, value: Any, classes: int) -> tuple[int, ...]:
             f"{shown(value)}."
         )
     return counts
+
+
+def _shape(value: Any) -> tuple[int, int, int]:
+    fits = isinstance(value, tuple) and len(value) == 3 and all(type(size) is int for size in value)
+    if not fits or value[0] not in (1, 3) or value[1] != value[2] or not 8 <= value[1] <= 1024:
+        raise UserError(
+            f"its image_shape is {shown(value)}; (C, S, S) is needed, as in (1, 28, 28): 1 or 3 channels, 8 to "
+            "1024 pixels."
+        )
+    return value[0], value[1], value[2]

@@ -30,7 +30,7 @@ def load(info: Info, folder: Path) -> tuple[Split, Split]:
         raise DataError(f"{_where(info)}: load must give two splits, for training and for testing.")
     for part, split, counts in zip(("training", "test"), parts, (info.train, info.test), strict=True):
         where = f"{_where(info)}, {part} split"
-        _check(split, len(info.classes), where)
+        _check(split, info, where)
         found = np.bincount(split.labels, minlength=len(counts))
         wrong = [f"{c} {n:,} and not {e:,}" for c, n, e in zip(info.classes, found, counts, strict=True) if n != e]
         if part == "training":
@@ -44,7 +44,7 @@ def generated(info: Info, folder: Path) -> Split:
     """Server data of a plug-in's data set, checked, in canonical order. Raises DataError."""
     split = _call(info, lambda source: source.generated(folder))
     where = f"{_where(info)}, server data"
-    _check(split, len(info.classes), where)
+    _check(split, info, where)
     if split.captions is not None:
         check_captions(split.captions, lambda row: f"{where}: image {row}")
     return split.take(canonical_order(split.images, split.labels))
@@ -67,18 +67,18 @@ def _where(info: Info) -> str:
     return f"data set '{info.name}' of the plug-in {info.module}"
 
 
-def _check(split: object, classes: int, where: str) -> None:
+def _check(split: object, info: Info, where: str) -> None:
     """Raise DataError for what is no split of images that models can take."""
     if not isinstance(split, Split):
         raise DataError(f"{where}: a {type(split).__name__}; a clipfed_bench.core.splits.Split is needed.")
-    labels, side = split.labels, Info.side
+    labels, shape = split.labels, info.image_shape
     arrays = (split.images, labels)
     kinds = [f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else type(a).__name__ for a in arrays]
     count = labels.size if isinstance(labels, np.ndarray) else None
-    if kinds != [f"uint8 {(count, 3, side, side)}", f"int64 {(count,)}"]:
-        needed = f"uint8 (N, 3, {side}, {side}) and int64 (N,) are needed"
+    if kinds != [f"uint8 {(count, *shape)}", f"int64 {(count,)}"]:
+        needed = f"uint8 (N, {', '.join(map(str, shape))}) and int64 (N,) are needed"
         raise DataError(f"{where}: images and labels are {' and '.join(kinds)}; {needed}.")
-    check_labels(labels, classes, where)
+    check_labels(labels, len(info.classes), where)
     texts = split.captions
     if texts is not None and (len(texts) != len(labels) or not all(isinstance(text, str) for text in texts)):
         raise DataError(

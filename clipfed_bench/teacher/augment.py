@@ -10,7 +10,7 @@ from clipfed_bench.teacher.recipe import Recipe
 
 
 def augment(images: Tensor, recipe: Recipe, random: torch.Generator) -> Tensor:
-    """Crop, mirror, recolor and cut out, as ``recipe`` says: (B, 3, H, W) float32 in [0, 1] -> the same."""
+    """Crop, mirror, recolor and cut out, as ``recipe`` says: (B, C, H, W) float32 in [0, 1] -> the same."""
     if recipe.crop:
         images = shifted(images, recipe.crop, random)
     if recipe.flip:
@@ -25,12 +25,12 @@ def augment(images: Tensor, recipe: Recipe, random: torch.Generator) -> Tensor:
 
 def shifted(images: Tensor, pixels: int, random: torch.Generator) -> Tensor:
     """Each image moved by up to ``pixels`` in both directions, the gap filled by reflection."""
-    count, _, height, width = images.shape
+    count, channels, height, width = images.shape
     top, left = torch.randint(0, 2 * pixels + 1, (2, count, 1), generator=random).to(images.device)
     rows = (top + torch.arange(height, device=images.device))[:, None, :, None]
     columns = (left + torch.arange(width, device=images.device))[:, None, None, :]
     image = torch.arange(count, device=images.device)[:, None, None, None]
-    channel = torch.arange(3, device=images.device)[:, None, None]
+    channel = torch.arange(channels, device=images.device)[:, None, None]
     return F.pad(images, (pixels,) * 4, mode="reflect")[image, channel, rows, columns]
 
 

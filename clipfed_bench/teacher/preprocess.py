@@ -51,9 +51,10 @@ class Preprocess:
         return cls((height, width), tuple(config["mean"]), tuple(config["std"]), interpolation, mode)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 in [0, 1] -> (B, 3, *size) float32, normalized."""
+        """(B, 1 or 3, H, W) float32 in [0, 1] -> (B, 3, *size) float32, normalized; gray is each of three colors."""
         if images.shape[-2:] != self.size:
             images = center_crop(self._resize(images), self.size)
+        images = images.expand(-1, 3, -1, -1)
         mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (images - mean) / std
 

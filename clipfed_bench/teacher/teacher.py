@@ -131,7 +131,7 @@ def batch_size(size: tuple[int, int]) -> int:
 
 
 def embed_images(model: nn.Module, preprocess: Preprocess, images: Tensor) -> Tensor:
-    """(N, 3, H, W) uint8 or float in [0, 1] through an open_clip model -> (N, D) float32, L2-normalized, beside it."""
+    """(N, C, H, W) uint8 or float in [0, 1] through an open_clip model -> (N, D) float32, L2-normalized, beside it."""
     device, features = next(model.parameters()).device, []
     for batch in torch.split(images, BATCH if device.type == "cuda" else batch_size(preprocess.size)):
         inputs = preprocess(unit_range(batch.to(device))).contiguous(memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ class Images:
     """Labelled images."""
 
     images: Tensor
-    """(N, 3, H, W) uint8."""
+    """(N, C, H, W) uint8."""
     labels: Tensor
     """(N,) int64."""
     writers: Tensor | None = None
@@ -61,9 +61,9 @@ class Dataset:
     classes: tuple[str, ...]
     train: Images
     test: Images
-    mean: tuple[float, float, float]
-    """Of the balanced original's training pixels in [0, 1]."""
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    """(C,): of the balanced original's training pixels in [0, 1]."""
+    std: tuple[float, ...]
     source: str
     """Provenance: where it was read from (kind of source) and a content hash."""
     discarded: Images | None = None

@@ -14,7 +14,7 @@ from clipfed_bench.core.notices import notice
 from clipfed_bench.core.paths import data_root
 from clipfed_bench.core.splits import Bytes, Split
 from clipfed_bench.data import plugin_sets as added
-from clipfed_bench.data.arrays import canonical_order, content_hash, first_per_class
+from clipfed_bench.data.arrays import canonical_order, content_hash, first_per_class, gray
 from clipfed_bench.data.cache import Arrays, cached, source_key
 from clipfed_bench.data.catalog import KNOWN, base_name, info
 from clipfed_bench.data.datasets import as_images
@@ -91,7 +91,8 @@ def _read(source: generated.Source, dataset: Dataset) -> Split:
 
     arrays = cached(source_key(f"server {side} {dataset.classes}", source.files), build)
     stored = tuple(arrays["captions"].tolist()) if "captions" in arrays else None
-    return Split(arrays["images"], arrays["labels"], stored)
+    channels = dataset.train.images.shape[1]
+    return Split(arrays["images"] if channels == 3 else gray(arrays["images"]), arrays["labels"], stored)
 
 
 def _finish(split: Split, dataset: Dataset, per_class: int | None, label: str) -> ServerData:

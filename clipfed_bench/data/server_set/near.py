@@ -20,13 +20,15 @@ _ALIKE = 0.9
 
 
 def near_duplicates(images: Bytes, own: Bytes) -> int:
-    """How many of ``images`` were made of images in ``own``; (N, 3, S, S) and (M, 3, S, S), S a multiple of 16."""
+    """How many of ``images`` were made of images in ``own``; (N, C, S, S) and (M, C, S, S)."""
     if not len(images) or not len(own):
         return 0
     from scipy.spatial import cKDTree  # takes a third of a second, and only images from a file are looked at
 
     tree = cKDTree(_means(own, 4).reshape(len(own), -1))
-    _, nearest = tree.query(_means(images, 4).reshape(len(images), -1), distance_upper_bound=_NEAR)
+    _, nearest = tree.query(
+        _means(images, 4).reshape(len(images), -1), distance_upper_bound=_NEAR * (images.shape[1] / 3) ** 0.5
+    )
     found = np.flatnonzero(nearest < len(own))
     one, other = _pattern(images[found]), _pattern(own[nearest[found]])
     return int(((one * other).sum(axis=1) > _ALIKE).sum())
@@ -41,8 +43,19 @@ def _pattern(images: Bytes) -> npt.NDArray[np.float32]:
 
 
 def _means(images: Bytes, side: int) -> npt.NDArray[np.float32]:
-    """(N, 3, S, S) -> (N, 3, side, side): means of blocks."""
+    """(N, C, S, S) -> (N, C, side, side): means of blocks, the edges of which may cut pixels."""
     n, colors, height, width = images.shape
+    if height % side or width % side:
+        rows, cols = _covered(height, side), _covered(width, side)
+        cut: npt.NDArray[np.float32] = rows @ images.astype(np.float32) @ cols.T
+        return cut
     blocks = images.reshape(n, colors, side, height // side, side, width // side)
     means: npt.NDArray[np.float32] = blocks.mean(axis=(3, 5), dtype=np.float32)
     return means
+
+
+def _covered(size: int, blocks: int) -> npt.NDArray[np.float32]:
+    """(blocks, size): the share of each block that each of ``size`` pixels in a row covers; rows sum to 1."""
+    edges, pixels = np.arange(blocks + 1)[:, None] * size / blocks, np.arange(size)
+    overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
+    return (overlap.clip(min=0) * blocks / size).astype(np.float32)

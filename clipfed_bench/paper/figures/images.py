@@ -76,7 +76,8 @@ def _numbers(versions: dict[str, Tensor], labels: Tensor, names: Sequence[str]) 
         for image, number, name in zip(images, labels.tolist(), names, strict=True):
             height, width = image.shape[-2:]
             row, col = np.divmod(np.arange(height * width), width)
-            colors = dict(zip(("red", "green", "blue"), image.flatten(1).numpy(), strict=True))
+            channels = ("red", "green", "blue") if len(image) == 3 else ("gray",)
+            colors = dict(zip(channels, image.flatten(1).numpy(), strict=True))
             parts.append(
                 pd.DataFrame({"label": number, "class": name, "version": version, "row": row, "col": col, **colors})
             )
@@ -121,7 +122,7 @@ def _draw(versions: dict[str, Tensor], names: Sequence[str], server: ServerImage
 
 
 def _show(axes: Axes, image: Tensor) -> None:
-    axes.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.imshow(image.clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.spines[:].set(visible=True, color="0.6", lw=0.5)  # a white corner would be lost on white paper

@@ -73,7 +73,7 @@ def test_two_layers() -> None:
 def test_shapes() -> None:
     data = load_dataset("shapes", Path.cwd())
     assert data.classes == ("disk", "square", "diamond", "cross")
-    assert data.train.images.shape == (240, 3, 32, 32)
+    assert data.train.images.shape == (240, 1, 28, 28)
     assert data.test.labels.bincount().tolist() == [20] * 4
     assert data.source == load_dataset("shapes").source
     assert load_dataset("shapes-lt", imbalance_factor=4).train.labels.bincount().tolist() == [60, 37, 23, 15]

@@ -1,4 +1,4 @@
-"""Shapes: disks, squares, diamonds and crosses of random place, size and color, drawn when they are needed.
+"""Shapes: gray disks, squares, diamonds and crosses of random place, size and brightness, drawn when they are needed.
 
 Every image is drawn from a stream of its own split, so that the server's images are no client's.
 """
@@ -12,11 +12,12 @@ import numpy as np
 from clipfed_bench.api import DataSource
 from clipfed_bench.core.splits import Split
 
-SIDE = 32
+SIDE = 28
 
 
 class Shapes(DataSource):
     classes = ("disk", "square", "diamond", "cross")
+    image_shape = (1, 28, 28)
     train_per_class = 60
     test_per_class = 20
     captions = ("a picture of a {}.", "a {} on a plain ground.")
@@ -30,16 +31,16 @@ class Shapes(DataSource):
 
 
 def _draw(per_class: int, stream: int) -> Split:
-    """Images uint8 (N, 3, 32, 32) and labels int64 (N,)."""
+    """Images uint8 (N, 1, 28, 28) and labels int64 (N,)."""
     draw = np.random.default_rng([2026, stream])
     labels = np.repeat(np.arange(len(Shapes.classes)), per_class)
     return Split(np.stack([_image(label, draw) for label in labels]), labels)
 
 
 def _image(label: int, draw: np.random.Generator) -> np.ndarray:
-    radius = draw.integers(6, 11)
+    radius = draw.integers(5, 10)
     row, col = draw.integers(radius, SIDE - radius, 2)
-    ground, color = draw.integers(0, 100, 3), draw.integers(120, 220, 3)
+    ground, shade = draw.integers(0, 100), draw.integers(120, 220)
     down, right = np.abs(np.arange(SIDE) - row)[:, None], np.abs(np.arange(SIDE) - col)[None, :]
     inside = (
         down**2 + right**2 <= radius**2,
@@ -47,5 +48,5 @@ def _image(label: int, draw: np.random.Generator) -> np.ndarray:
         down + right <= radius,
         (np.minimum(down, right) <= radius / 4) & (np.maximum(down, right) <= radius),
     )[label]
-    image = np.where(inside, color[:, None, None], ground[:, None, None])
+    image = np.where(inside, shade, ground)[None]
     return (image + draw.integers(0, 30, image.shape)).astype(np.uint8)
