@@ -34,7 +34,7 @@ class Nursery:
 
     def __init__(self, modules: Collection[str], threads: Mapping[str, str], start: Callable[..., Any]) -> None:
         """``start(function, *arguments)`` is to start a new process that calls the function, and give it back."""
-        self.modules, self._state = frozenset(modules), _state(modules)
+        self.modules, self._state, self._owner = frozenset(modules), _state(modules), os.getpid()
         self._lock = threading.Lock()
         self._control, theirs = Pipe()
         self._process = start(_tend, theirs, sorted(modules), dict(threads))
@@ -49,7 +49,7 @@ class Nursery:
     def will_do(self, modules: Collection[str]) -> bool:
         """Whether it is what a new one for ``modules`` would be, but for more modules."""
         alike = self.modules.issuperset(modules) and self._state == _state(self.modules)
-        return alike and not self._control.closed and self._process.is_alive()
+        return alike and self._owner == os.getpid() and not self._control.closed and self._process.is_alive()
 
     def fork(self, serve: Serve, connection: Connection[Any, Any], *more: object) -> Forked:
         """A child that calls ``serve(connection, *more)``, with the environment and in the folder of this process.
@@ -73,10 +73,11 @@ class Nursery:
             raise
 
     def end(self) -> None:
-        """End it; its children live on."""
+        """End it; its children live on. In a copy of the process that started it this only forgets it."""
         self._control.close()
-        self._process.terminate()
-        self._process.join()
+        if self._owner == os.getpid():
+            self._process.terminate()
+            self._process.join()
 
 
 class Forked:
@@ -123,7 +124,7 @@ class Forked:
 def _state(modules: Collection[str]) -> tuple[object, ...]:
     """What has to be as it was: code, where it is looked for, and variables that may be read when it is imported."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(LATE)}
-    return os.getpid(), digest(lines(closure(modules, current))), tuple(sys.path), variables
+    return digest(lines(closure(modules, current))), tuple(sys.path), variables
 
 
 def _tend(control: Connection[Any, Any], modules: Collection[str], threads: Mapping[str, str]) -> None:

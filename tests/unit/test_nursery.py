@@ -144,3 +144,15 @@ def test_a_nursery_that_was_killed_is_replaced_and_its_children_can_be_ended(mod
     assert ours.recv()[2] == processes._kept[0].pid != nursery.pid
     child.kill()
     assert finished(child) == 255, "nobody can tell any more"
+
+
+def test_a_copy_of_the_process_leaves_the_nursery_alone(module):
+    start(tell)[1].recv()
+    (nursery,) = processes._kept
+    if (copy := os.fork()) == 0:
+        try:
+            nursery.end()
+        finally:
+            os._exit(int(nursery.will_do(nursery.modules)))
+    assert os.waitpid(copy, 0)[1] == 0
+    assert nursery.will_do(nursery.modules)
