@@ -134,7 +134,7 @@ def _tend(control: Connection[Any, Any], modules: Collection[str], threads: Mapp
         for name in modules:
             importlib.import_module(name)
     if len(os.listdir("/proc/self/task")) > 1:  # a thread does not go with a fork, and what it holds stays locked
-        return
+        os._exit(1)  # at once: Python would wait for the thread
     gc.collect()
     gc.freeze()  # collections do not write to these objects, so children go on sharing them
     with contextlib.suppress(EOFError, OSError, RuntimeError):
