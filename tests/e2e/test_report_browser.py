@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(("scheme", "paper", "series"), [(LIGHT, "#ffffff", "#0072b2"), (DARK, "#14171b", "#3f9fd9")])
 def test_the_page_is_drawn_in_the_colors_of_its_scheme(folder, scheme, paper, series):
     picture = folder / f"{scheme}.png"
-    size = "--window-size=1000,5000"
+    size = "--window-size=1000,9000"
     done = browse(folder, f"--blink-settings=preferredColorScheme={scheme}", size, f"--screenshot={picture}")
     assert picture.exists(), done.stderr
     shown = Image.open(picture).convert("RGB")
