@@ -15,22 +15,22 @@ from clipfed_bench.runs import cell_file
 from clipfed_bench.runs.store import RunStore
 
 RECORDED = {
-    "demo": "3d4641adae5cd532",
-    "nightly": "793237e8f299404f",
+    "demo": "8efc28826b378923",
+    "nightly": "6648f61c76b01d3a",
     "paper": "d14a598d6a03a857",
-    "paper-fig3": "1ff674843c7767a8",
-    "paper-fig4": "b9935b742a02ec08",
-    "paper-fig5": "770e9dba2d56a1dc",
-    "paper-fig6": "df651836ca50be81",
-    "paper-fig7": "a54f3374fb3c07c6",
-    "paper-table1": "8ff9e6af295bcf4d",
-    "paper-table2": "009068f1d3882be8",
-    "paper-table3": "91e4d3d3a2c20bb2",
-    "paper-table4": "eac9948698485276",
-    "paper-table5": "4b495f1078f059ec",
-    "sensitivity": "9d011ef54ad0c2de",
+    "paper-fig3": "1f9c913aba69e3be",
+    "paper-fig4": "08598863ac3370b2",
+    "paper-fig5": "432ddc6a98875f67",
+    "paper-fig6": "a48bb3a15393bb45",
+    "paper-fig7": "639ed392138b4a12",
+    "paper-table1": "7aa13e08ea82bfc0",
+    "paper-table2": "571efa60ace7e82e",
+    "paper-table3": "43555c45d3cdf203",
+    "paper-table4": "80de7a27516af202",
+    "paper-table5": "64b13c8165e5bb9f",
+    "sensitivity": "508e6bae57b5445a",
     "smoke": "bd827be63024fc3d",
-    "whole": "c68a8bbcb21de71a",
+    "whole": "400600e16f75088f",
 }
 """Preset -> digest of its keys. Where one differs, all that was stored of it is computed again: mean it."""
 
