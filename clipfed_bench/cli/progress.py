@@ -67,7 +67,9 @@ def show_steps(title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         yield _StepLines(unit)
         return
     columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
-    bars = progress.Progress(progress.TextColumn(title), *columns, console=Console(stderr=True), transient=True)
+    bars = progress.Progress(
+        progress.TextColumn(title), *columns, console=Console(stderr=True, markup=False), transient=True
+    )
     with ExitStack() as stack:
 
         def step(done: int, total: int) -> None:

@@ -59,8 +59,8 @@ class Config:
     batch_size: int = 64
     """Server images per batch [ours]."""
     lr: float = 0.001
-    """Learning rate of the server's SGD; of 0.0003 to 0.01 by validation images: ten times as much costs eight points of
-    MTA, whatever the teacher knows [ours]."""
+    """Learning rate of the server's SGD; of 0.0003 to 0.01 by validation images: ten times as much costs eight points
+    of MTA, whatever the teacher knows [ours]."""
     momentum: float = 0.9
     """Momentum of the server's SGD [ours]."""
     clip: float = 10.0

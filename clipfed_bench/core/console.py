@@ -12,7 +12,7 @@ _UNLIMITED = 10_000
 
 
 def new_console(highlight: bool = True) -> Console:
-    """Standard output, for rich; ``COLUMNS`` says another width."""
+    """Standard output, for rich; ``COLUMNS`` says another width. An option in brackets is text, and no style."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal():
-        return Console(highlight=highlight)
-    return Console(highlight=highlight, width=_UNLIMITED, height=25)
+        return Console(highlight=highlight, markup=False)
+    return Console(highlight=highlight, markup=False, width=_UNLIMITED, height=25)

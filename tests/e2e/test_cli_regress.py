@@ -131,7 +131,9 @@ def test_a_preset_is_run_anew_into_a_folder_of_its_own(tmp_path):
 def test_compare(runs):
     done = cli("compare", "bad", "--defense", "krum", "--with", "fedavg", cwd=runs)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"badnets +0\.5 +MTA +3 +51\.0 +91\.0 +-40\.0 +\[-40\.0, -40\.0\] +– +0\.500", done.stdout), "Holm: twice 0.25"
+    assert re.search(r"badnets +0\.5 +MTA +3 +51\.0 +91\.0 +-40\.0 +\[-40\.0, -40\.0\] +– +0\.500", done.stdout), (
+        "Holm: twice 0.25"
+    )
     options = ("--metrics", "mta", "--format", "csv", "--decimals", 0)
     done = cli("compare", "bad", "--defense", "krum", "--with", "fedavg", *options, cwd=runs)
     assert done.stdout.splitlines()[1].startswith("badnets,0.5,mta,krum,fedavg,3,")

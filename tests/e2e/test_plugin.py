@@ -68,7 +68,12 @@ def test_listed(environment: tuple[dict[str, str], Path]) -> None:
         "defenses": ("geometric-median", "smoothing=1e-06"),
         "models": ("two-layers", "width=200  Units of each layer", "lr=0.1"),
         "partitions": ("label-quota", "classes=2  k, the classes that each client holds"),
-        "datasets": ("shapes\n", "Shapes: gray disks, squares", "shapes-lt\n", "shapes with a long-tailed training split"),
+        "datasets": (
+            "shapes\n",
+            "Shapes: gray disks, squares",
+            "shapes-lt\n",
+            "shapes with a long-tailed training split",
+        ),
     }
     listed = _calls(*(["list", kind] for kind in expected), env=env, cwd=work)
     for done, texts in zip(listed, expected.values(), strict=True):

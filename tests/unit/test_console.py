@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from makers.frames import cell, frame
+from rich.table import Table
 from rich.text import Text
 
 from clipfed_bench import report
@@ -46,3 +47,13 @@ def test_a_width_that_is_given_and_a_terminals_are_kept_to(monkeypatch):
     for file, width in ((io.StringIO(), "60"), (Terminal(), "70")):
         lines = printed(monkeypatch, file, COLUMNS=width)
         assert max(Text.from_ansi(line).cell_len for line in lines) <= int(width)
+
+
+def test_an_option_in_brackets_is_text(capsys):
+    """Rich would take it for the name of a style, and leave it out."""
+    table = Table("defense")
+    table.add_row("krum[malicious=0.3]")
+    new_console().print(table, "pip install 'clipfed-bench[lit]'")
+    shown = capsys.readouterr().out
+    assert "krum[malicious=0.3]" in shown
+    assert "clipfed-bench[lit]" in shown
