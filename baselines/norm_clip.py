@@ -4,7 +4,7 @@ Sun et al., "Can You Really Backdoor Federated Learning?", arXiv 1911.07963, 201
 min(1, M / ‖Δ_i‖), FedAvg's mean is taken of them, and weak differential privacy adds Gaussian noise to it, of less
 standard deviation than privacy would ask for.
 
-It takes 4 times as long as reading the updates in one thread: norms are summed in float64.
+It takes 4 to 7 times as long as reading the updates in one thread: norms are summed in float64.
 
 Deviations: M is the median norm of the round's updates unless it is set, since no constant suits every model. BatchNorm
 running statistics are FedAvg's mean: no clipping, no noise. No client is selected. Noise is drawn where the updates

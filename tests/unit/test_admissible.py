@@ -128,3 +128,4 @@ def test_a_share_of_0_has_its_bound_where_asked():
     record = dict(cell(dataset="digits", target=1))
     assert [images(name, record) for name in ("mta", "asr", "tpr")] == [450, 450 - 46, None]
     assert images("asr", record | {"dataset": "gone"}) is None
+    assert images("mta", record | {"evaluate": "validation"}) is None

@@ -58,7 +58,7 @@ def test_a_class_of_one_image_is_refused() -> None:
 def test_a_cell_is_evaluated_on_it(tmp_path: Path) -> None:
     """Test images where it says nothing, under the key that such cells always had; the split's where it does."""
     plain, chosen = (small_cell(dataset="digits", evaluate=where) for where in ("test", "validation"))
-    assert "evaluate" not in plain.warmup or plain.warmup_key == small_cell(dataset="digits").warmup_key
+    assert plain.warmup_key == small_cell(dataset="digits").warmup_key
     assert plain.key == small_cell(dataset="digits").key
     assert chosen.key != plain.key
     assert chosen.warmup_key != plain.warmup_key

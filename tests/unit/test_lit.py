@@ -147,7 +147,7 @@ def test_a_packages_weights_are_those_of_timms_architecture(tmp_path: Path, monk
             load_tower(tower, None)
 
 
-def test_real_weights_know_photographs() -> None:
+def test_real_weights_load() -> None:
     if not towers.installed():
         pytest.skip("the extra [lit] is not installed")
     tower = load_tower(parse_tower("efficientnet-lite0"), 64)

@@ -10,7 +10,7 @@ from makers.specs import cell
 from clipfed_bench.config.grid import Axes, choose_base, make_grid
 from clipfed_bench.core import network
 from clipfed_bench.execution import needs as module
-from clipfed_bench.execution.needs import missing, needs, with_server_data
+from clipfed_bench.execution.needs import missing, needs, with_server_data, with_teacher
 from clipfed_bench.execution.places import Places
 from clipfed_bench.execution.session import Session
 
@@ -80,6 +80,15 @@ def test_held_out_images_stand_in_for_generated_ones_that_are_nowhere(tmp_path: 
     assert with_server_data(named, tmp_path) == named
     digits = Axes(values={"dataset": ["digits"]})
     assert with_server_data(digits, tmp_path) == digits
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_better_teacher_is_taken_for_photographs_where_it_is_installed(monkeypatch, installed: bool) -> None:
+    monkeypatch.setattr("clipfed_bench.teacher.towers.installed", lambda: installed)
+    whole = choose_base(None, None, "cpu")
+    assert with_teacher(whole).values["teacher"] == (["lit"] if installed else ["local"])
+    digits = Axes(values={"dataset": ["digits"], "teacher": ["local"]})
+    assert with_teacher(digits) == digits
 
 
 def test_nobody_answers_and_that_is_known_soon() -> None:

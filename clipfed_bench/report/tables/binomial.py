@@ -11,8 +11,12 @@ from clipfed_bench.report.tables.statistics import LEVEL
 def images(metric: str, record: Record) -> int | None:
     """Test images that ``metric`` of a cell is a share of; None for what is no share of images, and where unknown.
 
+    Of cells that were evaluated on validation images their number is in no stored row.
+
     Triggered images are those of other classes than the target.
     """
+    if record.get("evaluate", "test") != "test":
+        return None
     try:
         test = info(record["dataset"]).test
     except UserError:  # of a plug-in that is not here
