@@ -1,8 +1,8 @@
 """Distances, norms and order statistics of client updates, (K, P) float32 or bfloat16, which stay where they are.
 
 P may be tens of millions, so nothing here makes a float64 or index copy of a whole matrix: sums are accumulated in
-float64 over blocks of columns, and every pair of clients at once by a Gram matrix (5 to 9 times faster than
-``torch.cdist``, and exact where float32 accumulation is not).
+float64 over blocks of columns, and every pair of clients at once by a Gram matrix (:mod:`clipfed_bench.toolbox.gram`; 5
+to 9 times faster than ``torch.cdist``, and exact where float32 accumulation is not).
 """
 
 from __future__ import annotations
@@ -11,15 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clipfed_bench.toolbox.gram import RESOLUTION, gram
 from clipfed_bench.toolbox.sums import blocks
 from clipfed_bench.toolbox.sums import weighted_sum as weighted_sum  # as plug-ins have it from here
-
-_COLUMNS = 2048
-"""At least so many columns at a time: of a thousand clients, else, sums would be moved more than multiplied [ours]."""
-
-_RESOLUTION = 1e-14
-"""Squared relative distance below which float32 rows count as identical: a few float32 roundings, (6e-8)² each.
-Without it, duplicates would be some 1e-16 apart, by an amount that depends on the order of the rows."""
 
 
 def row_norms(matrix: Tensor) -> Tensor:
@@ -54,11 +48,11 @@ def pairwise_squared_distances(matrix: Tensor) -> Tensor:
     Rows are centered before the Gram matrix, at the row with the smallest norm: that keeps rows near each other
     accurate however far they are from zero (as the mean would), also beside one enormous row (as the mean would not).
     """
-    gram = _gram(matrix, center=row_norms(matrix).argmin(dim=0, keepdim=True))
-    square = gram.diagonal()
+    products = gram(matrix, center=row_norms(matrix).argmin(dim=0, keepdim=True))
+    square = products.diagonal()
     scale = square[:, None] + square[None, :]
-    distances = scale - 2 * gram
-    return torch.where(distances > _RESOLUTION * scale, distances, 0.0)
+    distances = scale - 2 * products
+    return torch.where(distances > RESOLUTION * scale, distances, 0.0)
 
 
 def pairwise_cosine_distances(matrix: Tensor) -> Tensor:
@@ -66,13 +60,13 @@ def pairwise_cosine_distances(matrix: Tensor) -> Tensor:
 
     A row of zeros has no direction: it is at distance 0 from other rows of zeros and at 1 from any other row.
     """
-    gram = _gram(matrix)
-    norms = gram.diagonal().sqrt()
+    products = gram(matrix)
+    norms = products.diagonal().sqrt()
     zero = norms == 0
     product = norms[:, None] * norms[None, :]
-    cosine = torch.where(product > 0, gram / product, (zero[:, None] & zero[None, :]).double())
+    cosine = torch.where(product > 0, products / product, (zero[:, None] & zero[None, :]).double())
     distances = (1 - cosine).clamp(0, 2)
-    return torch.where(distances > _RESOLUTION, distances, 0.0).fill_diagonal_(0)
+    return torch.where(distances > RESOLUTION, distances, 0.0).fill_diagonal_(0)
 
 
 def cosines(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -129,32 +123,6 @@ def round_significant(values: Tensor, bits: int = 30) -> Tensor:
     """float64 ``values`` to ``bits`` significant bits (30: 9 digits), so that what is equal on paper compares equal."""
     mantissa, exponent = torch.frexp(values)
     return torch.ldexp(torch.round(mantissa * 2.0**bits) / 2.0**bits, exponent)
-
-
-def _gram(matrix: Tensor, center: Tensor | None = None) -> Tensor:
-    """``center``: (1,) int64, the row that is taken off all."""
-    gram = torch.zeros(len(matrix), len(matrix), dtype=torch.float64, device=matrix.device)
-    add = _add_product_on_cpu if matrix.device.type == "cpu" else _add_product
-    for part in blocks(matrix, least=_COLUMNS):
-        block = part.to(torch.float64, copy=center is not None)  # what is written to must not be the caller's
-        if center is not None:
-            block -= block.index_select(0, center)
-        add(gram, block)
-    lower = gram.tril()  # a BLAS need not return a symmetric product
-    return lower + lower.tril(-1).T
-
-
-def _add_product(gram: Tensor, block: Tensor) -> None:
-    """Add ``block @ block.T`` to at least the lower triangle of ``gram``."""
-    gram += block @ block.T
-
-
-def _add_product_on_cpu(gram: Tensor, block: Tensor) -> None:
-    """The same in half of the multiplications: BLAS knows that a product is symmetric, torch does not ask it."""
-    from scipy.linalg.blas import dsyrk  # takes time, and few defenses need it
-
-    # A Fortran library sees each row-major matrix transposed: the upper triangle is its lower one.
-    dsyrk(1.0, block.numpy().T, beta=1.0, c=gram.numpy().T, trans=1, lower=0, overwrite_c=1)
 
 
 def _sorted_rows(block: Tensor) -> Tensor:
