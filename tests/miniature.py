@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -15,16 +16,19 @@ from clipfed_bench.core.messages import CellResult
 from clipfed_bench.simulator import cell_setup, shared
 from clipfed_bench.simulator.evaluate import TestSets
 
+_loaded = cache(shared.load_dataset)
+"""Which takes longer than most cells in miniature."""
+
 Evaluate = Callable[[nn.Module, TestSets], dict[str, float]]
 
 
 @contextmanager
 def miniature(evaluate: Evaluate, train: int = 1, test: int = 1) -> Iterator[None]:
     """Cells with every ``train``-th training image and every ``test``-th test image, and ``evaluate`` instead."""
-    load, caches = shared.load_dataset, (shared._original, shared.dataset, shared._server_data)
+    caches = (shared._original, shared.dataset, shared._server_data)
 
     def fewer(*arguments):
-        data = load(*arguments)
+        data = _loaded(*arguments)
         parts = ((data.train, train), (data.test, test))
         few = [part.take(torch.arange(0, len(part), step)) for part, step in parts]
         return replace(data, train=few[0], test=few[1])

@@ -83,7 +83,9 @@ def _cpuinfo() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+@cache
 def _version(name: str) -> str:
+    """Of the package as this process has it; its whole description is read to find out."""
     try:
         return version(name)
     except PackageNotFoundError:

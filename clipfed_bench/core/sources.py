@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import tokenize
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -34,6 +35,8 @@ PROJECT = ("clipfed_bench", "attacks", "baselines", "partitions", "architectures
 
 _APART = ("clipfed_bench", "clipfed_bench.core.sources", "clipfed_bench.core.provenance")
 """The package's face, which hands on names of everything, and what only says where numbers are from."""
+
+_SUFFIXES = all_suffixes()
 
 Part = tuple[str, list[str], list[str]]
 """Of a file: its digest, what it imports (``a.b.name``, with dots in front where relative), and files it may name."""
@@ -77,6 +80,7 @@ def closure(modules: Iterable[str], look: Look, without: Collection[str] = ()) -
     """
     waiting = [package for name in modules for package in _inward(name)]
     seen, found, homes = set[str](), dict[str, str](), {name.partition(".")[0] for name in waiting}
+    listed = cache(_listed)
     own = cache(
         lambda top: top in homes.union(PROJECT) or any(_sibling(top, home) for home in homes.difference(PROJECT))
     )
@@ -85,7 +89,7 @@ def closure(modules: Iterable[str], look: Look, without: Collection[str] = ()) -
         if name in seen or name in _APART or any(f"{name}.".startswith(f"{other}.") for other in without):
             continue
         seen.add(name)
-        if not own(name.partition(".")[0]) or (path := _file(name)) is None:
+        if not own(name.partition(".")[0]) or (path := _file(name, listed)) is None:
             continue
         with contextlib.suppress(OSError):
             found[name], imports, files = look(path)
@@ -132,7 +136,15 @@ def _folder(top: str) -> Path | None:
     return None if path is None else path.parent.parent if path.stem == "__init__" else path.parent
 
 
-def _file(name: str) -> Path | None:
+def _listed(folder: str) -> frozenset[str]:
+    """Names in ``folder``; most of what is imported is no module but something in one, and this says so at once."""
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
+
+
+def _file(name: str, listed: Callable[[str], frozenset[str]] = _listed) -> Path | None:
     """Where module ``name`` is, found without importing anything; None where there is none, or in no file."""
     top, *inner = name.split(".")
     try:
@@ -142,10 +154,12 @@ def _file(name: str) -> Path | None:
     if spec is None or not inner:
         return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
     for place in spec.submodule_search_locations or ():
-        base = Path(place, *inner)
-        for path in (base / "__init__.py", *(base.with_name(base.name + suffix) for suffix in all_suffixes())):
-            if path.is_file():
-                return path
+        folder = os.path.join(place, *inner[:-1])
+        there = listed(folder)
+        within = [os.path.join(inner[-1], "__init__.py")] if inner[-1] in there else []
+        for found in (*within, *(f for f in (inner[-1] + suffix for suffix in _SUFFIXES) if f in there)):
+            if os.path.isfile(path := os.path.join(folder, found)):
+                return Path(path)
     return None
 
 

@@ -40,7 +40,7 @@ def env(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_images_and_fingerprints():
-    with miniature(lambda model, sets: fingerprint(model), train=6):
+    with miniature(lambda model, sets: fingerprint(model), train=12):
         yield
 
 

@@ -143,11 +143,11 @@ def check_like_on_the_cpu(one: Cell, other: Cell) -> None:
 
 @pytest.mark.parametrize("defense", registry.defenses())
 def test_defenses_wait_as_often_as_the_table_says(gpu: FakeGpu, defense: str) -> None:
-    one = Cell("cuda", defense=defense)
+    one = Cell("cuda", defense=defense, batch_size=4)
     found = waits_of_a_round(gpu, one)
     assert len(found) == WAITS.get(defense, 1), found
     assert all(wait.startswith("copies to the host") for wait in found)
-    check_like_on_the_cpu(one, Cell("cpu", defense=defense).play(2))
+    check_like_on_the_cpu(one, Cell("cpu", defense=defense, batch_size=4).play(2))
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

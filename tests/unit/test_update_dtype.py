@@ -68,11 +68,11 @@ class Names:
     """Of a model with one large layer before its classifier."""
 
     layers = {  # noqa: RUF012
-        "hidden.weight": slice(0, 1_999_000),
-        "classifier.weight": slice(1_999_000, 1_999_990),
-        "classifier.bias": slice(1_999_990, 2_000_000),
+        "hidden.weight": slice(0, 599_000),
+        "classifier.weight": slice(599_000, 599_990),
+        "classifier.bias": slice(599_990, 600_000),
     }
-    shapes = {"hidden.weight": (1000, 1999), "classifier.weight": (10, 99), "classifier.bias": (10,)}  # noqa: RUF012
+    shapes = {"hidden.weight": (1000, 599), "classifier.weight": (10, 99), "classifier.bias": (10,)}  # noqa: RUF012
     image_shape = (3, 1, 1)
 
     def predict(self, params: torch.Tensor, buffers: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
@@ -86,7 +86,7 @@ def test_no_defense_takes_as_much_memory_as_the_updates(name: str, dtype: torch.
 
     FLDetector keeps the last updates, whatever it does; Snowball learns the first layer, which is all there is here.
     """
-    count, size = 32, 2_000_000
+    count, size = 32, 600_000
     deltas = torch.ones(count, size, dtype=dtype)
     for k, row in enumerate(deltas):
         row[k::97] = 2.0
