@@ -12,7 +12,7 @@ from benchmarks.scale import Scale
 from clipfed_bench.api import Attack, AttackContext, Defense, ServerContext
 from clipfed_bench.components.registry import choose, create_attack, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
-from clipfed_bench.data.catalog import CIFAR10_CLASSES
+from clipfed_bench.data.catalog import info
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.executor import Executor
@@ -110,7 +110,7 @@ def make_world(model: str, device: str, clients: int, images: int, batch_size: i
         lr=0.01,
     )
     train, test = made_up(clients * images, device, "train"), made_up(tests, device, "test")
-    data = Dataset("made-up", CIFAR10_CLASSES, train, test, MEAN, STD, "made up")
+    data = Dataset("made-up", info("cifar10").classes, train, test, MEAN, STD, "made up")
     shares = torch.split(torch.arange(clients * images, device=device), images)
     hyper = Hyper.of(spec)
     holdings = [train.take(share) for share in shares]

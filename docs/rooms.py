@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import wrap
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("clipfed_bench", "attacks", "baselines", "partitions", "architectures")
+PACKAGES = ("clipfed_bench", "attacks", "baselines", "partitions", "architectures", "data_sets")
 WIDTH, GAP, HEIGHT, LINE = 1080, 12, 84, 16
 STYLE = """
   .room { fill: #eef2f8; stroke: #5b6b86; } .own { fill: #e9f4e6; } text { font-family: sans-serif; fill: #1d2738; }

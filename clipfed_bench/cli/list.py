@@ -38,10 +38,10 @@ def list_partitions() -> None:
 @app.command("datasets")
 def list_datasets() -> None:
     """Data sets."""
-    from clipfed_bench.data.catalog import added, datasets
+    from clipfed_bench.data.catalog import datasets, registered
 
     _names(datasets())
-    _warn(added().broken)
+    _warn(registered().broken)
 
 
 @app.command("models")

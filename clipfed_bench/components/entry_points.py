@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -31,16 +31,18 @@ class Found(Generic[T]):
     """Name of a thing or of a plug-in -> why it cannot be used, in a sentence that names it."""
 
 
-def discover(kind: str, describe: Callable[[str, str, str | None], T], taken: Collection[str] = ()) -> Found[T]:
+def discover(kind: str, describe: Callable[[str, str, str | None], T], own: str = "") -> Found[T]:
     """Everything of ``kind``; ``describe`` makes it from name, module and source file, and may raise UserError.
 
-    Names that are ``taken`` are the project's own.
+    Of two of the same name neither can be used, but for those of the package ``own``: they stay what they are.
     """
     usable: dict[str, T] = {}
     broken: dict[str, str] = {}
     clashing: dict[str, str] = {}
-    modules: dict[str, str] = dict.fromkeys(taken, "the built-in one")
-    for entry in sorted(entry_points(group=f"clipfed_bench.{kind}s"), key=lambda e: (e.name, e.value)):
+    built_in: set[str] = set()
+    modules: dict[str, str] = {}
+    entries = entry_points(group=f"clipfed_bench.{kind}s")
+    for entry in sorted(entries, key=lambda e: (e.value != own, e.name, e.value)):
         plugin = f"the plug-in '{shown(entry.name)}' ({shown(entry.value)})"
         try:
             sources = list(_sources(entry))
@@ -49,15 +51,17 @@ def discover(kind: str, describe: Callable[[str, str, str | None], T], taken: Co
             continue
         for name, module, origin in sources:
             if modules.setdefault(name, module) != module:
-                both = f"{modules[name]} and {module}, which is of {plugin}"
+                first = "the built-in one" if name in built_in else modules[name]
+                both = f"{first} and {module}, which is of {plugin}"
                 clashing[name] = f"two {kind}s are called '{shown(name)}': {both}; rename or un-install one."
                 continue
             try:
                 usable[name] = describe(name, module, origin)
             except UserError as error:
                 broken[name] = f"{kind} '{shown(name)}' of {plugin} cannot be used: {error}"
+        built_in = built_in or (set(usable) if entry.value == own else set())
     return Found(
-        {name: usable[name] for name in sorted(usable) if name not in clashing},
+        {name: usable[name] for name in sorted(usable) if name not in clashing or name in built_in},
         dict(sorted((broken | clashing).items())),
     )
 

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from clipfed_bench.core.errors import DamagedFileError, UserError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM")
 """No others: some formats that Pillow knows are handed to other programs (PostScript), all are code to be attacked."""
 
 MOST_PIXELS = 2**25

@@ -17,7 +17,7 @@ _CPU_ID = (
     *("vendor_id", "cpu family", "model", "stepping"),  # x86
     *("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision"),  # ARM
 )
-_SOURCES = ("clipfed_bench", "attacks", "baselines", "partitions", "architectures")
+_SOURCES = ("clipfed_bench", "attacks", "baselines", "partitions", "architectures", "data_sets")
 
 
 def provenance(device: str = "cpu") -> dict[str, str]:

@@ -30,7 +30,7 @@ from clipfed_bench.core.files import write_atomically
 from clipfed_bench.core.paths import cache_root
 from clipfed_bench.core.untrusted import read_json, reading
 
-PROJECT = ("clipfed_bench", "attacks", "baselines", "partitions", "architectures")
+PROJECT = ("clipfed_bench", "attacks", "baselines", "partitions", "architectures", "data_sets")
 """Packages whose imports of each other are followed."""
 
 _APART = ("clipfed_bench", "clipfed_bench.core.sources", "clipfed_bench.core.provenance")

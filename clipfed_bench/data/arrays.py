@@ -53,6 +53,16 @@ def gray(images: Bytes) -> Bytes:
     return luma
 
 
+def as_channels(images: Bytes, channels: int) -> Bytes:
+    """(N, 3, H, W) RGB as (N, ``channels``, H, W): as they are for 3, gray for 1, some at a time."""
+    if channels == 3:
+        return images
+    out = np.empty((len(images), 1, *images.shape[2:]), dtype=np.uint8)
+    for start in range(0, len(images), 4096):
+        out[start : start + 4096] = gray(images[start : start + 4096])
+    return out
+
+
 def decode_all(
     items: Sequence[bytes | Path], side: int, where: Callable[[int], str], resize: bool = False, what: str = "images"
 ) -> Bytes:
@@ -139,6 +149,8 @@ def long_tail(labels: Index, known: Info, where: str) -> str:
     not just one class that stands out. A shard that is missing takes images of all classes alike, or whole classes.
     """
     counts = np.sort(np.bincount(labels, minlength=len(known.classes)))
+    if len(set(known.train)) > 1:  # it is none that is balanced
+        return ""
     if counts[0] == 0 or counts[-1] > max(known.train) or counts[-2] < 2 * counts[0] or counts[-1] < 2 * counts[1]:
         return ""
     if counts[-1] - counts[0] < 6 * np.sqrt(counts.mean()):  # so much is chance
@@ -153,18 +165,24 @@ def long_tail(labels: Index, known: Info, where: str) -> str:
 
 
 def check_complete(split: Split, name: str, known: Info, where: str) -> None:
-    """Raise DataError unless ``split`` holds exactly the images per class that the known data set has."""
+    """Raise DataError unless ``split`` holds exactly the images per class that the known data set has.
+
+    Where their numbers are not exact, some of each class to train on will do.
+    """
     check_labels(split.labels, len(known.classes), where)
-    (expected,) = set(known.counts(name))
+    expected = known.counts(name)
     counts = np.bincount(split.labels, minlength=len(known.classes))
     missing = [c for c, count in zip(known.classes, counts, strict=True) if count == 0]
-    if missing:
+    if missing and (known.exact or name == "train"):
         raise DataError(f"{where}: the {name} split of {known.name} has no image of class {', '.join(missing)}.")
     if name == "train" and (tail := long_tail(split.labels, known, where)):
         raise DataError(tail)
-    wrong = [f"{c} {count:,}" for c, count in zip(known.classes, counts, strict=True) if count != expected]
-    if wrong:
+    wrong = [(c, n, e) for c, n, e in zip(known.classes, counts, expected, strict=True) if n != e]
+    if known.exact and wrong:
+        even = len(set(expected)) == 1
+        needed = f"{expected[0]:,} images of each class" if even else f"{sum(expected):,} images"
+        found = ", ".join(f"{c} {n:,}" if even else f"{c} {n:,} and not {e:,}" for c, n, e in wrong[:5])
         raise DataError(
-            f"{where}: the {name} split of {known.name} must hold {expected:,} images of each class; "
-            f"it holds {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''}."
+            f"{where}: the {name} split of {known.name} must hold {needed}; "
+            f"it holds {found}{' …' if len(wrong) > 5 else ''}."
         )

@@ -35,12 +35,14 @@ _VERSION = "3"
 _READERS = ("clipfed_bench.data.datasets", "clipfed_bench.data.server_set.load")
 
 
-def source_key(purpose: str, files: Iterable[Path]) -> str:
+def source_key(purpose: str, files: Iterable[Path], *readers: str) -> str:
     """The cache key of what is decoded from ``files`` for ``purpose`` (which states data set, size and split).
+
+    ``readers``: modules that do so besides those that read every data set.
 
     Raises DataError for a file that is a dead link.
     """
-    digest = hashlib.sha256(f"{_VERSION}\n{purpose}\n{code(*_READERS)}\n".encode())
+    digest = hashlib.sha256(f"{_VERSION}\n{purpose}\n{code(*_READERS, *readers)}\n".encode())
     for path in sorted(files):
         try:
             digest.update(os.fsencode(os.path.realpath(path)) + f"\t{current(path)[0]}\n".encode())

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from clipfed_bench.core.errors import DataError
 
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
 _ALIASES = {"cra": "crab"}  # the Hugging Face hub's cifar100 spells it so
 
 

@@ -12,25 +12,25 @@ from clipfed_bench.core.files import expand
 from clipfed_bench.core.notices import unsaid
 from clipfed_bench.core.paths import data_root
 from clipfed_bench.core.sources import Look, digest
-from clipfed_bench.data.catalog import KNOWN, base_name, info
+from clipfed_bench.data.catalog import base_name, info
 
 
 def of_dataset(name: str, data_dir: Path | None, look: Look) -> str | None:
-    """Digest of the files of data set ``name``; None for one of a plug-in, which alone knows where its images are.
+    """Digest of the files of data set ``name``; None for one that loads itself, as it alone knows where its images are.
 
     Raises UserError where it is not there, or damaged; nothing is downloaded.
     """
-    base = base_name(name)
-    if base == "digits":
-        return _bundled(look)
-    if info(base).module is not None:
+    known = info(name)
+    if known.embedded:
+        return _embedded(known.embedded, look)
+    if not known.stored:
         return None
     from clipfed_bench.data.formats.find import find
 
     with unsaid():  # who reads it says it
-        found = next(find(KNOWN[base], data_root(data_dir), download=False), None)
+        found = next(find(known, data_root(data_dir), download=False), None)
     if found is None:
-        raise DataError(f"{base} was not found under {data_root(data_dir)}.")
+        raise DataError(f"{known.name} was not found under {data_root(data_dir)}.")
     return of_files(found.where, found.files, look)
 
 
@@ -43,11 +43,11 @@ def of_server_data(spec: str, dataset: str, data_dir: Path | None, look: Look) -
     if spec == "glyphs" or spec.startswith("holdout:"):
         return _versions("matplotlib", "pillow") if spec == "glyphs" else ""
     base = base_name(dataset)
-    if info(base).module is not None and spec == info(base).server_data:
+    if spec == info(base).made_server_data:
         return None
     from clipfed_bench.data.formats import server_images
 
-    if base in KNOWN and spec == info(base).server_data:
+    if spec == info(base).server_data:
         source = server_images.by_name(base, data_root(data_dir))
     else:
         source = server_images.by_path(expand(spec, "server data"))
@@ -62,11 +62,12 @@ def of_files(where: Path, files: Iterable[Path], look: Look) -> str:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from None
 
 
-def _bundled(look: Look) -> str:
-    """scikit-learn's file of digits."""
-    found = find_spec("sklearn")
+def _embedded(name: str, look: Look) -> str:
+    """Of the file ``name`` (PACKAGE/FILE) of an installed package."""
+    package, _, inner = name.partition("/")
+    found = find_spec(package)
     places = (found.submodule_search_locations if found is not None else None) or ()
-    paths = [path for place in places if (path := Path(place, "datasets", "data", "digits.csv.gz")).is_file()]
+    paths = [path for place in places if (path := Path(place, inner)).is_file()]
     return "".join(look(path)[0] for path in paths)
 
 

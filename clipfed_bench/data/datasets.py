@@ -16,8 +16,7 @@ from clipfed_bench.core.splits import Bytes, Index, Split
 from clipfed_bench.data import cache
 from clipfed_bench.data import plugin_sets as added
 from clipfed_bench.data.arrays import canonical_order, channel_stats, check_complete, content_hash, first_per_class
-from clipfed_bench.data.catalog import KNOWN, base_name, info, resolve_imbalance
-from clipfed_bench.data.digits import load_digits
+from clipfed_bench.data.catalog import base_name, info, resolve_imbalance
 from clipfed_bench.data.feasible import class_counts
 from clipfed_bench.data.formats import find as sources
 from clipfed_bench.data.formats.search import Found
@@ -28,10 +27,10 @@ from clipfed_bench.toolbox.images import Dataset, Images
 def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: float | None = None) -> Dataset:
     """A data set by name (see :func:`clipfed_bench.data.catalog.datasets`), on the CPU.
 
-    CIFAR is found by content under ``data_dir`` (default: environment ``CLIPFED_BENCH_DATA``, else the cache folder):
-    Hugging Face parquet, the official archive or its batches, class folders, in this order; else it is downloaded.
-    It is decoded once into a cached array. Images are in canonical order (by SHA-256 of their pixels), so every
-    lossless source gives the same data set.
+    One in files is found by content under ``data_dir`` (default: environment ``CLIPFED_BENCH_DATA``, else the cache
+    folder), in the first of its forms that is complete, as Hugging Face parquet or the official archive; CIFAR is
+    downloaded else. It is decoded once into a cached array. Images are in canonical order (by SHA-256 of their
+    pixels), so every lossless source gives the same data set.
 
     A ``-lt`` training split keeps the first n_c images of each class in that order; the rest is ``discarded``. So
     what the tail keeps is fixed, whatever the seed, and a higher factor keeps a subset. ``imbalance_factor`` None
@@ -43,12 +42,12 @@ def load_dataset(name: str, data_dir: Path | None = None, imbalance_factor: floa
     base = base_name(name)
     factor = resolve_imbalance(name, imbalance_factor)
     known, classes = info(base), info(base).classes
-    if known.module is not None:
-        arrays, kind = _pack(*map(_canonical, added.load(known, data_root(data_dir)))), f"plug-in {known.module}"
-    elif base == "digits":
-        arrays, kind = _pack(*load_digits()), "scikit-learn digits"
+    if known.stored:
+        arrays, kind = _stored(known, data_root(data_dir))
     else:
-        arrays, kind = _known(KNOWN[base], data_root(data_dir))
+        splits = added.load(known, data_root(data_dir))
+        arrays = _pack(*(splits if known.embedded else map(_canonical, splits)))
+        kind = known.source or f"plug-in {known.module}"
     images, labels = (arrays[f"train_{part}"] for part in ("images", "labels"))
     # They are in canonical order, so what a long tail keeps depends on neither a cell's seed nor the source.
     keep = first_per_class(labels, class_counts(int(np.bincount(labels).max()), factor, len(classes)))
@@ -84,11 +83,12 @@ def _first(images: Bytes) -> Bytes:
     return images.transpose(0, 3, 1, 2)
 
 
-def _known(known: Info, root: Path) -> tuple[cache.Arrays, str]:
+def _stored(known: Info, root: Path) -> tuple[cache.Arrays, str]:
     failed: list[DataError] = []
     for found in sources.find(known, root):
         try:
-            key = cache.source_key(f"dataset {known.name} {known.train} {known.test}", found.files)
+            purpose = f"dataset {known.name} {known.train} {known.test}"
+            key = cache.source_key(purpose, found.files, known.module)
             arrays = cache.cached(key, partial(_build, known, found))
         except DataError as error:
             failed.append(error)

@@ -6,7 +6,7 @@ from clipfed_bench.components.choice import Choice
 from clipfed_bench.components.registry import create_partition
 from clipfed_bench.components.scheme import own_options
 from clipfed_bench.core.errors import UserError, shown
-from clipfed_bench.data.catalog import KNOWN, added, base_name, info
+from clipfed_bench.data.catalog import base_name, info, originals
 
 _HOLDOUT = "holdout:"
 
@@ -84,7 +84,7 @@ def check_server_data(spec: str, name: str) -> None:
         )
     if spec == "glyphs" and base != "digits":
         raise UserError(f"server data 'glyphs' shows digits; {name} needs e.g. {own or 'holdout:N'}.")
-    others = {info(other).server_data for other in ("digits", *KNOWN, *added().usable)} - {own, "glyphs"}
+    others = {other.server_data for other in originals().values()} - {own, "glyphs"}
     if spec in others:
         choice = f"{own}, a path" if own else "a path"
         raise UserError(f"server data '{spec}' has other classes than {base}; use {choice} or holdout:N.")

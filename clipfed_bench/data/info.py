@@ -1,4 +1,4 @@
-"""What is known of a data set without reading it; of one that a plug-in adds by its source, nothing of which is run."""
+"""What is known of a data set without reading it: by its source, nothing of which is run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from clipfed_bench.core.errors import UserError, shown
 CLIP = "open_clip:ViT-L-14/openai"
 """The teacher for photos [paper]."""
 
-_FIELDS = ("classes", "train_per_class", "test_per_class", "captions", "teacher", "writers", "image_shape")
+_FIELDS = (
+    *("classes", "train_per_class", "test_per_class", "captions", "teacher", "writers", "image_shape"),
+    *("server_data", "embedded", "source", "aliases", "mean", "exact"),
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class Info:
     """Used when none is named; None: there are none of its own."""
     teacher: str
     """Used when none is named."""
-    mean: tuple[float, float, float] | None = None
+    module: str
+    """Where its :class:`clipfed_bench.api.DataSource` is."""
+    mean: tuple[float, ...] | None = None
     """Of the training pixels in [0, 1], if it tells the real data set from a generated one of the same size."""
     captions: tuple[str, ...] = ()
     """Templates for server images without captions; the built-in ones if there are none."""
@@ -39,8 +44,26 @@ class Info:
     """(C, S, S): images are square."""
     writers: int = 0
     """Who made the training images, at most so many; 0 where it is not known."""
-    module: str | None = None
-    """Of a plug-in: where its :class:`clipfed_bench.api.DataSource` is."""
+    stored: bool = False
+    """Whether its files, and those of its generated server data, are looked for by content."""
+    aliases: tuple[str, ...] = ()
+    """What files may call the classes, by label; empty if not otherwise."""
+    exact: bool = True
+    """Whether a copy must hold exactly these numbers of images."""
+    embedded: str = ""
+    """File of an installed package that has all images, if one has."""
+    source: str = ""
+    """What results say that loaded images are from."""
+
+    @property
+    def photographs(self) -> bool:
+        """Whether it is one of photographs in files, which CLIP and pre-trained towers know."""
+        return self.stored and self.teacher == CLIP
+
+    @property
+    def made_server_data(self) -> str | None:
+        """The server data that the data set makes itself, if it does."""
+        return self.server_data if self.server_data == f"{self.name}-generated" and not self.stored else None
 
     @property
     def side(self) -> int:
@@ -70,40 +93,79 @@ def describe(name: str, module: str, origin: str | None) -> Info:
     names = _texts("classes", stated.get("classes"))
     if len(names) < 2 or len(set(names)) < len(names):
         raise UserError("it must state its classes: a tuple of two or more different names.")
-    teacher = stated.get("teacher", CLIP)
-    if not isinstance(teacher, str):
-        raise UserError(f"its teacher is {shown(teacher)}; a text as for --teacher is needed.")
+    teacher = _text("teacher", stated.get("teacher", CLIP), " as for --teacher")
+    server_data = _text("server_data", stated.get("server_data", ""), " as for --server-data")
     captions = _texts("captions", stated.get("captions", ()))
     if not all(text.count("{}") == 1 for text in captions):
         raise UserError("each of its captions must hold {} once, where the name of the class goes.")
     writers = stated.get("writers", 0)
     if type(writers) is not int or writers < 0:
         raise UserError(f"its writers are {shown(writers)}; their number is needed, 0 if it is not known.")
+    aliases = _texts("aliases", stated.get("aliases", ()))
+    if len(aliases) not in (0, len(names)):
+        raise UserError(f"it has {len(aliases)} aliases and {len(names)} classes; one for each is needed, or none.")
+    exact = stated.get("exact", True)
+    if not isinstance(exact, bool):
+        raise UserError(f"its exact is {shown(exact)}; True or False is needed.")
+    shape = _shape(stated.get("image_shape", Info.image_shape))
+    stored = any(_states(node, "forms") for node in classes)
+    own = stored or any(defines(node, "generated") for node in classes)
     return Info(
         name,
         (ast.get_docstring(tree) or "").partition("\n")[0],
         names,
         _counts("train_per_class", stated.get("train_per_class"), len(names)),
         _counts("test_per_class", stated.get("test_per_class"), len(names)),
-        f"{name}-generated" if any(defines(node, "generated") for node in classes) else None,
+        server_data or (f"{name}-generated" if own else None),
         teacher,
-        captions=captions,
-        image_shape=_shape(stated.get("image_shape", Info.image_shape)),
-        writers=writers,
-        module=module,
+        module,
+        _mean(stated.get("mean"), shape[0]),
+        captions,
+        shape,
+        writers,
+        stored,
+        aliases,
+        exact,
+        _text("embedded", stated.get("embedded", "")),
+        _text("source", stated.get("source", "")),
     )
+
+
+def _states(node: ast.ClassDef, field: str) -> bool:
+    return any(target.id == field for target, _ in _assigned(node))
+
+
+def _assigned(node: ast.ClassDef) -> Iterator[tuple[ast.Name, ast.expr]]:
+    for item in node.body:
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
+            target = item.targets[0] if isinstance(item, ast.Assign) else item.target
+            if isinstance(target, ast.Name):
+                yield target, item.value
 
 
 def _stated(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
     """The fields of a class that say what there is."""
-    for item in node.body:
-        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
-            target = item.targets[0] if isinstance(item, ast.Assign) else item.target
-            if isinstance(target, ast.Name) and target.id in _FIELDS:
-                try:
-                    yield target.id, ast.literal_eval(item.value)
-                except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-                    raise UserError(f"its {target.id} must be a literal, so that it is known before it runs.") from None
+    for target, value in _assigned(node):
+        if target.id in _FIELDS:
+            try:
+                yield target.id, ast.literal_eval(value)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                raise UserError(f"its {target.id} must be a literal, so that it is known before it runs.") from None
+
+
+def _text(name: str, value: Any, kind: str = "") -> str:
+    if not isinstance(value, str):
+        raise UserError(f"its {name} is {shown(value)}; a text{kind} is needed.")
+    return value
+
+
+def _mean(value: Any, channels: int) -> tuple[float, ...] | None:
+    fits = isinstance(value, tuple) and len(value) == channels and all(isinstance(v, float) for v in value)
+    if value is None:
+        return None
+    if not fits:
+        raise UserError(f"its mean is {shown(value)}; a number in [0, 1] for each of {channels} channels is needed.")
+    return tuple(value)
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:

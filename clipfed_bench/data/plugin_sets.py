@@ -1,23 +1,28 @@
-"""Data sets of other packages: made, read, and checked against what they state of themselves."""
+"""Data sets that load themselves, also of other packages: made, read, and checked against what they state."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from clipfed_bench.components.entry_points import load as load_class
+from clipfed_bench.core.data_source import DataSource
 from clipfed_bench.core.errors import DataError, UserError, shown
 from clipfed_bench.core.splits import Split
 from clipfed_bench.data.arrays import canonical_order, check_captions, check_labels
 from clipfed_bench.data.info import Info
 
-if TYPE_CHECKING:
-    from clipfed_bench.api import DataSource
-
 T = TypeVar("T")
+
+
+def source(info: Info) -> DataSource:
+    """The data set itself. Raises UserError where its module cannot be used."""
+    _, made = load_class("dataset", info.name, info.module, DataSource)
+    found: DataSource = made()
+    return found
 
 
 def load(info: Info, folder: Path) -> tuple[Split, Split]:
@@ -51,12 +56,9 @@ def generated(info: Info, folder: Path) -> Split:
 
 
 def _call(info: Info, read: Callable[[DataSource], T]) -> T:
-    from clipfed_bench.api import DataSource
-
-    assert info.module is not None
-    _, made = load_class("dataset", info.name, info.module, DataSource)
+    made = source(info)
     try:
-        return read(made())
+        return read(made)
     except UserError:
         raise
     except Exception as error:

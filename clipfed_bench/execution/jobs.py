@@ -13,7 +13,7 @@ from typing import Literal
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import CellResult, Progress
-from clipfed_bench.data.catalog import base_name
+from clipfed_bench.data.catalog import base_name, info
 
 Stage = Literal["data", "teacher", "warmup", "prefix", "cell"]
 STAGES: tuple[Stage, ...] = ("data", "teacher", "warmup", "prefix", "cell")
@@ -80,7 +80,7 @@ def _jobs(cell: CellSpec, shares_prefix: bool) -> list[Job]:
     """The cell's own job, after those it needs."""
     jobs: list[Job] = []
     base = base_name(cell.dataset)
-    if base != "digits":  # two processes must not download it at once; the embedded one needs no such care
+    if not info(base).embedded:  # two processes must not download it at once; an embedded one needs no such care
         jobs.append(Job(f"data/{base}", "data", cell))
     data = tuple(job.id for job in jobs)
     if cell.teacher is not None:

@@ -82,7 +82,7 @@ def with_server_data(axes: Axes, data_dir: Path | None) -> Axes:
     if "server_data" in axes.values:
         return axes
     for base in {catalog.base_name(name) for name in axes.values["dataset"]}:
-        if base in catalog.KNOWN:
+        if catalog.info(base).server_data == f"{base}-generated" and catalog.info(base).stored:
             try:
                 by_name(base, data_root(data_dir))
             except AbsentError:
@@ -94,7 +94,7 @@ def with_server_data(axes: Axes, data_dir: Path | None) -> Axes:
 
 def with_teacher(axes: Axes) -> Axes:
     """``axes``, at the CPU scale, with a teacher on a pre-trained image tower for photographs, if that is installed."""
-    photographs = {catalog.base_name(name) for name in axes.values["dataset"]} <= catalog.KNOWN.keys()
+    photographs = all(catalog.info(name).photographs for name in axes.values["dataset"])
     return axes.override({"teacher": ["lit"]}) if photographs and towers.installed() else axes
 
 
@@ -113,15 +113,16 @@ def _found(what: str, users: tuple[str, ...], ask: Callable[[], tuple[State, str
 
 
 def _data(name: str, data_dir: Path | None) -> tuple[State, str]:
-    from clipfed_bench.data.formats import find, official
+    from clipfed_bench.data.formats import find
 
-    if name not in catalog.KNOWN:
-        return "there", "embedded" if name in catalog.DATASETS else "of a plug-in"
-    root = data_root(data_dir)
-    found = find.locate(catalog.KNOWN[name], root)
+    known, root = catalog.info(name), data_root(data_dir)
+    if not known.stored:
+        return "there", "embedded" if known.embedded else "of a plug-in"
+    found = find.locate(known, root)
     if found is not None:
         return "there", f"{found.kind}, {found.where}"
-    archive = official.published(name)
+    archive = find.published(known)
+    assert archive is not None
     return "fetched", f"{archive.size / 1e6:.0f} MB from {archive.url} to {root}"
 
 
@@ -133,9 +134,9 @@ def _server_data(base: str, name: str, data_dir: Path | None) -> tuple[State, st
         return "there", f"{size} real images a class that no client holds: an upper bound"
     if name == "glyphs":
         return "made", "rendered from fonts"
-    if base in catalog.KNOWN and name == f"{base}-generated":
+    if catalog.info(base).stored and name == f"{base}-generated":
         return "there", str(by_name(base, data_root(data_dir)).where)
-    if name == catalog.info(base).server_data:
+    if name == catalog.info(base).made_server_data:
         return "there", "of a plug-in"
     return "there", str(by_path(expand(name, "server data")).where)
 
@@ -145,7 +146,7 @@ def _teacher(spec: str, base: str) -> tuple[State, str]:
     if isinstance(recipe, LitRecipe):
         return "made", f"tuned on the server data when it is first needed, {_tower(recipe.where)}"
     if recipe is not None:
-        photographs = base in catalog.KNOWN and not towers.installed()
+        photographs = catalog.info(base).photographs and not towers.installed()
         better = f"; --teacher lit, a better one, takes {towers.EXTRA}" if photographs else ""
         return "made", f"trained on the server data when it is first needed{better}"
     from clipfed_bench.teacher.loading import check_weights

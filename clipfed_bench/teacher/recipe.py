@@ -8,7 +8,7 @@ from typing import Any
 
 from clipfed_bench.core.errors import TeacherError, unknown
 from clipfed_bench.core.values import convert
-from clipfed_bench.data.catalog import DIGIT_CLASSES
+from clipfed_bench.data.class_names import DIGITS
 
 TEXT_TOWER = {"context_length": 24, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2}
 """CLIP's text transformer, made small: captions of few classes are all that it reads [ours]."""
@@ -81,7 +81,7 @@ class Recipe:
 
     def resolved(self, classes: Sequence[str], images: int) -> Recipe:
         """With what is left open (None) chosen for these classes and this number of server images."""
-        digits = all(name in DIGIT_CLASSES or name.isdigit() for name in classes)
+        digits = all(name in DIGITS or name.isdigit() for name in classes)
         return replace(
             self,
             epochs=self.epochs or max(8, min(100, 32_000 // max(images, 1))),

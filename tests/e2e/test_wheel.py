@@ -27,7 +27,7 @@ print(heard.stock.done, heard.stock.stale)
 
 def test_a_corrected_method_makes_its_old_cells_stale(tmp_path: Path) -> None:
     source, site = tmp_path / "source", tmp_path / "site"
-    for name in ("clipfed_bench", "attacks", "baselines", "partitions", "architectures", "results"):
+    for name in ("clipfed_bench", "attacks", "baselines", "partitions", "architectures", "data_sets", "results"):
         left = ("__pycache__", "runs" if name == "results" else "")
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns(*left))
     for name in ("pyproject.toml", "README.md"):

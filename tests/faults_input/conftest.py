@@ -47,8 +47,8 @@ def small_cifar(monkeypatch: pytest.MonkeyPatch) -> None:
     """CIFAR-10 has 6 + 2 images a class."""
     from clipfed_bench.data import catalog
 
-    known = replace(catalog.KNOWN["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
-    monkeypatch.setitem(catalog.KNOWN, "cifar10", known)
+    known = replace(catalog.originals()["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
+    monkeypatch.setitem(catalog.originals(), "cifar10", known)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def install(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 
     def forget() -> None:
         registry._registered.cache_clear()
-        catalog.added.cache_clear()
+        catalog.registered.cache_clear()
 
     def make(
         modules: dict[str, str | bytes], value: str = "strangers", name: str = "theirs", kind: str = "attack"

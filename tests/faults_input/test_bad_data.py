@@ -62,7 +62,7 @@ CIFAR: list[tuple[str, Callable[..., None], tuple[str, ...]]] = [
     ("image of 28×28", images(png(arrays(side=28)["train"][0][0])), ("row 0", "28×28", "32×32 was expected")),
     ("image of 1×1", images(picture(1, 1)), ("row 0", "1×1", "32×32")),
     ("image that is cut off", images(png(DATA["train"][0][0])[:-1500]), ("row 0", "cannot be decoded")),
-    ("image of text", images(b"hello"), ("row 0", "none of PNG, JPEG, WEBP, BMP")),
+    ("image of text", images(b"hello"), ("row 0", "none of PNG, JPEG, WEBP, BMP, PPM")),
     ("image of no bytes", images(b""), ("row 0", "none of PNG")),
     ("image missing", images(None), ("row 0 has no image bytes in column 'img'",)),
     ("image of a number", rewrite(lambda t: t.set_column(0, "img", pa.array([1] * 30))), ("row 0 has no image bytes",)),

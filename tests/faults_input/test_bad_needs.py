@@ -32,8 +32,8 @@ def test_nothing_at_all(place: Path) -> None:
 
 
 def test_cifar_alone_goes_with_held_out_server_data(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = replace(catalog.KNOWN["cifar10"], train=(120,) * 10, test=(2,) * 10, mean=None)
-    monkeypatch.setitem(catalog.KNOWN, "cifar10", known)
+    known = replace(catalog.originals()["cifar10"], train=(120,) * 10, test=(2,) * 10, mean=None)
+    monkeypatch.setitem(catalog.originals(), "cifar10", known)
     images = np.random.default_rng(0).integers(0, 256, (1220, 3, 32, 32), dtype=np.uint8)
     labels = np.arange(1220) % 10
     parquet_folder(place / "data", {"train": (images[20:], labels[20:]), "test": (images[:20], labels[:20])})

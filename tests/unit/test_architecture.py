@@ -41,7 +41,7 @@ def test_the_picture_is_of_this_code(rooms):
 
 
 def test_rooms_are_few_and_files_short(rooms):
-    assert len(rooms.arrows()) <= 22
+    assert len(rooms.arrows()) <= 23
     files = [*rooms.modules().values(), *(ROOT / "tests").rglob("*.py")]
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > 350} == {}

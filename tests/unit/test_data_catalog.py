@@ -31,7 +31,7 @@ def test_catalog_needs_no_torch():
 
 
 def test_cifar100_classes_are_the_official_ones():
-    classes = catalog.CIFAR100_CLASSES
+    classes = catalog.info("cifar100").classes
     assert len(classes) == len(set(classes)) == 100
     assert list(classes) == sorted(classes)
     assert [classes[i] for i in (0, 26, 47, 58, 99)] == ["apple", "crab", "maple_tree", "pickup_truck", "worm"]

@@ -19,12 +19,12 @@ from clipfed_bench.data.datasets import load_dataset
 from clipfed_bench.data.formats.search import walk
 from clipfed_bench.data.server_set.load import load_server_data
 
-KNOWN = replace(catalog.KNOWN["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
+KNOWN = replace(catalog.originals()["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
-    monkeypatch.setitem(catalog.KNOWN, "cifar10", KNOWN)
+    monkeypatch.setitem(catalog.originals(), "cifar10", KNOWN)
     monkeypatch.setenv("CLIPFED_BENCH_CACHE", str(tmp_path / "cache"))
 
     def no_network(*args, **kwargs):
@@ -194,7 +194,7 @@ def test_a_long_tail_is_told_from_what_damage_leaves(counts, factor):
 @pytest.mark.parametrize("form", ["parquet", "parquet to train alone", "class folders"])
 def test_a_ready_made_long_tail_is_named_as_one(form, root, monkeypatch):
     counts = [30, 23, 18, 14, 11, 8, 6, 5, 4, 3]
-    monkeypatch.setitem(catalog.KNOWN, "cifar10", replace(KNOWN, train=(30,) * 10))
+    monkeypatch.setitem(catalog.originals(), "cifar10", replace(KNOWN, train=(30,) * 10))
     labels, test = np.repeat(np.arange(10), counts), arrays()["test"]
     images = np.random.default_rng(1).integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8)
     if form == "class folders":

@@ -20,8 +20,8 @@ from clipfed_bench.data.server_set.load import load_server_data, reserve_holdout
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
-    known = replace(catalog.KNOWN["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
-    monkeypatch.setitem(catalog.KNOWN, "cifar10", known)
+    known = replace(catalog.originals()["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
+    monkeypatch.setitem(catalog.originals(), "cifar10", known)
     monkeypatch.setenv("CLIPFED_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CLIPFED_BENCH_DATA", raising=False)
 

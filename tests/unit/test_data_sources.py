@@ -18,8 +18,8 @@ from clipfed_bench.data.formats import official
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     """CIFAR-10 has 6 + 2 images a class, nothing is downloaded, and the cache is empty."""
-    known = replace(catalog.KNOWN["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
-    monkeypatch.setitem(catalog.KNOWN, "cifar10", known)
+    known = replace(catalog.originals()["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
+    monkeypatch.setitem(catalog.originals(), "cifar10", known)
     monkeypatch.setenv("CLIPFED_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CLIPFED_BENCH_DATA", raising=False)
 
@@ -125,7 +125,8 @@ def test_generated_images_beside_it_are_left_alone(root):
 
 
 def test_a_generated_set_of_the_right_size_is_told_by_its_pixels(root, monkeypatch):
-    monkeypatch.setitem(catalog.KNOWN, "cifar10", replace(catalog.KNOWN["cifar10"], mean=(0.4914, 0.4822, 0.4465)))
+    real = replace(catalog.info("cifar10"), mean=(0.4914, 0.4822, 0.4465))
+    monkeypatch.setitem(catalog.originals(), "cifar10", real)
     parquet_folder(root, arrays())
     with pytest.raises(DataError, match=r"mean\s+color.*0\.4914.*generated"):
         load_dataset("cifar10", root)

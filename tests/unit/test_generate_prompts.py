@@ -6,14 +6,14 @@ import open_clip
 import pytest
 
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.data.catalog import CIFAR10_CLASSES, CIFAR100_CLASSES, DIGIT_CLASSES
+from clipfed_bench.data.catalog import info
 from clipfed_bench.data.class_names import normalize, spoken
 from clipfed_bench.generate.models import DEFAULT_MODEL
 from clipfed_bench.generate.prompts import _words, article, built_in, class_prompts, pick
 from clipfed_bench.generate.settings import Settings, check_alike, resolve
 from clipfed_bench.teacher.recipe import Recipe
 
-CLASSES = (*CIFAR10_CLASSES, *CIFAR100_CLASSES, *DIGIT_CLASSES)
+CLASSES = tuple(label for name in ("cifar10", "cifar100", "digits") for label in info(name).classes)
 
 
 @pytest.mark.parametrize("name", [*CLASSES, "tea_strainer"])
@@ -56,7 +56,7 @@ def test_order_depends_on_name_and_seed_alone():
 
 
 def test_a_local_teachers_text_tower_sees_whole_prompts():
-    length = Recipe().resolved(CIFAR10_CLASSES, 1000).model_config()["text_cfg"]["context_length"]
+    length = Recipe().resolved(info("cifar10").classes, 1000).model_config()["text_cfg"]["context_length"]
     longest = [prompt for name in CLASSES for prompt in sorted(built_in(name, 0), key=len)[-10:]]
     tokens = open_clip.SimpleTokenizer(context_length=length + 1)(longest)
     assert tokens[:, -1].max() == 0

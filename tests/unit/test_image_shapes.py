@@ -12,7 +12,6 @@ from makers.specs import environment, small_cell
 
 from clipfed_bench.api import AttackContext
 from clipfed_bench.clipfed import server_set
-from clipfed_bench.components.entry_points import Found
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.data import catalog
 from clipfed_bench.data.arrays import gray
@@ -61,9 +60,7 @@ def shape(
     name = f"stripes{shape[1]}"
     (tmp_path / f"{name}.py").write_text(SOURCE.format(shape=shape))
     monkeypatch.syspath_prepend(tmp_path)
-    found = Found({name: describe(name, name, str(tmp_path / f"{name}.py"))}, {})
-    monkeypatch.setattr(catalog, "added", lambda: found)
-    monkeypatch.setattr("clipfed_bench.data.feasible.added", lambda: found)
+    monkeypatch.setitem(catalog.originals(), name, describe(name, name, str(tmp_path / f"{name}.py")))
     return shape
 
 

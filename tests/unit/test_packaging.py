@@ -31,6 +31,7 @@ def test_what_measures_the_project_stays_at_home() -> None:
         "baselines",
         "partitions",
         "architectures",
+        "data_sets",
         "results",
     }
 

@@ -32,8 +32,8 @@ STRUCTS = [{"bytes": data, "path": None} for data in PNGS]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
-    known = replace(catalog.KNOWN["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
-    monkeypatch.setitem(catalog.KNOWN, "cifar10", known)
+    known = replace(catalog.originals()["cifar10"], train=(6,) * 10, test=(2,) * 10, mean=None)
+    monkeypatch.setitem(catalog.originals(), "cifar10", known)
     monkeypatch.setenv("CLIPFED_BENCH_CACHE", str(tmp_path / "cache"))
     parquet_folder(tmp_path / "data" / "real", arrays())
 

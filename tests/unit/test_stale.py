@@ -13,7 +13,7 @@ from watching import fake_session, run
 from clipfed_bench import report
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import CellResult
-from clipfed_bench.data.catalog import CIFAR10_CLASSES
+from clipfed_bench.data.catalog import info
 from clipfed_bench.runs.digests import OF, PREFIX
 from clipfed_bench.simulator.digests import Digests, _place, ask_pixels
 
@@ -93,7 +93,7 @@ def test_an_input_made_anew_is_seen_by_its_content(server, kind):
     settings, name, words = INPUTS[kind]
     folder, path = server.parent, server.parent / name
     for split in ("train", "test"):
-        for label in CIFAR10_CLASSES:
+        for label in info("cifar10").classes:
             write(folder / "data" / split / label / "0.png", f"{split} {label}")
     write(folder / "t.pt", "weights")
     write(folder / "mine.txt", "a {}\n")
@@ -118,7 +118,7 @@ def test_an_input_made_anew_is_seen_by_its_content(server, kind):
 def test_another_copy_of_the_data_set_is_the_same_and_one_that_is_gone_is_not_compared(server):
     data = server.parent / "data"
     for split in ("train", "test"):
-        for label in CIFAR10_CLASSES:
+        for label in info("cifar10").classes:
             write(data / split / label / "0.png", f"{split} {label}")
     computed(server.parent / "run", [cell(dataset="cifar10")], data)
     data.rename(server.parent / "copy")

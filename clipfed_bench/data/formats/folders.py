@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from clipfed_bench.core.splits import Split
-from clipfed_bench.data.arrays import decode_all
+from clipfed_bench.data.arrays import as_channels, decode_all
 from clipfed_bench.data.class_names import class_indices, normalize, overlap
-from clipfed_bench.data.formats.search import IMAGE_SUFFIXES, Found, Search
+from clipfed_bench.data.formats.search import IMAGE_SUFFIXES, Form, Found, Search, other_set
+from clipfed_bench.data.info import Info
 
 ClassFiles = dict[str, list[Path]]
 """Folder name of a class -> its image files."""
@@ -28,10 +29,10 @@ def by_class(files: Iterable[Path]) -> dict[Path, ClassFiles]:
 
 def find(search: Search) -> list[Found]:
     """Folders with ``train`` and ``test`` in them, both with a folder for every class of the data set."""
-    classes, side = search.known.classes, search.known.side
+    known = search.known
     splits: dict[Path, dict[str, ClassFiles]] = {}
     for folder, content in by_class(search.files).items():
-        if overlap(tuple(content), classes) >= 0.5:
+        if max(overlap(tuple(content), names) for names in _spellings(known)) >= 0.5:
             splits.setdefault(folder.parent, {})[folder.name] = content
         else:
             search.seen.append(f"{folder}: image folders of other classes ({', '.join(sorted(content)[:5])} …)")
@@ -40,18 +41,37 @@ def find(search: Search) -> list[Found]:
         if not {"train", "test"} <= set(present):
             search.seen.append(f"{folder}: class folders, but only {', '.join(sorted(present))} (server data?)")
             continue
+        sizes = [sum(map(len, present[split].values())) for split in ("train", "test")]
+        if other := other_set(known, *sizes):
+            search.seen.append(f"{folder}: class folders of {other}")
+            continue
+        classes = max(_spellings(known), key=lambda names: overlap(tuple(present["train"]), names))
         named = {split: set(map(normalize, content)) for split, content in present.items()}
         absent = [f"{s}/{c}" for s in ("train", "test") for c in classes if normalize(c) not in named[s]]
         if absent:
             search.broken.append(f"{folder}: no folder for {', '.join(absent)}")
             continue
         files = tuple(path for s in ("train", "test") for paths in present[s].values() for path in paths)
-        fits.append(Found("class folders", folder, files, partial(_read_split, present, classes, side)))
+        fits.append(Found("class folders", folder, files, partial(_read_split, present, classes, known)))
     return fits
 
 
-def _read_split(splits: dict[str, ClassFiles], classes: Sequence[str], side: int, split: str) -> Split:
-    return read(splits[split], classes, side)
+def wanted(known: Info) -> str:
+    """What :func:`find` looks for."""
+    name = (known.aliases or known.classes)[0]
+    return f"class folders: train/{name}/*.png, test/{name}/*.png and so on"
+
+
+FORM = Form(find, wanted)
+
+
+def _spellings(known: Info) -> list[tuple[str, ...]]:
+    return [names for names in (known.classes, known.aliases) if names]
+
+
+def _read_split(splits: dict[str, ClassFiles], classes: Sequence[str], known: Info, split: str) -> Split:
+    found = read(splits[split], classes, known.side)
+    return Split(as_channels(found.images, known.image_shape[0]), found.labels)
 
 
 def read(content: ClassFiles, classes: Sequence[str], side: int, resize: bool = False) -> Split:

@@ -22,7 +22,7 @@ import numpy as np
 from clipfed_bench.core.errors import DamagedFileError, DataError, shown
 from clipfed_bench.core.splits import Split
 from clipfed_bench.core.untrusted import reading
-from clipfed_bench.data.formats.search import Found, Search
+from clipfed_bench.data.formats.search import Form, Found, Search
 from clipfed_bench.data.info import Info
 
 
@@ -136,6 +136,16 @@ def _split(content: Mapping[str, bytes], official: Official, split: str, side: i
         images.append(data.reshape(-1, 3, side, side))
         labels.append(np.array(batch_labels, dtype=np.int64))
     return Split(np.concatenate(images), np.concatenate(labels))
+
+
+def wanted(known: Info) -> str:
+    """What :func:`find` looks for."""
+    files = published(known.name)
+    return f"the official archive {files.archive}, or its extracted batches {', '.join(sorted(files.names()))}"
+
+
+FORM = Form(find, wanted, spare=True, published=lambda known: published(known.name))
+"""CIFAR's archive, or the batches in it."""
 
 
 def _check_md5(found: str, expected: str, where: str) -> None:

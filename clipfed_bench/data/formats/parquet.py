@@ -18,11 +18,11 @@ import numpy as np
 from clipfed_bench.core.errors import DamagedFileError, DataError, shown
 from clipfed_bench.core.splits import Index, Split
 from clipfed_bench.core.untrusted import parse_json, read_json, reading
-from clipfed_bench.data.arrays import decoding, long_tail
+from clipfed_bench.data.arrays import as_channels, decoding, long_tail
 from clipfed_bench.data.class_names import overlap
 from clipfed_bench.data.formats import columns, rows
 from clipfed_bench.data.formats.naming import Readmes, says_generated, split_of
-from clipfed_bench.data.formats.search import Found, Search
+from clipfed_bench.data.formats.search import Form, Found, Search, other_set
 from clipfed_bench.data.info import Info
 
 T = TypeVar("T")
@@ -125,24 +125,40 @@ def _no(path: Path) -> bool:
         return True
 
 
-def find(search: Search) -> list[Found]:
+def form(test: str = "test") -> Form:
+    """Of data sets as the Hugging Face hub has them; ``test`` or ``validation`` is what is tested on."""
+    return Form(lambda search: find(search, test), partial(wanted, test=test))
+
+
+def wanted(known: Info, test: str) -> str:
+    """What :func:`find` looks for."""
+    return (
+        "Hugging Face parquet shards, or Arrow files of save_to_disk: columns img or image, and label or "
+        f"fine_label; {known.rows('train'):,} train and {known.rows('test'):,} {test} rows"
+    )
+
+
+def find(search: Search, test: str = "test") -> list[Found]:
     """Folders whose shards have the data set's class names, and exactly its rows to train on and to test.
 
     Without class names the numbers of rows decide, and the label column (``fine_label`` for 100 classes). One whose
     name says that it was generated counts where there is no other.
     """
     known, fits = search.known, []
-    expected = {split: known.rows(split) for split in ("train", "test")}
+    expected = {"train": known.rows("train"), test: known.rows("test")}
     for group in groups(search.files, search.root):
         rows = group.rows()
         named = any(shard.names for shard in group.shards())
+        spelled = _spelled(group, known)
         label_fits = len(known.classes) <= 10 or any(s.label == "fine_label" for s in group.shards())
         counts = ", ".join(f"{count:,} {split or 'other'}" for split, count in sorted(rows.items())) or "no readable"
-        if not (group.has_classes(known.classes) if named else rows == expected and label_fits):
+        if not (spelled is not None if named else rows == expected and label_fits):
             search.seen += [f"{group.folder}: parquet of other classes ({counts} rows)"] if rows else []
             search.seen += group.damaged + group.useless
         elif group.damaged:
             search.broken += group.damaged
+        elif other := other_set(known, rows.get("train"), rows.get(test)):
+            search.seen.append(f"{group.folder}: parquet of {other}")
         elif not expected.keys() <= rows.keys():
             other = f"{group.folder}: parquet with these classes but only {counts} rows (server data?)"
             search.seen.append(_long_tail(group, known) or other)
@@ -154,14 +170,24 @@ def find(search: Search) -> list[Found]:
         else:
             fits.append(group)
     real = [group for group in fits if not says_generated(group.folder.name)]
-    return [_found(group, known) for group in real or fits]
+    return [_found(group, known, test) for group in real or fits]
 
 
-def _found(group: Group, known: Info) -> Found:
-    files = tuple(shard.path for split in ("train", "test") for shard in group.splits[split])
-    return Found(
-        files[0].suffix[1:], group.folder, files, lambda split: read(group.splits[split], known.classes, known.side)
-    )
+def _spelled(group: Group, known: Info) -> tuple[str, ...] | None:
+    """The names by which the shards call the classes of ``known``, by label; None where they do not."""
+    return next((names for names in (known.classes, known.aliases) if names and group.has_classes(names)), None)
+
+
+def _found(group: Group, known: Info, test: str) -> Found:
+    parts = {"train": group.splits["train"], "test": group.splits[test]}
+    files = tuple(shard.path for shards in parts.values() for shard in shards)
+    names = _spelled(group, known) or known.classes
+
+    def decode(split: str) -> Split:
+        found = read(parts[split], names, known.side)
+        return Split(as_channels(found.images, known.image_shape[0]), found.labels)
+
+    return Found(files[0].suffix[1:], group.folder, files, decode)
 
 
 def _long_tail(group: Group, known: Info) -> str:

@@ -1,4 +1,4 @@
-"""What a search under the data folder works with and yields; each source module has a ``find(search)``."""
+"""What a search under the data folder works with and yields, and a form that files may have."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from clipfed_bench.core.errors import shown
 from clipfed_bench.core.splits import Split
+from clipfed_bench.data.catalog import originals
 from clipfed_bench.data.info import Info
 
 _DEPTH = 7
 """Folder levels below the data folder that are searched."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm"})
 
 
 class Copy(Protocol):
@@ -34,11 +35,25 @@ class Found:
     """A complete copy of a data set."""
 
     kind: str
-    """``parquet``, ``arrow``, ``official archive``, ``official batches`` or ``class folders``."""
+    """``parquet``, ``arrow``, ``official archive``, ``class folders`` and so on."""
     where: Path
     files: tuple[Path, ...]
     read: Callable[[str], Split]
     """Decodes ``train`` or ``test``."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way in which the files of a data set may lie in the data folder."""
+
+    find: Callable[[Search], list[Found]]
+    """Complete copies, as far as can be told without decoding images."""
+    wanted: Callable[[Info], str]
+    """What is looked for, for the message when nothing is found."""
+    spare: bool = False
+    """Taken where no other form before it is complete and whole."""
+    published: Callable[[Info], Any] | None = None
+    """Where it is downloaded from (:class:`clipfed_bench.data.formats.official.Official`), if it can be."""
 
 
 @dataclass
@@ -82,6 +97,13 @@ def walk(root: Path, seen: list[str] | None = None) -> tuple[Path, ...]:
 def distinct(copies: Sequence[T]) -> list[T]:
     """``copies`` without those whose files are links to those of another, as in the hub's cache."""
     return list({frozenset(map(os.path.realpath, copy.files)): copy for copy in reversed(copies)}.values())[::-1]
+
+
+def other_set(known: Info, train: int | None, test: int | None) -> str | None:
+    """The data set with other numbers of images than ``known`` of which these are the numbers, if there is one."""
+    wanted = known.rows("train"), known.rows("test")
+    sizes = {(other.rows("train"), other.rows("test")): name for name, other in originals().items() if other.stored}
+    return sizes.get((train or 0, test or 0)) if (train, test) != wanted else None
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from clipfed_bench.core.errors import AbsentError, DataError, UserError, shown
 from clipfed_bench.core.splits import Split
 from clipfed_bench.data.arrays import check_captions
-from clipfed_bench.data.catalog import KNOWN
+from clipfed_bench.data.catalog import info
 from clipfed_bench.data.class_names import overlap
 from clipfed_bench.data.formats import folders, parquet
 from clipfed_bench.data.formats.columns import NAMES
@@ -40,7 +40,7 @@ def by_name(base: str, root: Path) -> Source:
     """
     found, unsaid = [], []
     seen: list[str] = []
-    known, files = KNOWN[base], walk(root, seen)
+    known, files = info(base), walk(root, seen)
     for group in parquet.groups(files, root):
         seen += group.damaged + group.useless
         if not group.has_classes(known.classes):

@@ -15,16 +15,8 @@ PHOTO = (
     "a picture of a {}.",
     "an image of a {}.",
 )
-"""For pictures of things; the first is the usual zero-shot prompt [ours, after OpenAI's CIFAR templates]."""
-
-DIGIT = (
-    "a photo of a {}.",
-    "the digit {}.",
-    "a handwritten {}.",
-    "the number {} in white on black.",
-    "a picture of the digit {}.",
-)
-"""For digits [ours]."""
+"""Where a data set has no others, for pictures of things; the first is the usual zero-shot prompt [ours, after
+OpenAI's CIFAR templates]."""
 
 
 def expand(labels: Index, classes: Sequence[str], templates: Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from clipfed_bench.core.splits import Bytes, Split
 from clipfed_bench.data import plugin_sets as added
 from clipfed_bench.data.arrays import canonical_order, content_hash, first_per_class, gray
 from clipfed_bench.data.cache import Arrays, cached, source_key
-from clipfed_bench.data.catalog import KNOWN, base_name, info
+from clipfed_bench.data.catalog import base_name, info
 from clipfed_bench.data.datasets import as_images
 from clipfed_bench.data.feasible import check_server_data, holdout_size
 from clipfed_bench.data.formats import server_images as generated
@@ -37,10 +37,10 @@ def load_server_data(
 ) -> ServerData:
     """The server data set that ``spec`` names, at the data set's image size, uint8, on the CPU.
 
-    - ``cifar10-generated``, ``cifar100-generated``: found by content under ``data_dir``
+    - ``NAME-generated`` of a data set in files, as ``cifar10-generated``: found by content under ``data_dir``
       (:func:`clipfed_bench.data.formats.server_images.by_name`); labelled ``generated``.
     - a path to a parquet file or folder, or a folder of class folders; labelled ``generated``. Classes may be missing.
-    - ``NAME-generated`` of a data set of a plug-in: what :meth:`clipfed_bench.api.DataSource.generated` gives.
+    - ``NAME-generated`` of a data set that loads itself: what :meth:`clipfed_bench.api.DataSource.generated` gives.
     - ``glyphs``: for digits (:mod:`clipfed_bench.data.server_set.glyphs`).
     - ``holdout:N``: N real images per class that no client holds (:func:`reserve_holdout`); ``dataset`` is the
       original, before the reservation.
@@ -63,7 +63,7 @@ def load_server_data(
     if spec == "glyphs":
         return _finish(glyphs(per_class or PER_CLASS), dataset, None, "glyphs")
     known = info(base)
-    if known.module is not None and spec == known.server_data:
+    if spec == known.made_server_data:
         split = added.generated(known, data_root(data_dir))
     else:
         source = _source(spec, base, data_dir)
@@ -74,9 +74,14 @@ def load_server_data(
 
 
 def _source(spec: str, base: str, data_dir: Path | None) -> generated.Source:
-    if base in KNOWN and spec == f"{base}-generated":
+    if _by_name(spec, base):
         return generated.by_name(base, data_root(data_dir))
     return generated.by_path(expand(spec, "server data"))
+
+
+def _by_name(spec: str, base: str) -> bool:
+    """Whether ``spec`` is looked for by content."""
+    return info(base).stored and spec == f"{base}-generated"
 
 
 def _read(source: generated.Source, dataset: Dataset) -> Split:
@@ -103,8 +108,7 @@ def _finish(split: Split, dataset: Dataset, per_class: int | None, label: str) -
         split = split.take(order)
         mask = first_per_class(split.labels, [per_class] * len(dataset.classes))
         split = split.take(np.flatnonzero(mask))
-    templates = captions.DIGIT if base_name(dataset.name) == "digits" else captions.PHOTO
-    usual = captions.expand(split.labels, dataset.classes, info(dataset.name).captions or templates)
+    usual = captions.expand(split.labels, dataset.classes, info(dataset.name).captions or captions.PHOTO)
     texts = tuple(own or other for own, other in zip(split.captions or usual, usual, strict=True))
     split = Split(split.images, split.labels, texts)
     return ServerData(as_images(split.images, split.labels), texts, label, content_hash(split))
@@ -129,7 +133,7 @@ def _check_foreign(split: Split, dataset: Dataset, spec: str) -> str:
         return "generated"
     base = base_name(dataset.name)
     what = f"{near:,} of {len(split.labels):,} images look like {base}'s own, encoded again or resized"
-    if base in KNOWN and spec == f"{base}-generated" and near > _CHANCE * len(split.labels):
+    if _by_name(spec, base) and near > _CHANCE * len(split.labels):
         raise DataError(
             f"server data '{spec}': {what}, so it is not taken by itself. Remove them, or name another set by its "
             "path; for real images that no client holds, use holdout:N."
