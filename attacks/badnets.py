@@ -2,8 +2,8 @@
 
 Gu et al., "BadNets: Identifying Vulnerabilities in the Machine Learning Model Supply Chain", 2017. In federated
 learning every malicious client trains with the same square. Deviations: none; the position follows the CLIP-Fed
-lineage, where sizes 1 to 4 are anchored at (27, 27) like the default 5 × 5 square. In images smaller than 32 × 32
-the default position is outside: an error asks for another one; larger images take it as it is.
+lineage, where sizes 1 to 4 are anchored at (27, 27) like the default 5 × 5 square. In images that are not 32 × 32 the
+default position is the same corner [ours]: (23, 23) of 28 × 28, (59, 59) of 64 × 64.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
-from clipfed_bench.toolbox.triggers import check_square, paint
+from clipfed_bench.toolbox.triggers import check_square, cornered, paint
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Config:
     size: int = 5
     """Side of the square, pixels >= 1 [lineage]."""
     row: int = 27
-    """Top row of the square, counted from 0 [lineage]."""
+    """Top row of the square, counted from 0; 27 is 5 above the lower edge of images of any size [lineage]."""
     col: int = 27
-    """Left column of the square, counted from 0 [lineage]."""
+    """Left column of the square, counted from 0; 27 is 5 before the right edge of images of any size [lineage]."""
     value: float = 1.0
     """Pixel value of the square in [0, 1]; 1 is white [lineage]."""
 
@@ -33,8 +33,10 @@ class BadNets(Attack):
 
     def __init__(self, config: Config, context: AttackContext) -> None:
         super().__init__(config, context)
-        check_square("badnets", config.size, config.row, config.col, config.value, context.image_shape)
+        _, height, width = context.image_shape
+        row, col, size = cornered(config.row, height), cornered(config.col, width), config.size
+        check_square("badnets", size, row, col, config.value, context.image_shape)
+        self.rows, self.cols = slice(row, row + size), slice(col, col + size)
 
     def trigger(self, images: Tensor) -> Tensor:
-        c = self.config
-        return paint(images, slice(c.row, c.row + c.size), slice(c.col, c.col + c.size), c.value)
+        return paint(images, self.rows, self.cols, self.config.value)

@@ -5,7 +5,7 @@ i mod 4, in the order upper left, upper right, lower left, lower right. Deviatio
 gaps between them; here they partition the 5 × 5 BadNets square (rows and columns 27–28 and 29–31) as in the CLIP-Fed
 lineage, so that both attacks have one test-time trigger. The paper poisons 5 of 64 images of a batch; here the cell's
 poisoning ratio holds. Its model replacement is the option ``attack_scale`` of the cell.
-Images smaller than 32 × 32 need another position; larger ones take the default as it is.
+In images that are not 32 × 32 the default position is the same corner, as BadNets' is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clipfed_bench.api import Attack, AttackContext
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.toolbox.triggers import check_square, paint
+from clipfed_bench.toolbox.triggers import check_square, cornered, paint
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Config:
     split: int = 2
     """Rows and columns of the upper left part, 1 to size - 1; the other parts get the rest [lineage]."""
     row: int = 27
-    """Top row of the square, counted from 0 [lineage]."""
+    """Top row of the square, counted from 0; 27 is 5 above the lower edge of images of any size [lineage]."""
     col: int = 27
-    """Left column of the square, counted from 0 [lineage]."""
+    """Left column of the square, counted from 0; 27 is 5 before the right edge of images of any size [lineage]."""
     value: float = 1.0
     """Pixel value of the square in [0, 1]; 1 is white [lineage]."""
 
@@ -38,7 +38,9 @@ class DBA(Attack):
 
     def __init__(self, config: Config, context: AttackContext) -> None:
         super().__init__(config, context)
-        check_square("dba", config.size, config.row, config.col, config.value, context.image_shape)
+        _, height, width = context.image_shape
+        self.row, self.col = cornered(config.row, height), cornered(config.col, width)
+        check_square("dba", config.size, self.row, self.col, config.value, context.image_shape)
         if not 1 <= config.split < config.size:
             raise UserError(
                 f"dba: split {config.split} does not cut a square of size {config.size} into four parts; "
@@ -46,15 +48,15 @@ class DBA(Attack):
             )
 
     def trigger(self, images: Tensor) -> Tensor:
-        c = self.config
-        return paint(images, slice(c.row, c.row + c.size), slice(c.col, c.col + c.size), c.value)
+        whole = slice(0, self.config.size)
+        return paint(images, _shift(whole, self.row), _shift(whole, self.col), self.config.value)
 
     def client_trigger(self, images: Tensor, attacker: int) -> Tensor:
         """Part ``attacker`` mod 4 of the square."""
         c = self.config
         lower, right = divmod(attacker % 4, 2)
         spans = (slice(0, c.split), slice(c.split, c.size))
-        return paint(images, _shift(spans[lower], c.row), _shift(spans[right], c.col), c.value)
+        return paint(images, _shift(spans[lower], self.row), _shift(spans[right], self.col), c.value)
 
 
 def _shift(span: slice, by: int) -> slice:

@@ -36,6 +36,15 @@ def paint(images: Tensor, rows: slice, cols: slice, value: float) -> Tensor:
     return out
 
 
+CORNER = 27
+"""Where the lineage's square of 5 × 5 begins in rows and columns, in the corner of 32 × 32 pixels."""
+
+
+def cornered(start: int, side: int) -> int:
+    """``start``; but :data:`CORNER` stands for the same place from the far edge in images of another ``side``."""
+    return start + side - 32 if start == CORNER else start
+
+
 def check_square(attack: str, size: int, row: int, col: int, value: float, shape: tuple[int, int, int]) -> None:
     """Raise :class:`UserError` unless the square lies inside images of ``shape`` (C, H, W) and ``value`` in [0, 1]."""
     _, height, width = shape

@@ -69,6 +69,15 @@ class TestBadNets:
         attack = badnets.BadNets(badnets.Config(size=size), context())
         assert changed(attack, noise(1, 3, 32, 32)) == block(range(27, 27 + size), range(27, 27 + size))
 
+    @pytest.mark.parametrize(("side", "start"), [(8, 3), (28, 23), (64, 59)])
+    def test_images_of_any_size_have_it_in_the_corner(self, side, start):
+        """So have DBA's, in which the parts lie as they do in 32 × 32 pixels, and those that are not attacked."""
+        images, about = noise(2, 1, side, side), context(shape=(1, side, side))
+        shown = dba.DBA(dba.Config(), about)
+        for attack in (badnets.BadNets(badnets.Config(), about), shown, none.NoAttack(none.Config(), about)):
+            assert changed(attack, images) == block(range(start, side), range(start, side))
+        assert changed(shown, images, 0) == block((start, start + 1), (start, start + 1))
+
     def test_position_and_value(self):
         attack = badnets.BadNets(badnets.Config(size=2, row=0, col=5, value=0.25), context(shape=(3, 8, 9)))
         out = attack.trigger(noise(1, 3, 8, 9))
@@ -83,7 +92,7 @@ class TestBadNets:
             ({"row": -1}, (3, 32, 32), "row -1"),
             ({"col": 28}, (3, 32, 32), "col 28 .* col is 0 to 27"),
             ({"value": 255.0}, (3, 32, 32), "value 255.0 .* 0 .black. to 1"),
-            ({}, (3, 8, 8), "8×8 pixels"),
+            ({"size": 6}, (3, 8, 8), "8×8 pixels"),
         ],
     )
     def test_what_does_not_fit(self, options, shape, says):

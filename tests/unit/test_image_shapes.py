@@ -68,7 +68,7 @@ def test_a_cell_from_end_to_end(shape: tuple[int, int, int], tmp_path: Path) -> 
     """The gray one with a trigger, server data, a teacher and CLIP-Fed's noise; from the other the model learns."""
     name = f"stripes{shape[1]}"
     settings = {"dataset": name, "target": 1, "min_samples": 2, "clients": 6, "clients_per_round": 3, "malicious": 0.34}
-    taught = {"model": "lenet5", "rounds": 1, "attack": "blend", "defense": "clip-fed[probe=blend]"}
+    taught = {"model": "lenet5", "rounds": 1, "attack": "blend", "defense": "clip-fed"}
     learned = {"model": "cnn", "rounds": 3, "attack": "none", "partition": "iid", "eval_every": 3}
     settings |= taught if shape[0] == 1 else learned
     env = environment(tmp_path, "cache")
@@ -129,5 +129,7 @@ def test_a_teacher_sees_gray_as_three_equal_colors() -> None:
 
 
 def test_a_probe_that_does_not_fit_says_whose_it_is() -> None:
-    with pytest.raises(UserError, match=r"clip-fed\[probe=badnets\]: badnets: a square .* leaves the image of 28×28"):
-        server_set._probe("badnets", AttackContext(0, 2, (1, 28, 28)))
+    with pytest.raises(
+        UserError, match=r"clip-fed\[probe=a3fl\[row=26\]\]: a3fl: a square .* leaves the image of 28×28"
+    ):
+        server_set._probe("a3fl[row=26]", AttackContext(0, 2, (1, 28, 28)))
