@@ -236,10 +236,10 @@ def choose_grid(
 ) -> GridSpec:
     """The cells that the user asked for, of the whole grid at a scale that suits the device if no other is named.
 
-    At the CPU scale the whole grid takes held-out images where there are no generated ones, and the best teacher that
-    is installed. Raises UserError.
+    The whole grid takes what gray images need, and at the CPU scale held-out images where there are no generated ones,
+    and the best teacher that is installed. Raises UserError.
     """
-    from clipfed_bench.execution.needs import with_server_data, with_teacher
+    from clipfed_bench.execution.needs import for_gray, with_server_data, with_teacher
 
     whole = preset is None and config is None
     if scale == "auto" or (scale is None and whole):
@@ -247,6 +247,8 @@ def choose_grid(
         device = cluster.device(place.device) if cluster else resolve_device(place.device)
         scale = "cpu" if device == "cpu" else "paper"
     axes = choose_axes(cell, preset, config, seeds, scale)
+    if whole:
+        axes = for_gray(axes, [name for name, text in cell.items() if text is not None])
     if whole and scale == "cpu":
         axes = with_server_data(axes, place.data_dir)
         axes = with_teacher(axes) if cell.get("teacher") is None else axes

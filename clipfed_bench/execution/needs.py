@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,8 @@ State = Literal["there", "made", "fetched", "missing"]
 
 HELD_OUT = 100
 """Real images a class that stand in for generated ones at the CPU scale [ours]."""
+FREQUENCY = "frequency[variant=amplitude]"
+"""The frequency trigger for gray images."""
 _CELL = 1_000_000
 """Bytes that a cell leaves on disk, generously."""
 _MODEL = {"resnet18": 45_000_000, "cnn": 800_000}
@@ -96,6 +98,18 @@ def with_teacher(axes: Axes) -> Axes:
     """``axes``, at the CPU scale, with a teacher on a pre-trained image tower for photographs, if that is installed."""
     photographs = all(catalog.info(name).photographs for name in axes.values["dataset"])
     return axes.override({"teacher": ["lit"]}) if photographs and towers.installed() else axes
+
+
+def for_gray(axes: Axes, given: Collection[str]) -> Axes:
+    """``axes`` of a whole grid on gray images, at its defaults but for the settings that are ``given``.
+
+    The model is the small CNN, at any scale, and FIBA's trigger stands for FTrojan's, which changes chroma [ours].
+    """
+    if any(catalog.info(name).image_shape[0] > 1 for name in axes.values["dataset"]):
+        return axes
+    attacks = [FREQUENCY if str(a).startswith("frequency") else a for a in axes.values["attack"]]
+    usual = {"model": ["cnn"], "attack": attacks}
+    return axes.override({name: values for name, values in usual.items() if name not in given})
 
 
 def _grouped(cells: Iterable[CellSpec], by: Callable[[CellSpec], K]) -> list[tuple[K, tuple[str, ...]]]:

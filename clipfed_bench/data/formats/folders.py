@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,8 +53,30 @@ def find(search: Search) -> list[Found]:
             search.broken.append(f"{folder}: no folder for {', '.join(absent)}")
             continue
         files = tuple(path for s in ("train", "test") for paths in present[s].values() for path in paths)
-        fits.append(Found("class folders", folder, files, partial(_read_split, present, classes, known)))
+        fits.append(Found("class folders", folder, files, partial(_read_split, present, classes, known, False)))
     return fits
+
+
+def collected(
+    search: Search, where: Path, splits: dict[str, ClassFiles], more: Iterable[Path] = (), resize: bool = False
+) -> list[Found]:
+    """Images that a data set's own form has sorted into ``splits`` by the aliases of its classes, if all are there.
+
+    ``more`` are files besides that tell so.
+    """
+    known = search.known
+    for split, content in splits.items():
+        for name, label, count in zip(known.classes, known.aliases, known.counts(split), strict=True):
+            if (there := len(content.get(label, ()))) != count:
+                size = sum(map(len, content.values()))
+                search.broken.append(
+                    f"{where}: {size:,} {split} images and not {known.rows(split):,}; of class {label} ({name}) "
+                    f"{there:,} and not {count:,}"
+                )
+                return []
+    files = *more, *(path for content in splits.values() for paths in content.values() for path in paths)
+    read = partial(_read_split, splits, known.aliases, known, resize)
+    return [Found("class folders", Path(os.path.commonpath([where, *files])), files, read)]
 
 
 def wanted(known: Info) -> str:
@@ -69,8 +92,8 @@ def _spellings(known: Info) -> list[tuple[str, ...]]:
     return [names for names in (known.classes, known.aliases) if names]
 
 
-def _read_split(splits: dict[str, ClassFiles], classes: Sequence[str], known: Info, split: str) -> Split:
-    found = read(splits[split], classes, known.side)
+def _read_split(splits: dict[str, ClassFiles], classes: Sequence[str], known: Info, resize: bool, split: str) -> Split:
+    found = read(splits[split], classes, known.side, resize)
     return Split(as_channels(found.images, known.image_shape[0]), found.labels)
 
 

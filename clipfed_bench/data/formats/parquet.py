@@ -127,7 +127,7 @@ def _no(path: Path) -> bool:
 
 def form(test: str = "test") -> Form:
     """Of data sets as the Hugging Face hub has them; ``test`` or ``validation`` is what is tested on."""
-    return Form(lambda search: find(search, test), partial(wanted, test=test))
+    return Form(partial(find, test=test), partial(wanted, test=test))
 
 
 def wanted(known: Info, test: str) -> str:
