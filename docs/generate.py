@@ -81,7 +81,8 @@ def unmarked(text: str) -> str:
 def components(kind: str, all_of_them: dict[str, registry.Component]) -> Iterator[str]:
     """What each attack or defense does, in the words of its module, and its options."""
     yield f"| {kind} | |\n|---|---|"
-    yield from (f"| [`{name}`](#{name}) | {plain(c.summary)} |" for name, c in all_of_them.items())
+    label = {name: f"{name}:NAME" if component.family else name for name, component in all_of_them.items()}
+    yield from (f"| [`{label[name]}`](#{name}) | {plain(c.summary)} |" for name, c in all_of_them.items())
     for name, component in all_of_them.items():
         yield f"\n## {name}\n"
         text = inspect.getdoc(import_module(component.module)) or ""
@@ -119,5 +120,5 @@ def results_format() -> Iterator[str]:
 write("cli.md", command_line())
 write("results-format.md", results_format(), "a")
 write("attacks.md", components("attack", dict(registry.attacks())), "a")
-write("defenses.md", components("defense", dict(registry.defenses())), "a")
+write("defenses.md", components("defense", registry.defenses() | registry.families("defense")), "a")
 write("presets.md", presets())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from clipfed_bench.components.registry import Component, Kind, attacks, broken, defenses, models, partitions
+from clipfed_bench.components.families import members
+from clipfed_bench.components.registry import Component, Kind, attacks, broken, defenses, families, models, partitions
 from clipfed_bench.core.console import new_console
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import show
 
 app = typer.Typer(
@@ -81,13 +83,26 @@ def _names(described: Mapping[str, str]) -> None:
 
 def _components(kind: Kind, components: Iterable[Component]) -> None:
     console = new_console(highlight=False)
-    for component in components:
-        console.print(Text(component.name, style="bold"))
-        console.print(Padding(Text(component.summary), (0, 0, 0, 4), expand=False))
+    for component in (*components, *families(kind).values()):
+        console.print(Text(component.name + ":NAME" * component.family, style="bold"))
+        for text in (component.summary, *_members(component)):
+            console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
         for option in (*component.options, *component.recipe):
             line = Text.assemble((f"{option.name}={show(option.default)}", "cyan"), "  ", option.doc)
             console.print(Padding(line, (0, 0, 0, 8), expand=False))
     _warn(broken(kind))
+
+
+def _members(family: Component) -> Iterator[str]:
+    """Who is in a family, with the options and defaults of its library, or how to get them."""
+    if family.library is None:
+        return
+    try:
+        for name, options in members(family.name, family.library).items():
+            pairs = [f"{option.name}={show(option.default)}" for option in options]
+            yield f"{name}[{','.join(pairs)}]" if pairs else name
+    except UserError as error:
+        yield str(error)
 
 
 def _warn(useless: Mapping[str, str]) -> None:

@@ -9,10 +9,11 @@ import ast
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from clipfed_bench.core.errors import UserError, shown, unknown
+from clipfed_bench.core.library import Library, Member
 from clipfed_bench.core.values import convert, convertible
 
 Kind = Literal["attack", "defense", "partition", "model"]
@@ -51,6 +52,7 @@ class Option:
     name: str
     annotation: str
     default: Any
+    """``...`` where one must be given."""
     doc: str
 
     @property
@@ -78,6 +80,12 @@ class Component:
     """Of a model: whether it has kernels of its own for a CPU."""
     recipe: tuple[Option, ...] = ()
     """Of a model: the settings of :data:`RECIPE`, with the values that it trains with."""
+    family: bool = False
+    """Whether it stands for others, ``name:MEMBER`` (:mod:`clipfed_bench.core.library`)."""
+    library: Library | None = None
+    """Of a family: where its members are, if that is known."""
+    made_with: str = ""
+    """Of a member: its library and the version of that, which its cells are computed with."""
 
     def resolve(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
         """A value for each option, ``given`` ones (text or values) converted and checked. Raises UserError."""
@@ -87,6 +95,9 @@ class Component:
                 if not by_name:
                     raise UserError(f"{self.kind} '{self.name}' has no options, so '{shown(name)}' cannot be set.")
                 raise unknown(f"option of {self.kind} {self.name}", name, by_name)
+        for name, option in by_name.items():
+            if option.default is ... and name not in given:
+                raise UserError(f"{self.kind} {self.name} needs a value: {self.name}[{name}={option.annotation}].")
         return tuple(
             convert(given[name], o.annotation, f"{self.name}[{name}]") if name in given else o.default
             for name, o in by_name.items()
@@ -104,11 +115,16 @@ def describe(kind: Kind, name: str, module: str, origin: str | None) -> Componen
     check_classes(BASES[kind], module, [node for node in classes if node.name != "Config"])
     if config is None or not _is_frozen(config):
         raise UserError(f"{module} must define its options as a dataclass Config with @dataclass(frozen=True).")
-    needs = dict(item for node in classes if node is not config for item in _needs(node))
+    needs: dict[str, Any] = dict(item for node in classes if node is not config for item in _needs(node))
     checks = any(defines(node, "check") for node in classes)
     recipe = tuple(_recipe(node for node in classes if node is not config)) if kind == "model" else ()
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return Component(kind, name, module, summary, tuple(_options(config)), **needs, checks=checks, recipe=recipe)
+    return replace(
+        Component(kind, name, module, summary, tuple(_options(config)), checks=checks, recipe=recipe),
+        family=any(map(_is_member, config.body)),
+        library=_library(tree),
+        **needs,
+    )
 
 
 def parse(option: str, name: str, module: str, origin: str | None) -> ast.Module:
@@ -159,6 +175,22 @@ def _is_frozen(config: ast.ClassDef) -> bool:
     )
 
 
+def _is_member(item: ast.stmt) -> bool:
+    return isinstance(item, ast.AnnAssign) and ast.unparse(item.annotation) == Member.__name__
+
+
+def _library(tree: ast.Module) -> Library | None:
+    """What a family states as its ``LIBRARY``. Raises UserError where that is no call with literals."""
+    for item in tree.body:
+        if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == "LIBRARY":
+            try:
+                assert isinstance(item.value, ast.Call)
+                return Library(**{str(keyword.arg): ast.literal_eval(keyword.value) for keyword in item.value.keywords})
+            except (AssertionError, ValueError, TypeError):
+                raise UserError("LIBRARY must be one call, Library(module=..., extra=...), with literals.") from None
+    return None
+
+
 def _needs(node: ast.ClassDef) -> Iterator[tuple[str, bool]]:
     for item in node.body:
         if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
@@ -196,7 +228,7 @@ def _options(config: ast.ClassDef) -> Iterator[Option]:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
             continue
         name, annotation = item.target.id, ast.unparse(item.annotation).replace("'", '"')
-        if annotation.startswith(("ClassVar", "typing.ClassVar")):
+        if annotation.startswith(("ClassVar", "typing.ClassVar")) or _is_member(item):
             continue
         if not isinstance(after, ast.Expr) or not isinstance(after.value, ast.Constant) or not after.value.value:
             raise UserError(f"the option {name} is not documented; write a string below it.")

@@ -12,13 +12,16 @@ why.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from clipfed_bench.components.choice import Choice
 from clipfed_bench.components.described import Component, Kind, Option, describe
 from clipfed_bench.components.entry_points import Found, discover, load
+from clipfed_bench.components.families import member
 from clipfed_bench.core.errors import UserError, unknown
+from clipfed_bench.core.library import Member
 from clipfed_bench.core.values import parse_choice
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ __all__ = [
     "create_model",
     "create_partition",
     "defenses",
+    "families",
     "models",
     "partitions",
 ]
@@ -63,6 +67,11 @@ def models() -> dict[str, Component]:
     return _components("model")
 
 
+def families(kind: Kind) -> dict[str, Component]:
+    """Those of ``kind`` that stand for others, ``name:MEMBER``, by name; they are none of the above."""
+    return {name: component for name, component in _registered(kind).usable.items() if component.family}
+
+
 def broken(kind: Kind) -> Mapping[str, str]:
     """What cannot be used: the name of a component or of a plug-in -> why, in a sentence that names it."""
     return _registered(kind).broken
@@ -74,10 +83,18 @@ def choose(kind: Kind, text: str, /, **options: Any) -> Choice:
     Raises UserError for a bad name, option or value.
     """
     name, given = parse_choice(text)
-    known = _components(kind)
+    component = _named(kind, name)
+    return Choice(component, component.resolve({**given, **options}))
+
+
+def _named(kind: Kind, name: str) -> Component:
+    known, groups = _components(kind), families(kind)
+    family, colon, rest = name.partition(":")
+    if colon and family in groups:
+        return member(groups[family], rest)
     if name not in known:
-        raise unknown(kind, name, known, broken(kind))
-    return Choice(known[name], known[name].resolve({**given, **options}))
+        raise unknown(kind, name, [*known, *(f"{group}:NAME" for group in groups)], broken(kind))
+    return known[name]
 
 
 def create_attack(choice: Choice, context: AttackContext) -> Attack:
@@ -114,11 +131,22 @@ def create_model(choice: Choice, image_shape: tuple[int, int, int], num_classes:
 
 def _create(choice: Choice, base: type[Any], *context: Any) -> Any:
     module, cls = load(choice.component.kind, choice.name, choice.component.module, base)
-    return cls(module.Config(**choice.options), *context)
+    return cls(_config(module.Config, choice), *context)
+
+
+def _config(config: type[Any], choice: Choice) -> Any:
+    """The options; of a member of a family those that are no fields of ``config`` are the member's."""
+    _, colon, name = choice.name.partition(":")
+    if not colon:
+        return config(**choice.options)
+    own = {field.name for field in fields(config)}
+    theirs = {option: value for option, value in choice.options.items() if option not in own}
+    mine = {option: value for option, value in choice.options.items() if option in own}
+    return config(Member(name, theirs), **mine)
 
 
 def _components(kind: Kind) -> dict[str, Component]:
-    found = _registered(kind).usable
+    found = {name: component for name, component in _registered(kind).usable.items() if not component.family}
     if not found:
         reasons = " ".join(broken(kind).values())
         raise UserError(

@@ -88,7 +88,7 @@ class Digests:
         return digest([*lines(closure(modules, self._look), self._simulator), more])
 
     def _choice(self, choice: Choice) -> str:
-        """Of its module, and of the attacks, defenses, files and folders that its options name."""
+        """Of its module and library, and of the attacks, defenses, files and folders that its options name."""
         from clipfed_bench.data.formats.search import walk  # imports numpy
 
         chosen = {str(choice): choice}
@@ -98,7 +98,8 @@ class Digests:
             waiting += new.values()
         places = sorted({place for one in chosen.values() for text in _texts(one) for place in _place(text)})
         files = [of_files(place, walk(place) if place.is_dir() else [place], self._look) for place in places]
-        return self._code(*(one.component.module for one in chosen.values()), more=" ".join(files))
+        libraries = sorted({one.component.made_with for one in chosen.values()} - {""})
+        return self._code(*(one.component.module for one in chosen.values()), more=" ".join([*files, *libraries]))
 
     def _templates(self, text: str) -> str:
         if text in TEMPLATES:
