@@ -99,7 +99,7 @@ def _members(family: Component) -> Iterator[str]:
         return
     try:
         for name, options in members(family.name, family.library).items():
-            pairs = [f"{option.name}={show(option.default)}" for option in options]
+            pairs = [f"{o.name}={o.annotation.upper() if o.default is ... else show(o.default)}" for o in options]
             yield f"{name}[{','.join(pairs)}]" if pairs else name
     except UserError as error:
         yield str(error)

@@ -6,6 +6,7 @@ No library is imported: theirs take seconds, and grids are checked without torch
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -14,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from clipfed_bench.components.described import Component, Option
-from clipfed_bench.core.errors import UserError, unknown
+from clipfed_bench.core.errors import UserError, shown, unknown
 from clipfed_bench.core.library import Library
 from clipfed_bench.core.values import convertible
 
@@ -23,9 +24,11 @@ def member(family: Component, name: str) -> Component:
     """The component ``family:name``.
 
     Raises UserError where its library is not installed or has no such class, or one that is unfit. A family without a
-    library takes every name: if one has to be refused, it is when the component is made.
+    library takes every name of letters, digits, '.', '_' and '-': one is refused when the component is made.
     """
     library, full = family.library, f"{family.name}:{name}"
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise UserError(f"'{shown(full)}' is no name for --{family.kind}; write {family.name}:NAME.")
     if library is None:
         return replace(family, name=full, family=False)
     if name in library.unfit:
@@ -71,9 +74,7 @@ def classes(module: str, advice: str) -> Mapping[str, tuple[Option, ...]]:
     made = {name: _options(_constructor(name, defined), package) for name in sorted(public & defined.keys())}
     usable = {name: options for name, options in made.items() if options is not None}
     if not usable:
-        raise UserError(
-            f"{module} of {package} {_version(package)} cannot be read; another version comes with {advice}."
-        )
+        raise UserError(f"no class of {module} {_version(package)} can be read; another version comes with {advice}.")
     return usable
 
 

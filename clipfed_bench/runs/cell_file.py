@@ -87,6 +87,6 @@ def _settings(spec: dict[str, Any]) -> dict[str, Any]:
     except UserError as error:
         raise ValueError(str(error)) from error
     for name in (*names.values(), *unnamed, found["dataset"] or ""):
-        if not re.fullmatch(r"[A-Za-z0-9_-]*", name):
+        if not re.fullmatch(r"[A-Za-z0-9_-]*(:[A-Za-z0-9._-]+)?", name):  # byzfl:Krum is of a family
             raise ValueError(f"'{shown(name)}' is no name of an attack, a defense, a data set, a partition or a model")
     return found | names

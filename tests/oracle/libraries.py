@@ -62,13 +62,15 @@ class FlowerMessages(Flower):
     def trimmed_mean(self, points: Points, beta: float) -> Points:
         return self.aggregate(flwr.serverapp.strategy.FedTrimmedAvg(beta=beta), points)
 
-    def aggregate(self, strategy: object, points: Points, samples: NDArray[np.int64] | None = None) -> Points:
+    def aggregate(
+        self, strategy: object, points: Points, samples: NDArray[np.int64] | None = None, number: int = 2
+    ) -> Points:
         counts = np.ones(len(points), dtype=np.int64) if samples is None else samples
         replies = [
             _Reply(RecordDict({"arrays": ArrayRecord(layers(row)), "metrics": MetricRecord({"num-examples": int(n)})}))
             for row, n in zip(points, counts, strict=True)
         ]
-        arrays, _ = strategy.aggregate_train(2, replies)
+        arrays, _ = strategy.aggregate_train(number, replies)
         return np.concatenate(arrays.to_numpy_ndarrays())
 
 
