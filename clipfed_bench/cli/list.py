@@ -66,10 +66,10 @@ def list_teachers() -> None:
     """How a teacher is named."""
     _names(
         {
-            "open_clip:MODEL/TAG": "open_clip's weights, e.g. open_clip:ViT-L-14/openai, the default for CIFAR",
+            "open_clip:MODEL/TAG": "open_clip's weights, e.g. open_clip:ViT-L-14/openai, the default for photographs",
             "open_clip:MODEL@PATH": "a checkpoint file for a model of open_clip",
-            "lit": "a text tower tuned on the server data to a frozen image tower; CIFAR on a CPU (clipfed-bench[lit])",
-            "local": "a small one, trained on the server data the first time; the default for digits",
+            "lit": "a text tower tuned to a frozen image tower, for photographs on a CPU (clipfed-bench[lit])",
+            "local": "a small one, trained on the server data the first time; the default for gray images and digits",
         }
     )
 

@@ -101,7 +101,9 @@ class CellSpec:
         None, "ours", "bfloat16: updates are rounded to it, for half of the memory; float32 if not given", neutral=None
     )
     teacher: str | None = setting(
-        None, "paper", "teacher; open_clip:ViT-L-14/openai for CIFAR, local for digits if not given"
+        None,
+        "paper",
+        "teacher; open_clip:ViT-L-14/openai for photographs, local for gray images and digits if not given",
     )
     templates: str | None = setting("simple", "ours", "prompts: simple, openai-cifar, or a file with a {} in each line")
     server_data: str | None = setting(

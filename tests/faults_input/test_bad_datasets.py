@@ -58,6 +58,14 @@ SOURCES: list[tuple[str, str, tuple[str, ...]]] = [
     ("half an image", changed("train_per_class = 4", "train_per_class = 4.5"), ("train_per_class must be", "is 4.5")),
     ("three numbers", changed("(1, 2)", "(1, 2, 3)"), ("one for each of its 2 classes", "(1, 2, 3)")),
     ("caption without {}", changed("(1, 2)", "1\n    captions = ('a',)"), ("captions must hold {} once",)),
+    ("aliases too few", changed("(1, 2)", "1\n    aliases = ('0',)"), ("it has 1 aliases and 2 classes",)),
+    ("mean of one channel", changed("(1, 2)", "1\n    mean = (0.5,)"), ("its mean is (0.5,)", "each of 3 channels")),
+    ("half exact", changed("(1, 2)", "1\n    exact = 0.5"), ("its exact is 0.5; True or False is needed",)),
+    (
+        "server data of numbers",
+        changed("(1, 2)", "1\n    server_data = 3"),
+        ("its server_data is 3", "as for --server-"),
+    ),
     ("teacher of numbers", changed("(1, 2)", "1\n    teacher = 3"), ("its teacher is 3", "as for --teacher")),
 ]
 

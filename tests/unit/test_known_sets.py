@@ -16,6 +16,7 @@ from clipfed_bench.core.splits import Split
 from clipfed_bench.data import catalog
 from clipfed_bench.data.datasets import load_dataset
 from clipfed_bench.data.formats.written import divided
+from clipfed_bench.data.info import describe
 from clipfed_bench.data.partition import partition
 from clipfed_bench.toolbox.images import Images
 
@@ -246,3 +247,36 @@ def test_pixels_tell_what_numbers_do_not(root: Path, monkeypatch: pytest.MonkeyP
     make.idx(root / "raw", DIGITS, make.parts("fashion-mnist"))
     with pytest.raises(DataError, match=r"mean color is \(0\.\d+\), \(0\.2860\) was expected"):
         load_dataset("fashion-mnist", root)
+
+
+STRANGERS = '''"""Mine: two shades."""
+
+from clipfed_bench.core.data_source import DataSource
+from clipfed_bench.data.formats import folders, parquet
+
+
+class Mine(DataSource):
+    classes = ("dark", "light")
+    image_shape = (1, 16, 16)
+    train_per_class = (4, 5)
+    test_per_class = 2
+    aliases = ("D", "L")
+    forms = (parquet.form(), folders.FORM)
+    obtain = "Ask me."
+'''
+
+
+def test_a_strangers_in_files(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "strangers_mine.py").write_text(STRANGERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    known = describe("mine", "strangers_mine", str(tmp_path / "strangers_mine.py"))
+    monkeypatch.setitem(catalog.originals(), "mine", known)
+    assert (known.stored, known.server_data, known.aliases) == (True, "mine-generated", ("D", "L"))
+    with pytest.raises(
+        DataError, match=r"mine was not found under .*\n(.*\n)*And it is not downloaded by itself\. Ask me\."
+    ):
+        load_dataset("mine", root)
+    data = make.parts("mine")
+    for split, (images, labels) in data.items():
+        class_folders(root / "shades" / split, images.repeat(3, axis=1), labels, names=("D", "L"))
+    same("mine", root, data)

@@ -59,7 +59,7 @@ def test_a_grid(files, kind, settings, tmp_path: Path, monkeypatch: pytest.Monke
     asked = cli("check", "--dataset", name, "--data-dir", root, *options, *more, cwd=tmp_path, columns=300)
     assert f"{kind}, {root}" in asked.stdout, asked.stdout + asked.stderr
     assert asked.returncode == 0
-    cell = small_cell(dataset=name, rounds=1, **few)
+    cell = small_cell(dataset=name, rounds=1, server_data="holdout:1", **few)
     result = run_cell(cell, environment(tmp_path, "cache", data_dir=root))
     assert 0 <= result.final["mta"] <= 1
     assert 0 <= result.final["asr"] <= 1
