@@ -7,7 +7,7 @@ follows from their content [ours].
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ _TEST = 10
 
 Part = tuple[np.ndarray[Any, Any], Index, list[str]]
 """Images uint8 (N, 1, S, S), labels (N,), and the writer of each."""
+Read = Callable[[Path, Info], Iterable[Part]]
+"""What reads a file. Raises anything where it is damaged."""
+Whole = Callable[[], dict[str, Split]]
+"""What reads all files of a copy, once."""
 
 
 def wanted(known: Info) -> str:
@@ -68,29 +72,26 @@ def divided(whole: Split) -> dict[str, Split]:
     return {"train": whole.take(order[~test]), "test": whole.take(order[test])}
 
 
-def _whole(paths: Sequence[Path], known: Info, read: Any) -> Any:
-    """A function that reads all of the files, once."""
-
+def _whole(paths: Sequence[Path], known: Info, read: Read) -> Whole:
     @cache
-    def reader() -> dict[str, Split]:
+    def whole() -> dict[str, Split]:
         parts = [part for path in paths for part in _checked(path, read, known)]
         names = [name for _, _, writers in parts for name in writers]
         images, labels = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
         return divided(Split(images, labels, None, np.unique(names, return_inverse=True)[1].astype(np.int64)))
 
-    return reader
+    return whole
 
 
-def _split(reader: Any, split: str) -> Split:
-    found: Split = reader()[split]
-    return found
+def _split(whole: Whole, split: str) -> Split:
+    return whole()[split]
 
 
-def _checked(path: Path, read: Any, known: Info) -> Iterable[Part]:
-    """What ``read`` makes of a file. Raises DataError, also for labels that are no class."""
+def _checked(path: Path, read: Read, known: Info) -> list[Part]:
+    """What ``read`` makes of a file. Raises DataError."""
     try:
         with reading():
-            parts: list[Part] = list(read(path, known))
+            parts = list(read(path, known))
     except DamagedFileError as error:
         raise DataError(f"{path}: truncated or damaged file ({shown(error, 300)}).") from error
     for images, labels, writers in parts:
