@@ -40,6 +40,6 @@ def test_nothing_heavy_is_imported(arguments):
 def test_a_grid_from_python_is_made_without_them():
     code = "import sys, clipfed_bench\nbefore = set(sys.modules)\n"
     code += "from clipfed_bench import grid, load_run, run_grid\ncells = grid(preset='smoke', alpha=[0.1, 0.5])\n"
-    code += f"print(len(cells.cells), sorted(set({HEAVY}) & set(sys.modules)), 'clipfed_bench.scripting' in before)"
+    code += f"print(len(cells.cells), sorted(set({HEAVY}) & set(sys.modules)), 'clipfed_bench.execution' in before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "8 [] False\n", done.stderr

@@ -185,7 +185,7 @@ def test_no_method_hangs_on_how_results_are_shown():
     methods = [found.module for found in (*attacks().values(), *defenses().values())]
     reached = closure(["clipfed_bench.execution.runner", *methods], current)
     rooms = {name.split(".")[1] for name in reached if "." in name}
-    assert not rooms & {"cli", "report", "paper", "generate", "scripting"}
+    assert not rooms & {"cli", "report", "paper", "generate", "flower"}
     assert {"simulator", "models", "toolbox", "teacher", "data"} <= rooms
 
 
