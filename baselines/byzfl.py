@@ -6,9 +6,9 @@ clients' updates (K, P) as a float32 tensor. ``pre`` puts one of its ``preaggreg
 ``byzfl:TrMean[f=2,pre=NNM[f=2]]``, and another in front of that: ``pre=NNM[f=2,pre=ARC[f=2]]``.
 
 What differs from the rules of this project: f, the number of malicious clients, is 0 unless set, and 2 f clients or
-fewer are refused. The geometric median starts at zero and takes no distance for less than ν, so that of updates
-shorter than ν it is the plain mean; updates are short, and ν is 0.1 unless set. Krum and Multi-Krum count one neighbor
-more than the paper. CAF needs f > 0, and updates that differ.
+fewer are refused. The geometric median starts at zero and takes no distance for less than ν, 0.1 unless set, so that it
+is the plain mean of updates shorter than ν / 2. Krum and Multi-Krum count one neighbor more than the paper. CAF needs
+f > 0, and updates that differ.
 
 The updates are copied, as clipping works in place; what a rule takes besides is its own affair, and MDA and SMEA go
 through all subsets of clients. What CAF, SMEA and Bucketing draw comes from a stream of the round.

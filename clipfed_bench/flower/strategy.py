@@ -47,8 +47,8 @@ class DefenseStrategy(FedAvg):
         :class:`clipfed_bench.api.Classifier`. ``sampling`` are FedAvg's own arguments.
 
         Clients go by the whole number that they reply as ``client_key`` among their metrics. Say it only where clients
-        are your own, as in a simulation: it makes runs equal to the bit, whoever replies first. Without it they go by
-        Flower's ids of nodes, which no client can choose. Raises UserError.
+        are your own, as in a simulation: the same replies give the same bits then, whoever is first. Without it they go
+        by Flower's ids of nodes, which no client can choose. Raises UserError.
         """
         super().__init__(**sampling)
         self._server = DefenseServer(defense, server, network, image_shape)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import clipfed_bench.flower
@@ -14,7 +15,7 @@ from clipfed_bench.api import Aggregate, ClientUpdates, Defense, RoundContext, S
 from clipfed_bench.components.registry import choose, create_defense
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.flower.layout import Layout
-from clipfed_bench.flower.server import DefenseServer, Reply
+from clipfed_bench.flower.server import DefenseServer, FlowerModel, Reply
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.toolbox.images import Images, ServerData
@@ -92,9 +93,9 @@ def test_the_last_linear_layer_is_the_classifier():
     assert torch.equal(params[layout.layers["classifier.bias"]], model(3)["head.bias"])
 
 
-def updates(flat, sent):
+def updates(flat, sent, start=None):
     """As a cell's defense gets them; ``flat`` makes parameters and statistics of a model."""
-    (params, buffers), own = flat(model(0)), [flat(reply.state) for reply in sent]
+    (params, buffers), own = flat(start or model(0)), [flat(reply.state) for reply in sent]
     return ClientUpdates(
         torch.stack([row - params for row, _ in own]),
         torch.stack([row for _, row in own]),
@@ -134,11 +135,17 @@ def test_defenses_that_look_into_layers_find_them(defense):
 
 
 def test_defenses_that_run_the_model_are_given_the_network():
-    found, figures = served("deepsight[samples=8,seeds=1]", replies(), network=Small)
-    assert 1 <= figures["kept"] <= 6
-    assert not torch.equal(found["head.bias"], model(0)["head.bias"])
-    with pytest.raises(UserError, match="give DefenseStrategy its network"):
-        served("deepsight[samples=8,seeds=1]", replies())
+    """With other weights than the global model's, on pixels that are normalized first."""
+    server_model = FlowerModel(model(0), SERVER, Small, SHAPE)
+    pixels = torch.rand(7, *SHAPE, generator=torch.Generator().manual_seed(0))
+    network = Small()
+    network.load_state_dict(model(5) | {"norm.num_batches_tracked": torch.tensor(0)})
+    with torch.no_grad():
+        expected = network.eval()((pixels - 0.5) / 0.25)
+    found = server_model.predict(*server_model.layout.flat(model(5)), pixels)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="runs the model on the server; give DefenseStrategy its network"):
+        FlowerModel(model(0), SERVER, None, SHAPE).predict(*server_model.layout.flat(model(5)), pixels)
 
 
 class Polish(Defense):
@@ -164,6 +171,45 @@ def test_the_model_is_purified_and_the_defense_lives_from_round_to_round(monkeyp
     assert torch.equal(state["conv.weight"], model(0)["conv.weight"])
     with pytest.raises(UserError, match="trains the global model; give DefenseStrategy its network"):
         served("fedavg", replies())
+
+
+class PixelTeacher:
+    """Of some pixels it makes features."""
+
+    def __init__(self):
+        self.text_prototypes = F.normalize(torch.eye(10, 16) + 0.1, dim=1)
+
+    def image_features(self, images):
+        return F.normalize(images.flatten(1)[:, :16].float() + 1, dim=1)
+
+    def zero_shot_logits(self, features):
+        return 10 * features @ self.text_prototypes.T
+
+
+def test_clip_fed_filters_and_purifies_as_in_a_cell():
+    shape, label = (3, 8, 8), "clip-fed[augment=none,lr=0.1,rectify_epochs=1,transfer_epochs=1]"
+    draw = torch.Generator().manual_seed(1)
+    images = Images(torch.randint(0, 256, (40, *shape), generator=draw, dtype=torch.uint8), torch.arange(40) % 10)
+    data, teacher = ServerData(images, ("",) * 40, "made for tests", "0"), PixelTeacher()
+    server = ServerContext(10, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3, 1, server_data=lambda: data)
+    server = replace(server, teacher=lambda: teacher)
+
+    def cnn(seed=0):
+        return build_model("cnn", 10, seed, image_shape=shape)
+
+    start, sent = cnn().state_dict(), [Reply(client, 10.0, cnn(client).state_dict()) for client in range(1, 6)]
+    found, figures = DefenseServer(label, server, cnn, shape).aggregate(start, sent, 1)
+    defense, layout = create_defense(choose("defense", label), server), Layout(start)
+    result = defense.aggregate(updates(layout.flat, sent, start), RoundContext(1, 1))
+    params, buffers = layout.flat(start)
+    averaged = layout.state(params + result.delta, buffers, start)
+    network = cnn()
+    network.load_state_dict(averaged)
+    defense.purify(network, RoundContext(1, 1))
+    assert figures["kept"] == result.kept.sum()
+    assert (network.classifier.weight - averaged["classifier.weight"]).abs().max() > 1e-3
+    for name, value in network.state_dict().items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_a_client_that_diverged_is_dropped():

@@ -14,6 +14,7 @@ from clipfed_bench.components import entry_points as plugins
 from clipfed_bench.components import registry
 from clipfed_bench.components.choice import Choice, stored
 from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.library import Member
 
 GOOD = '''"""Nothing: an attack that does nothing.
 
@@ -94,6 +95,29 @@ def test_one_class_a_module(plugin) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match="must define exactly one Attack; it has 2"):
         registry.create_attack(registry.choose("attack", "both"), CONTEXT)
     registry.create_attack(registry.choose("attack", "one"), CONTEXT)
+
+
+FAMILY = GOOD.replace("size: int = 3", "member: Member\n    size: int = 3").replace(
+    "import Attack", "import Attack, Member"
+)
+
+
+def test_a_family_without_a_library_takes_every_name(plugin) -> None:  # type: ignore[no-untyped-def]
+    plugin(all_of=FAMILY.format(divisor=1))
+    assert "all-of" not in registry.attacks()
+    choice = registry.choose("attack", "all-of:resnet_10.b[size=4]")
+    assert (str(choice), choice.options) == ("all-of:resnet_10.b[size=4]", {"size": 4, "mode": None})
+    config = registry.create_attack(choice, CONTEXT).config
+    assert (config.member, config.size, config.mode) == (Member("resnet_10.b", {}), 4, None)
+    assert choice == pickle.loads(pickle.dumps(choice))
+    with pytest.raises(UserError, match=r"unknown attack 'all-of'\. Did you mean 'all-of:NAME'"):
+        registry.choose("attack", "all-of")
+
+
+def test_where_members_are_is_a_literal(plugin) -> None:  # type: ignore[no-untyped-def]
+    plugin(all_of=FAMILY.format(divisor=1) + "\nLIBRARY = Library(module='x' * 3, extra='x')\n")
+    with pytest.raises(UserError, match=r"LIBRARY must be one call, Library\(.*\), with literals"):
+        registry.choose("attack", "all-of")
 
 
 def test_needs_are_read_from_the_class() -> None:
