@@ -78,6 +78,11 @@ def unmarked(text: str) -> str:
     return text.replace("\\[", "[")
 
 
+def escaped(line: str) -> str:
+    """A line of prose of which no sign is markup, but in code, where none would be."""
+    return re.sub(r"(``.*?``)|([*_<\[\]])", lambda found: found[1] or f"\\{found[2]}", line)
+
+
 def components(kind: str, all_of_them: dict[str, registry.Component]) -> Iterator[str]:
     """What each attack or defense does, in the words of its module, and its options."""
     yield f"| {kind} | |\n|---|---|"
@@ -87,7 +92,7 @@ def components(kind: str, all_of_them: dict[str, registry.Component]) -> Iterato
         yield f"\n## {name}\n"
         text = inspect.getdoc(import_module(component.module)) or ""
         # Indented lines are formulas, which Markdown shows as they are.
-        yield re.sub(r"^(?!    ).+", lambda line: re.sub(r"([*_<\[\]])", r"\\\1", line[0]), text, flags=re.M)
+        yield re.sub(r"^(?!    ).+", lambda line: escaped(line[0]), text, flags=re.M)
         if component.options:
             yield "\n| option | default | |\n|---|---|---|"
             yield from (f"| `{o.name}` | `{show(o.default)}` | {plain(o.doc)} |" for o in component.options)

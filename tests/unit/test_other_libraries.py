@@ -1,5 +1,6 @@
 """byzfl:NAME and flwr:NAME: what is offered, refused and handed on, with made libraries; tests/oracle has real ones."""
 
+import json
 import random
 from dataclasses import replace
 
@@ -12,7 +13,9 @@ from makers.updates import ROUND, SERVER, numpy, random_deltas, updates_of
 from clipfed_bench.api import RoundContext
 from clipfed_bench.cli.list import list_defenses
 from clipfed_bench.components.registry import choose, create_defense, defenses, families
+from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
+from clipfed_bench.runs.cell_file import FORMAT, read_cell
 from clipfed_bench.simulator.digests import Digests
 from clipfed_bench.toolbox.rng import stream_seed
 
@@ -185,6 +188,23 @@ def test_bfloat16_updates_are_taken_for_their_values():
 def test_another_mixes_updates_for_them():
     found = make("nnm[of=byzfl:Average,malicious=0]").aggregate(some(), ROUND)
     np.testing.assert_allclose(numpy(found.delta), mean(some()), atol=1e-6)
+
+
+def test_a_stored_cell_is_read_without_the_library(tmp_path, monkeypatch):
+    cell = CellSpec(dataset="digits", defense="byzfl:TrMean[f=1,pre=NNM[f=1]]")
+    file = tmp_path / f"{cell.key}.json"
+    content = {
+        "format": FORMAT,
+        "key": cell.key,
+        "spec": cell.as_dict(),
+        "status": "failed",
+        "error": "",
+        "provenance": {},
+    }
+    file.write_text(json.dumps(content))
+    monkeypatch.setattr("clipfed_bench.components.families.find_spec", lambda name: None)
+    found = read_cell(file, cell.key)["spec"]
+    assert (found["defense_name"], found["defense"]) == ("byzfl:TrMean", "byzfl:TrMean[pre=NNM[f=1],f=1]")
 
 
 def test_cells_are_stale_where_the_librarys_version_is_another(monkeypatch):
