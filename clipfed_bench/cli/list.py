@@ -15,7 +15,8 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import show
 
 app = typer.Typer(
-    help="Show attacks, defenses, partitions, data sets, models, teachers and presets.", no_args_is_help=True
+    help="Show attacks, defenses, partitions, data sets, models, metrics, executors, teachers and presets.",
+    no_args_is_help=True,
 )
 
 
@@ -44,6 +45,15 @@ def list_datasets() -> None:
 
     _names(datasets())
     _warn(registered().broken)
+
+
+@app.command("metrics")
+def list_metrics() -> None:
+    """What is measured of each cell: columns of its results, and metrics of tables."""
+    from clipfed_bench.runs.metric_catalog import added, metrics
+
+    _names({name: metric.meaning for name, metric in metrics().items()})
+    _warn(added().broken)
 
 
 @app.command("models")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ RECIPE: Mapping[str, str] = {"lr": "float", "batch_size": "int", "warmup_rounds"
 _PLAIN = {
     *BASES.values(),
     "DataSource",
+    "Measurement",
     "Module",
     "object",
     "ABC",
@@ -162,6 +163,25 @@ def check_classes(base_class: str, module: str, classes: list[ast.ClassDef]) -> 
 def defines(node: ast.ClassDef, method: str) -> bool:
     """Whether a class has a ``method`` of its own."""
     return any(isinstance(item, ast.FunctionDef) and item.name == method for item in node.body)
+
+
+def assigned(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+    """Fields of a class that have a value, and what it is made by."""
+    for item in node.body:
+        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
+            target = item.targets[0] if isinstance(item, ast.Assign) else item.target
+            if isinstance(target, ast.Name):
+                yield target.id, item.value
+
+
+def literals(node: ast.ClassDef, names: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Those fields of a class that are among ``names``, with their values. Raises UserError where one is no literal."""
+    for name, value in assigned(node):
+        if name in names:
+            try:
+                yield name, ast.literal_eval(value)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                raise UserError(f"its {name} must be a literal, so that it is known before it runs.") from None
 
 
 def _is_frozen(config: ast.ClassDef) -> bool:

@@ -1,6 +1,6 @@
 """Find what packages add by entry points, without importing more of them than what holds a package.
 
-An entry point in the group ``clipfed_bench.KINDs`` (attacks, defenses, datasets) names a package, each public module of
+An entry point in the group ``clipfed_bench.KINDs`` (attacks, metrics, executors) names a package, each public module of
 which is one thing called by its file name (``trimmed_mean.py`` -> ``trimmed-mean``), or a single module, called by the
 entry point's name. What cannot be used keeps nothing else from being used: it is among :attr:`Found.broken`.
 """
@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -31,21 +31,28 @@ class Found(Generic[T]):
     """Name of a thing or of a plug-in -> why it cannot be used, in a sentence that names it."""
 
 
-def discover(kind: str, describe: Callable[[str, str, str | None], T], own: str = "") -> Found[T]:
+def discover(
+    kind: str,
+    describe: Callable[[str, str, str | None], T],
+    own: str = "",
+    taken: Collection[str] = (),
+    dash: str = "-",
+) -> Found[T]:
     """Everything of ``kind``; ``describe`` makes it from name, module and source file, and may raise UserError.
 
-    Of two of the same name neither can be used, but for those of the package ``own``: they stay what they are.
+    Of two of the same name neither can be used, but for those of the package ``own``, and those that are ``taken``:
+    they stay what they are. ``dash`` is what stands for ``_`` of a file's name.
     """
     usable: dict[str, T] = {}
     broken: dict[str, str] = {}
     clashing: dict[str, str] = {}
     built_in: set[str] = set()
-    modules: dict[str, str] = {}
+    modules: dict[str, str] = dict.fromkeys(taken, "the built-in one")
     entries = entry_points(group=f"clipfed_bench.{kind}s")
     for entry in sorted(entries, key=lambda e: (e.value != own, e.name, e.value)):
         plugin = f"the plug-in '{shown(entry.name)}' ({shown(entry.value)})"
         try:
-            sources = list(_sources(entry))
+            sources = list(_sources(entry, dash))
         except UserError as error:
             broken[entry.name] = f"{plugin} cannot be used: {error}"
             continue
@@ -80,7 +87,7 @@ def load(kind: str, name: str, module: str, base: type[Any]) -> tuple[ModuleType
     return loaded, found[0]
 
 
-def _sources(entry: EntryPoint) -> Iterator[tuple[str, str, str | None]]:
+def _sources(entry: EntryPoint, dash: str) -> Iterator[tuple[str, str, str | None]]:
     """Name, module and file of each thing that ``entry`` names."""
     try:
         spec = importlib.util.find_spec(entry.value)
@@ -95,4 +102,4 @@ def _sources(entry: EntryPoint) -> Iterator[tuple[str, str, str | None]]:
         if not module.name.startswith("_"):
             full = f"{entry.value}.{module.name}"
             inner = module.module_finder.find_spec(full, None)
-            yield module.name.replace("_", "-"), full, inner.origin if inner else None
+            yield module.name.replace("_", dash), full, inner.origin if inner else None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from clipfed_bench.components.described import check_classes, defines, parse
+from clipfed_bench.components.described import assigned, check_classes, defines, literals, parse
 from clipfed_bench.core.errors import UserError, shown
 
 CLIP = "open_clip:ViT-L-14/openai"
@@ -89,7 +88,7 @@ def describe(name: str, module: str, origin: str | None) -> Info:
         raise UserError("its name ends with '-lt', which stands for a long tail that is cut from a data set.")
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     check_classes("DataSource", module, classes)
-    stated = dict(item for node in classes for item in _stated(node))
+    stated = dict(item for node in classes for item in literals(node, _FIELDS))
     names = _texts("classes", stated.get("classes"))
     if len(names) < 2 or len(set(names)) < len(names):
         raise UserError("it must state its classes: a tuple of two or more different names.")
@@ -108,7 +107,7 @@ def describe(name: str, module: str, origin: str | None) -> Info:
     if not isinstance(exact, bool):
         raise UserError(f"its exact is {shown(exact)}; True or False is needed.")
     shape = _shape(stated.get("image_shape", Info.image_shape))
-    stored = any(_states(node, "forms") for node in classes)
+    stored = any(name == "forms" for node in classes for name, _ in assigned(node))
     own = stored or any(defines(node, "generated") for node in classes)
     return Info(
         name,
@@ -129,28 +128,6 @@ def describe(name: str, module: str, origin: str | None) -> Info:
         _text("embedded", stated.get("embedded", "")),
         _text("source", stated.get("source", "")),
     )
-
-
-def _states(node: ast.ClassDef, field: str) -> bool:
-    return any(target.id == field for target, _ in _assigned(node))
-
-
-def _assigned(node: ast.ClassDef) -> Iterator[tuple[ast.Name, ast.expr]]:
-    for item in node.body:
-        if isinstance(item, ast.Assign | ast.AnnAssign) and item.value is not None:
-            target = item.targets[0] if isinstance(item, ast.Assign) else item.target
-            if isinstance(target, ast.Name):
-                yield target, item.value
-
-
-def _stated(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
-    """The fields of a class that say what there is."""
-    for target, value in _assigned(node):
-        if target.id in _FIELDS:
-            try:
-                yield target.id, ast.literal_eval(value)
-            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-                raise UserError(f"its {target.id} must be a literal, so that it is known before it runs.") from None
 
 
 def _text(name: str, value: Any, kind: str = "") -> str:

@@ -16,7 +16,8 @@ from clipfed_bench.report.tables.footnotes import meaning, of_cells
 from clipfed_bench.report.tables.paired import ALIKE, Setting, cells_of, setting
 from clipfed_bench.report.tables.statistics import LEVEL, Paired, compare_paired, enough, holm, smallest_p
 from clipfed_bench.report.tables.table import to_records
-from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
+from clipfed_bench.runs.metric_catalog import find_metrics
+from clipfed_bench.runs.metrics import MAIN, Metric
 
 _USUAL = ("attack", "alpha", "degree")
 """Shown even where they do not vary, as in tables."""

@@ -12,6 +12,7 @@ import pandas as pd
 from clipfed_bench.config.cell_spec import CellSpec, value_type
 from clipfed_bench.core.errors import DamagedFileError, UserError, shown
 from clipfed_bench.core.untrusted import parquet_file
+from clipfed_bench.runs.metric_catalog import metrics
 from clipfed_bench.runs.metrics import METRICS
 from clipfed_bench.runs.schema import HISTORY_AXES
 
@@ -25,12 +26,12 @@ def results_frame(payloads: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """A row per cell: key, status, spec, metrics, error, created, provenance; sorted by what the cells are.
 
     ``attack_name`` and ``defense_name`` are the bare names of ``attack`` and ``defense``. A provenance entry called
-    like another column is prefixed ``provenance_``; final figures that METRICS does not know are prefixed ``final_``.
+    like another column is prefixed ``provenance_``; final figures that are no metrics here are prefixed ``final_``.
     """
-    dtypes = _result_dtypes()
-    rows = [_row(payload, set(dtypes)) for payload in payloads]
+    dtypes, figures = _result_dtypes(), set(metrics())
+    rows = [_row(payload, {*dtypes, *figures}, figures) for payload in payloads]
     for name in (name for row in rows for name in row):
-        dtypes.setdefault(name, "float64" if name.startswith("final_") else "string")
+        dtypes.setdefault(name, "float64" if name in figures or name.startswith("final_") else "string")
     frame = pd.DataFrame({name: _column([row.get(name) for row in rows], dtype) for name, dtype in dtypes.items()})
     ordered: pd.DataFrame = frame.sort_values(_ORDER, kind="stable", ignore_index=True)
     return ordered
@@ -52,7 +53,7 @@ def read_results(path: Path) -> pd.DataFrame:
 
 def typed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """``frame``, read from ``path``, with known columns of their types and harmless texts. Raises UserError."""
-    for name, dtype in _result_dtypes().items():
+    for name, dtype in (_result_dtypes() | dict.fromkeys(metrics(), "float64")).items():
         if name in frame:
             try:
                 if dtype == "string" and (kind := pd.api.types.infer_dtype(frame[name])) not in ("string", "empty"):
@@ -99,10 +100,10 @@ def history_frame(tables: Iterable[tuple[dict[str, Any], pa.Table]]) -> pd.DataF
     return frame.sort_values([*_ORDER, *right.columns.intersection(["round"])], kind="stable", ignore_index=True)
 
 
-def _row(payload: dict[str, Any], known: set[str]) -> dict[str, Any]:
+def _row(payload: dict[str, Any], known: set[str], figures: set[str]) -> dict[str, Any]:
     row: dict[str, Any] = {name: payload.get(name) for name in ("key", "status", "error", "created")}
     row |= payload["spec"]
-    row |= {name if name in METRICS else f"final_{name}": value for name, value in payload.get("final", {}).items()}
+    row |= {name if name in figures else f"final_{name}": value for name, value in payload.get("final", {}).items()}
     provenance = payload["provenance"].items()
     # Names of figures are theirs: no text of the same name may take their column.
     taken = (name for name, _ in provenance if name in known or name.startswith("final_"))

@@ -1,6 +1,7 @@
 """What is measured of a cell: one row a metric, and the function that makes its final figure of what was recorded.
 
-History columns, final figures, tables, plots, tolerances of regressions and the documentation follow from the rows.
+History columns, final figures, tables, plots, tolerances of regressions and the documentation follow from the rows. A
+row with ``measure`` adds what the simulator does not record: a number from a model's outputs for the test images.
 """
 
 from __future__ import annotations
@@ -11,30 +12,13 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TypeVar
 
-from clipfed_bench.core.errors import unknown
+from clipfed_bench.core.metric import Recorded, TestOutputs
 from clipfed_bench.runs.lifespan import PEAK, lifespan
 
 Holder = TypeVar("Holder")
 
 FLOOR = 0.03
 """What a fraction may move by in any case on another machine [ours]."""
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What a cell recorded. Shares are fractions."""
-
-    evaluations: Sequence[Mapping[str, float]]
-    """History rows; the first is the one before round 1."""
-    judged: Sequence[Mapping[str, float]]
-    """``tpr``, ``fpr``, ``dropped`` and ``attackers`` of each round."""
-    rounds: int = 0
-    attacked: tuple[int, int] | None = None
-    """First and last attacked round; None without an attack."""
-
-    def tail(self) -> Sequence[Mapping[str, float]]:
-        """The evaluations in the last 10 % of rounds."""
-        return [row for row in self.evaluations[1:] if row["round"] > 0.9 * self.rounds]
 
 
 @dataclass(frozen=True)
@@ -55,6 +39,10 @@ class Metric:
     """What it may move by in any case on another machine; None: it tells of the machine, and is never compared."""
     signed: bool = False
     """Values are differences and have a sign."""
+    measure: Callable[[TestOutputs], float] | None = None
+    """What gives the history's value, where that is not among what every evaluation has anyway."""
+    module: str | None = None
+    """Where it is, if another package adds it."""
 
     @property
     def scale(self) -> float:
@@ -196,7 +184,7 @@ _ALL = (
     *(_seconds(part, what) for part, what in _SPENT.items()),
 )
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
-"""Name -> metric, in the order of the columns of ``results.parquet``."""
+"""Name -> metric, in the order of the columns of ``results.parquet``; all there are: :mod:`.metric_catalog`."""
 
 MAIN = ("mta", "asr")
 """What every evaluation measures, and tables show if nothing else is asked for."""
@@ -210,16 +198,3 @@ SECONDS = tuple(name for name, metric in METRICS.items() if metric.kind == "seco
 def judged(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """What became of the updates of ``rounds``: mean TPR and FPR, how many were dropped, and attackers a round."""
     return {name: METRICS[name].final(Recorded((), rounds)) for name in (*DETECTION, "dropped", "attackers")}
-
-
-def final_figures(cell: Recorded) -> dict[str, float]:
-    """Every metric of a cell that is done."""
-    return {name: metric.final(cell) for name, metric in METRICS.items()}
-
-
-def find_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
-    """The metrics called ``names``, in that order. Raises UserError for one that does not exist."""
-    for name in (names := tuple(names)):
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
-    return tuple(METRICS[name] for name in names)

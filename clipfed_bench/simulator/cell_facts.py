@@ -9,7 +9,9 @@ from importlib.metadata import version
 from clipfed_bench.components.scheme import SHARED
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.provenance import provenance
+from clipfed_bench.core.sources import PROJECT, closure, digest, first, lines
 from clipfed_bench.runs.digests import PREFIX
+from clipfed_bench.runs.metric_catalog import added
 from clipfed_bench.simulator import shared
 from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.digests import Digests
@@ -18,7 +20,7 @@ from clipfed_bench.simulator.digests import Digests
 def cell_facts(setup: CellSetup) -> dict[str, str]:
     """Of the whole cell."""
     own = {"defaults": json.dumps(_origins(setup.spec)), "warmup_key": setup.spec.warmup_key}
-    return provenance(setup.env.device) | own | prefix_facts(setup) | _digests(setup, ("attack",))
+    return provenance(setup.env.device) | own | prefix_facts(setup) | _digests(setup, ("attack",)) | _metrics()
 
 
 def prefix_facts(setup: CellSetup) -> dict[str, str]:
@@ -57,6 +59,12 @@ def mark_changed(setup: CellSetup, facts: dict[str, str]) -> dict[str, str]:
 
 def _digests(setup: CellSetup, names: Iterable[str]) -> dict[str, str]:
     return {PREFIX + name: setup.digests[name] for name in names if name in setup.digests}
+
+
+def _metrics() -> dict[str, str]:
+    """Digest of the source of each metric that another package adds. A cell that is done does not depend on it."""
+    found = {metric.name: metric.module for metric in added().usable.values() if metric.module is not None}
+    return {f"metric_{name}": digest(lines(closure([module], first, PROJECT))) for name, module in found.items()}
 
 
 def _origins(spec: CellSpec) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""Main-task accuracy (MTA), also of head, middle and tail classes, and attack success rate (ASR), in fractions."""
+"""Main-task accuracy (MTA), also of head, middle and tail classes, attack success rate (ASR), in fractions; and what
+else there is a metric for.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,9 @@ from torch import Tensor, nn
 
 from clipfed_bench.api import Attack
 from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.metric import TestOutputs
+from clipfed_bench.runs.metric_catalog import measured
+from clipfed_bench.runs.metrics import Metric
 from clipfed_bench.simulator.shape_checks import fitting
 from clipfed_bench.simulator.shots import Shots, accuracies
 from clipfed_bench.toolbox.device import read
@@ -36,6 +41,13 @@ class TestSets:
     target: int
     shots: Shots | None = None
     """The classes of a long-tailed data set in groups."""
+    measured: tuple[Metric, ...] = ()
+    """What is measured of the model's outputs besides."""
+
+    def outputs(self, clean: Tensor, triggered: Tensor) -> TestOutputs:
+        """The outputs of a model, logits for ``clean`` and ``triggered``; labels are copies."""
+        others = self.labels[self.labels != self.target] if len(triggered) else self.labels[:0]
+        return TestOutputs(clean, self.labels.clone(), triggered, others.clone(), self.target)
 
 
 def normalized(
@@ -65,20 +77,21 @@ def make_test_sets(
     def trigger(images: Tensor) -> Tensor:
         return fitting(attack.trigger(images), images.shape, f"what {name}.trigger gives")
 
-    return TestSets(clean, test.labels, normalized(others, normalize, trigger), target, shots)
+    return TestSets(clean, test.labels, normalized(others, normalize, trigger), target, shots, measured())
 
 
 @torch.no_grad()
 def evaluate(model: nn.Module, sets: TestSets) -> dict[str, float]:
     """``mta`` and ``asr`` of ``model`` in evaluation mode; with a long tail :func:`.shots.accuracies` as well.
 
-    ASR is nan when no image is triggered. Raises UserError where an output is not finite: such a model calls all images
-    one class, so that ASR is 0 or 1.
+    ASR is nan when no image is triggered. After them comes what is ``measured`` besides. Raises UserError where an
+    output is not finite: such a model calls all images one class, so that ASR is 0 or 1.
     """
     model.eval()
-    hit, broken = _taken_for(model, sets.clean, sets.labels)
+    clean, triggered = list[Tensor](), list[Tensor]()
+    hit, broken = _taken_for(model, sets.clean, sets.labels, clean if sets.measured else None)
     target = torch.full((len(sets.triggered),), sets.target, device=sets.labels.device)
-    taken, also = _taken_for(model, sets.triggered, target)
+    taken, also = _taken_for(model, sets.triggered, target, triggered if sets.measured else None)
     by_class = hit.new_zeros(len(sets.shots.images) if sets.shots else 0, dtype=torch.int64)
     if sets.shots:
         by_class.scatter_add_(0, sets.labels, hit.long())
@@ -90,7 +103,16 @@ def evaluate(model: nn.Module, sets: TestSets) -> dict[str, float]:
         )
     asr = fooled / len(sets.triggered) if len(sets.triggered) else math.nan
     figures = {"mta": right / len(sets.labels), "asr": asr}
-    return figures | accuracies(sets.shots, hits) if sets.shots else figures
+    figures |= accuracies(sets.shots, hits) if sets.shots else {}
+    return figures | _measured(sets, clean, triggered) if sets.measured else figures
+
+
+def _measured(sets: TestSets, clean: list[Tensor], triggered: list[Tensor]) -> dict[str, float]:
+    """What is measured besides, of logits in parts."""
+    whole = torch.cat(clean)
+    outputs = sets.outputs(whole, torch.cat([whole[:0], *triggered]))
+    with torch.autocast(whole.device.type, enabled=False):
+        return {metric.name: metric.measure(outputs) for metric in sets.measured if metric.measure is not None}
 
 
 @torch.no_grad()
@@ -119,8 +141,13 @@ def _batch_size(images: Tensor) -> int:
     return 2000 if images.is_cuda else 128  # larger batches leave a CPU core's cache
 
 
-def _taken_for(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of ``images`` are taken for ``labels``, bool (N,), and whether any output was not finite."""
+def _taken_for(
+    model: nn.Module, images: Tensor, labels: Tensor, keep: list[Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Which of ``images`` are taken for ``labels``, bool (N,), and whether any output was not finite.
+
+    The logits of each batch, float32, are added to ``keep``.
+    """
     size = _batch_size(images)
     hits = torch.empty(len(images), dtype=torch.bool, device=images.device)
     broken = torch.zeros((), dtype=torch.bool, device=images.device)
@@ -129,4 +156,6 @@ def _taken_for(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor
         logits = model(part)
         torch.eq(logits.argmax(dim=1), truth, out=place)
         broken |= ~torch.isfinite(logits).all()
+        if keep is not None:
+            keep.append(logits.float().clone())
     return hits, broken

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from clipfed_bench.runs.metrics import SECONDS, Recorded, final_figures, judged, mean_known
+from clipfed_bench.core.metric import Recorded
+from clipfed_bench.runs.metric_catalog import final_figures
+from clipfed_bench.runs.metrics import SECONDS, judged, mean_known
 from clipfed_bench.simulator.stopwatch import Stopwatch
 from clipfed_bench.toolbox.device import Figure, is_away, read
 
@@ -81,6 +83,6 @@ class Log:
         self._unread.clear()
 
     def final(self, rounds: int, attacked: tuple[int, int] | None = None) -> dict[str, float]:
-        """The final figure of each of METRICS, after ``rounds`` rounds; ``attacked``: the first and last one."""
+        """The final figure of each metric, after ``rounds`` rounds; ``attacked``: the first and last one."""
         self._read()
         return final_figures(Recorded(self.rows, self._all, rounds, attacked))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from torch import Tensor
@@ -17,6 +17,8 @@ from torch import Tensor
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Report
 from clipfed_bench.core.work_counts import count
+from clipfed_bench.runs.metric_catalog import measured
+from clipfed_bench.runs.metrics import Metric
 from clipfed_bench.simulator import warmup
 from clipfed_bench.simulator.cell_facts import prefix_facts
 from clipfed_bench.simulator.cell_setup import CellSetup
@@ -47,7 +49,7 @@ def run_prefix(spec: CellSpec, env: Environment, report: Report = silent) -> Non
 
     def evaluate() -> None:
         models.update((_name(training.done, name), own.cpu().clone()) for name, own in _vectors(training))
-        unknown = dict.fromkeys(OF_TRIGGER, math.nan)
+        unknown = dict.fromkeys(_later(measured()), math.nan)
         training.log.evaluate(training.done, lambda: setup.evaluate(training.flat.model, sets) | unknown)
 
     def begin() -> None:
@@ -62,17 +64,23 @@ def run_prefix(spec: CellSpec, env: Environment, report: Report = silent) -> Non
 
 
 def take_over(training: Training, saved: Saved, setup: CellSetup) -> None:
-    """Make ``training`` what it would be had it played the prefix, and measure what is of the cell's trigger."""
+    """Make ``training`` what it would be had it played the prefix, and measure what is the cell's own."""
     sets = setup.test_sets
-    sets = replace(sets, clean=sets.clean[:1], labels=sets.labels[:1])  # what is of clean images is known
+    if not sets.measured:  # what is of clean images is known
+        sets = replace(sets, clean=sets.clean[:1], labels=sets.labels[:1])
     for row in saved.facts["rows"]:
         for name, own in _vectors(training):
             own.copy_(saved.tensors[_name(row["round"], name)])
         begin = time.perf_counter()
-        measured = setup.evaluate(training.flat.model, sets)
-        row |= {name: measured[name] for name in OF_TRIGGER}
+        found = setup.evaluate(training.flat.model, sets)
+        row |= {name: found[name] for name in _later(sets.measured)}
         row["seconds_eval"] += time.perf_counter() - begin
     training.restore(saved)
+
+
+def _later(others: Iterable[Metric]) -> tuple[str, ...]:
+    """What each cell measures for itself: what depends on its trigger, or may depend on it."""
+    return (*OF_TRIGGER, *(metric.name for metric in others))
 
 
 def _vectors(training: Training) -> tuple[tuple[str, Tensor], ...]:

@@ -57,6 +57,7 @@ def install(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     from clipfed_bench.components import entry_points as plugins
     from clipfed_bench.components import registry
     from clipfed_bench.data import catalog
+    from clipfed_bench.runs import metric_catalog, plugin_metrics
 
     site = place.parent / "site"
     site.mkdir()
@@ -67,6 +68,8 @@ def install(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
     def forget() -> None:
         registry._registered.cache_clear()
         catalog.registered.cache_clear()
+        metric_catalog.added.cache_clear()
+        plugin_metrics._made.cache_clear()
 
     def make(
         modules: dict[str, str | bytes], value: str = "strangers", name: str = "theirs", kind: str = "attack"

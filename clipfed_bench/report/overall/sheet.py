@@ -20,7 +20,8 @@ from clipfed_bench.report.tables.paired import ALIKE
 from clipfed_bench.report.tables.signs import LOW
 from clipfed_bench.report.tables.statistics import LEVEL, RESAMPLES
 from clipfed_bench.report.tables.table import to_records
-from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
+from clipfed_bench.runs.metric_catalog import find_metrics
+from clipfed_bench.runs.metrics import MAIN, Metric
 
 _HEADS = ("mean", f"{100 * LEVEL:g} % interval", "rank", "P", "its interval", "worst", "under")
 

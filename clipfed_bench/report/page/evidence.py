@@ -1,4 +1,4 @@
-"""Parts of the page: defenses over all settings; head, middle and tail classes, and lifespan, where measured."""
+"""Parts of the page: defenses over all settings; tail classes, lifespan and other people's metrics, where measured."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from clipfed_bench.report.page.section import DECIMALS, Section, drawings
 from clipfed_bench.report.tables.printed import spread_out, without_empty_columns
 from clipfed_bench.report.tables.signs import IDLE, LOW
 from clipfed_bench.report.tables.table import table
+from clipfed_bench.runs.metric_catalog import added
 from clipfed_bench.runs.metrics import METRICS, SHOTS
 
 _PARTS = (
@@ -42,11 +43,18 @@ def over_all(results: pd.DataFrame, history: pd.DataFrame, against: str | None, 
 
 def later(results: pd.DataFrame, spread: str, admissible: float) -> Iterator[Section]:
     """A section for each of them that any cell has measured."""
-    for id, title, metrics, caption, text in _PARTS:
+    for id, title, metrics, caption, text in (*_PARTS, *_others()):
         if _measured(results, metrics):
             made = table(results, metrics=metrics, decimals=DECIMALS, spread=spread, admissible=admissible)
             notes = [note for note in made.notes if note.startswith((LOW, IDLE))]
             yield Section(id, title, text, grids=[spread_out(without_empty_columns(made), caption)], notes=notes)
+
+
+def _others() -> Iterator[tuple[str, str, tuple[str], str, str]]:
+    """The same of metrics that other packages add."""
+    for name, metric in added().usable.items():
+        unit = "Per cent" if metric.kind == "fraction" else metric.label.capitalize()
+        yield name, metric.label, (name,), unit, f"{metric.meaning}."
 
 
 def _measured(results: pd.DataFrame, metrics: Sequence[str]) -> bool:

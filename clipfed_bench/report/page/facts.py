@@ -90,7 +90,8 @@ def provenance(records: Sequence[Record]) -> list[Fact]:
     names = [name for name in names if not name.startswith("final_")]
     facts = []
     for name in sorted(names, key=lambda n: _FIRST.index(n) if n in _FIRST else len(_FIRST)):
-        counts = Counter(str(value) for record in records if (value := record[name]) is not None)
+        # A number is a figure, of a metric that is not installed here.
+        counts = Counter(value for record in records if isinstance(value := record[name], str))
         if counts:
             shared = len(counts) == 1 and counts.total() == len(records)
             facts.append(Fact(_spoken(name), tuple(counts.most_common()), shared))

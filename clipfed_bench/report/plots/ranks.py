@@ -19,7 +19,8 @@ from clipfed_bench.report.plots.panels import Page
 from clipfed_bench.report.plots.style import looks
 from clipfed_bench.report.tables.statistics import LEVEL
 from clipfed_bench.report.tables.table import to_records
-from clipfed_bench.runs.metrics import MAIN, find_metrics
+from clipfed_bench.runs.metric_catalog import find_metrics
+from clipfed_bench.runs.metrics import MAIN
 
 LINE = 0.24
 """Inches for the label of a defense."""

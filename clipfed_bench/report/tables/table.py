@@ -19,7 +19,8 @@ from clipfed_bench.report.tables.marked import BOUND, bounded, corrected, mark_b
 from clipfed_bench.report.tables.model import Entry, Number, Place, Table
 from clipfed_bench.report.tables.paired import differences
 from clipfed_bench.report.tables.statistics import bootstrap_interval, t_interval
-from clipfed_bench.runs.metrics import MAIN, Metric, find_metrics
+from clipfed_bench.runs.metric_catalog import find_metrics
+from clipfed_bench.runs.metrics import MAIN, Metric
 
 SPREADS = ("std", "ci", "bootstrap", "range", "none")
 """What can stand beside a mean: sample standard deviation, Student's t interval, percentile bootstrap interval (both
