@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from clipfed_bench.execution import local, nursery
+from clipfed_bench.execution import nursery
+from clipfed_bench.execution.executors import local
 
 # An example that takes long is no fault on a machine that does other work.
 settings.register_profile("patient", deadline=None)

@@ -60,11 +60,11 @@ def check(
 def look_first(session: Session) -> None:
     """Before a grid: say once what is missing, and leave out the cells that lack it.
 
-    Raises UserError if they are all cells that are to be run. On a cluster nothing is known of its nodes' folders.
+    Raises UserError if they are all cells that are to be run. Of other machines nothing is known.
     """
     from clipfed_bench.execution.needs import missing, needs
 
-    if session.todo and session.places.cluster is None:
+    if session.todo and session.places.engine.here:
         _ = session.environment  # what the device cannot do
         lacking = missing(needs(session))
         if lacking:

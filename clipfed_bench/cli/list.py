@@ -9,7 +9,17 @@ from rich.padding import Padding
 from rich.text import Text
 
 from clipfed_bench.components.families import members
-from clipfed_bench.components.registry import Component, Kind, attacks, broken, defenses, families, models, partitions
+from clipfed_bench.components.registry import (
+    Component,
+    Kind,
+    attacks,
+    broken,
+    defenses,
+    executors,
+    families,
+    models,
+    partitions,
+)
 from clipfed_bench.core.console import new_console
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import show
@@ -60,6 +70,12 @@ def list_metrics() -> None:
 def list_models() -> None:
     """Models that clients train, with their options and defaults, and what they are trained with."""
     _components("model", models().values())
+
+
+@app.command("executors")
+def list_executors() -> None:
+    """What runs cells, with its options and their defaults."""
+    _components("executor", executors().values())
 
 
 @app.command("presets")

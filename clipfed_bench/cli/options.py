@@ -26,13 +26,12 @@ from clipfed_bench.config.grid import (
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.values import show
 from clipfed_bench.execution.gpu import Kernels, Precision, Steps
-from clipfed_bench.execution.machine import Device, resolve_device
+from clipfed_bench.execution.machine import Device
 from clipfed_bench.models.catalog import OF_MODEL
 from clipfed_bench.runs.reading import Run, read_run
 
 if TYPE_CHECKING:
     from clipfed_bench.execution.places import Places
-    from clipfed_bench.execution.ray_cluster import Cluster
 
 PANEL = "Cell: every value can be a list (a,b,c)"
 SCALE = "Several machines"
@@ -111,8 +110,13 @@ class PlaceOptions:
         typer.Option(min=1, help="Clients of a cell that train side by side (default: 4).", rich_help_panel=GPU),
     ] = None
     executor: Annotated[
-        Literal["local", "ray"],
-        typer.Option(help="Processes of this machine, or of a Ray cluster.", rich_help_panel=SCALE),
+        str,
+        typer.Option(
+            help="What runs cells: local (processes of this machine), ray, submitit (Slurm) or another one, with its "
+            "options; see list executors.",
+            metavar="NAME",
+            rich_help_panel=SCALE,
+        ),
     ] = "local"
     address: Annotated[
         str | None,
@@ -147,16 +151,17 @@ class PlaceOptions:
     ] = None
 
     @property
-    def cluster(self) -> Cluster | None:
-        """The Ray cluster that was asked for; None for processes of this machine. Raises UserError."""
-        from clipfed_bench.execution.ray_cluster import Cluster
+    def runs(self) -> str:
+        """The executor with its options, also those that are options of the command. Raises UserError."""
+        from clipfed_bench.components.registry import choose
 
-        for option, value in (("--address", self.address), ("--gpus-per-cell", self.gpus_per_cell)):
-            if self.executor != "ray" and value is not None:
-                raise UserError(f"{option} is for cells on a Ray cluster: add --executor ray.")
+        own = {"address": self.address, "gpus_per_cell": self.gpus_per_cell}
+        given = {name: value for name, value in own.items() if value is not None}
+        for name in given.keys() - choose("executor", self.executor).options:
+            raise UserError(f"--{name.replace('_', '-')} is for cells on a Ray cluster: add --executor ray.")
         if self.device == "cpu" and self.gpus_per_cell is not None:
             raise UserError("--gpus-per-cell: with --device cpu, cells take no GPU.")
-        return Cluster(self.address, self.gpus_per_cell) if self.executor == "ray" else None
+        return str(choose("executor", self.executor, **given))
 
     def places(self, folder: Path) -> Places:
         """What was chosen, for a run in ``folder``. Raises UserError."""
@@ -164,7 +169,7 @@ class PlaceOptions:
 
         of_cluster = ("executor", "address", "gpus_per_cell")
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in of_cluster}
-        return Places(folder, cluster=self.cluster, **chosen)
+        return Places(folder, executor=self.runs, **chosen)
 
 
 KeepStaleOption = Annotated[
@@ -239,13 +244,12 @@ def choose_grid(
     The whole grid takes what gray images need, and at the CPU scale held-out images where there are no generated ones,
     and the best teacher that is installed. Raises UserError.
     """
+    from clipfed_bench.execution.executor import make_executor
     from clipfed_bench.execution.needs import for_gray, with_server_data, with_teacher
 
     whole = preset is None and config is None
     if scale == "auto" or (scale is None and whole):
-        cluster = place.cluster
-        device = cluster.device(place.device) if cluster else resolve_device(place.device)
-        scale = "cpu" if device == "cpu" else "paper"
+        scale = "cpu" if make_executor(place.runs).device(place.device) == "cpu" else "paper"
     axes = choose_axes(cell, preset, config, seeds, scale)
     if whole:
         axes = for_gray(axes, [name for name, text in cell.items() if text is not None])

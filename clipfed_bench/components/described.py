@@ -1,4 +1,4 @@
-"""What is known of a component (an attack, a defense, a partition, a model) without importing it: read from its source.
+"""What is known of a component (an attack, a defense, a model, ...) without importing it: read from its source.
 
 A module that breaks the rules of :mod:`clipfed_bench.api` is refused here, with the reason, before anything of it runs.
 """
@@ -16,14 +16,17 @@ from clipfed_bench.core.errors import UserError, shown, unknown
 from clipfed_bench.core.library import Library, Member
 from clipfed_bench.core.values import convert, convertible
 
-Kind = Literal["attack", "defense", "partition", "model"]
+Kind = Literal["attack", "defense", "partition", "model", "executor"]
 BASES: Mapping[Kind, str] = {
     "attack": "Attack",
     "defense": "Defense",
     "partition": "Partition",
     "model": "Classifier",
+    "executor": "Executor",
 }
-"""Kind -> the class of :mod:`clipfed_bench.api` that one inherits from."""
+"""Kind -> the class that one inherits from: of :mod:`clipfed_bench.api`, or of ``clipfed_bench.execution.executor``."""
+OF_CELL: tuple[Kind, ...] = ("attack", "defense", "partition", "model")
+"""Kinds that are settings of a cell; the others change no number."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NEEDS = ("needs_server_data", "needs_teacher", "needs_writers", "compiled")

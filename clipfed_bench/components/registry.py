@@ -1,9 +1,8 @@
-"""Find attacks, defenses, partitions and models by name, also other people's, without importing them until one is made.
+"""Find attacks, defenses, partitions, models and executors by name, also other people's, and import what is made.
 
 They come by entry points (:mod:`clipfed_bench.components.entry_points`) in the groups ``clipfed_bench.attacks``,
-``clipfed_bench.defenses``, ``clipfed_bench.partitions`` and ``clipfed_bench.models``. Summaries, options
-and defaults are read from the source (:mod:`clipfed_bench.components.described`), so that listing them and checking a
-grid needs no torch.
+``clipfed_bench.defenses``, ``.partitions``, ``.models`` and ``.executors``. Summaries, options and defaults are read
+from the source (:mod:`clipfed_bench.components.described`), so that listing them and checking a grid needs no torch.
 
 A plug-in that cannot be used keeps no other from being used: it is among :func:`broken`, and who asks for it is told
 why.
@@ -36,11 +35,13 @@ __all__ = [
     "attacks",
     "broken",
     "choose",
+    "create",
     "create_attack",
     "create_defense",
     "create_model",
     "create_partition",
     "defenses",
+    "executors",
     "families",
     "models",
     "partitions",
@@ -60,6 +61,11 @@ def defenses() -> dict[str, Component]:
 def partitions() -> dict[str, Component]:
     """Every registered partition by name."""
     return _components("partition")
+
+
+def executors() -> dict[str, Component]:
+    """Every registered executor by name."""
+    return _components("executor")
 
 
 def models() -> dict[str, Component]:
@@ -101,7 +107,7 @@ def create_attack(choice: Choice, context: AttackContext) -> Attack:
     """The attack that was chosen. Raises UserError where its module, or a value of an option, cannot be used."""
     from clipfed_bench.api import Attack
 
-    made: Attack = _create(choice, Attack, context)
+    made: Attack = create(choice, Attack, context)
     return made
 
 
@@ -109,7 +115,7 @@ def create_defense(choice: Choice, server: ServerContext) -> Defense:
     """The defense that was chosen. Raises UserError where its module, or a value of an option, cannot be used."""
     from clipfed_bench.api import Defense
 
-    made: Defense = _create(choice, Defense, server)
+    made: Defense = create(choice, Defense, server)
     return made
 
 
@@ -117,7 +123,7 @@ def create_partition(choice: Choice) -> Partition:
     """The partition that was chosen. Raises UserError where its module, or a value of an option, cannot be used."""
     from clipfed_bench.core.partition import Partition
 
-    made: Partition = _create(choice, Partition)
+    made: Partition = create(choice, Partition)
     return made
 
 
@@ -125,11 +131,12 @@ def create_model(choice: Choice, image_shape: tuple[int, int, int], num_classes:
     """The model that was chosen, with random weights. Raises UserError where it cannot be used for such images."""
     from clipfed_bench.toolbox.classifier import Classifier
 
-    made: Classifier = _create(choice, Classifier, image_shape, num_classes)
+    made: Classifier = create(choice, Classifier, image_shape, num_classes)
     return made
 
 
-def _create(choice: Choice, base: type[Any], *context: Any) -> Any:
+def create(choice: Choice, base: type[Any], *context: Any) -> Any:
+    """What was chosen, an instance of ``base``. Raises UserError where its module, or an option, cannot be used."""
     module, cls = load(choice.component.kind, choice.name, choice.component.module, base)
     return cls(_config(module.Config, choice), *context)
 

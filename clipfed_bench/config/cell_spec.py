@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from clipfed_bench.components.choice import Choice
-from clipfed_bench.components.described import BASES, Kind
+from clipfed_bench.components.described import OF_CELL, Kind
 from clipfed_bench.components.registry import choose
 from clipfed_bench.components.scheme import SHARED, own_options, settled, whole
 from clipfed_bench.core.errors import UserError, unknown
@@ -124,7 +124,7 @@ class CellSpec:
             value = getattr(self, f.name)
             if f.name in OF_MODEL and value is None:
                 continue
-            if f.name not in BASES or not isinstance(value, Choice):
+            if f.name not in OF_CELL or not isinstance(value, Choice):
                 self._set(f.name, _in_range(f, convert(value, value_type(f), f.name)))
         catalog.base_name(self.dataset)
         self._set("model", _chosen("model", self.model))
@@ -271,7 +271,7 @@ class CellSpec:
     def as_dict(self) -> dict[str, Any]:
         """Its settings as they are stored: plain values, components by their labels."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return values | {name: str(values[name]) for name in BASES}
+        return values | {name: str(values[name]) for name in OF_CELL}
 
     def _digest(self, values: dict[str, Any]) -> str:
         neutral = [f.name for f in fields(self) if getattr(self, f.name) == f.metadata.get("neutral", ...)]

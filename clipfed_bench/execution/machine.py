@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.execution.gpu import gpu_name
+from clipfed_bench.execution.gpu import cells_at_a_time, gpu_name
 
 Device = Literal["cpu", "cuda", "auto"]
 
@@ -21,6 +21,12 @@ def cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return max(1, min(count, int(quota) // int(period)))
     except (OSError, ValueError):  # no container, another kind of container, or "max": no quota
         return count
+
+
+def cells_here(asked: int | None, device: str, cells: int) -> int:
+    """Processes worth having for ``cells`` on this machine: as many as asked for, else as it has room for."""
+    default = cores if device == "cpu" else cells_at_a_time
+    return max(1, min(asked or default(), cells))
 
 
 def resolve_device(device: Device) -> str:

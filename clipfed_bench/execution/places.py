@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
 from clipfed_bench.core.errors import UserError, unknown
 from clipfed_bench.core.messages import Environment
+from clipfed_bench.execution.executor import Executor, make_executor
 from clipfed_bench.execution.gpu import (
     Kernels,
     Precision,
@@ -19,7 +21,6 @@ from clipfed_bench.execution.gpu import (
     resolve_streams,
 )
 from clipfed_bench.execution.machine import Device
-from clipfed_bench.execution.ray_cluster import Cluster
 from clipfed_bench.runs.folder import checkpoints, models, prefixes
 
 
@@ -34,8 +35,8 @@ class Places:
     data_dir: Path | None = None
     cache_dir: Path | None = None
     warmups: Path | None = None
-    cluster: Cluster | None = None
-    """Ray cluster to compute on; None: processes of this machine."""
+    executor: str = "local"
+    """What runs cells, with its options: ``local``, ``ray[address=HOST:6379]``, ``submitit[partition=gpu]``."""
     checkpoint_every: int | None = None
     """Rounds between checkpoints of an unfinished cell, 0: none; None: by time."""
     cell_timeout: float | None = None
@@ -59,6 +60,13 @@ class Places:
                 raise UserError(f"--{option}: {path} is a file; name a folder.")
         if self.data_dir is not None and not self.data_dir.exists():
             raise UserError(f"--data-dir: there is no folder {self.data_dir}.")
+
+        _ = self.engine
+
+    @cached_property
+    def engine(self) -> Executor:
+        """The executor."""
+        return make_executor(self.executor)
 
     def environment(self, device: str, keep_models: Collection[str]) -> Environment:
         """What cells are told of it that run on ``device``. Raises UserError for what that cannot do."""

@@ -1,4 +1,4 @@
-"""A Ray cluster as the command sees it: connecting, what there is room for, folders that all nodes share."""
+"""A Ray cluster as the command sees it: connecting, and what there is room for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ import os
 import signal
 import socket
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from clipfed_bench.core.errors import UserError
-from clipfed_bench.core.paths import cache_root, data_root
-from clipfed_bench.execution.jobs import Job
+from clipfed_bench.core.paths import cache_root
 from clipfed_bench.execution.machine import Device, cores, resolve_device
-from clipfed_bench.execution.ray_worker import Place
-from clipfed_bench.execution.worker import THREADS, Settings
-from clipfed_bench.teacher.spec import parse_teacher_spec
+from clipfed_bench.execution.worker import THREADS
 
 # Read by Ray when it is imported: print no messages ("^" matches them all) over the progress display, upload no working
 # directory when started by uv, call nobody.
@@ -172,57 +166,3 @@ def room(nodes: Sequence[dict[str, Any]], gpus: float) -> int:
         cpus, has = int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))
         total += min(cpus, has * int(1 / gpus + 1e-9)) if gpus else cpus
     return total
-
-
-def absolute(settings: Settings) -> Settings:
-    """``settings`` with paths that mean the same in every process; the data folder is no longer left to a variable."""
-    given = settings.environment
-    data = given.data_dir or os.environ.get("CLIPFED_BENCH_DATA")
-    environment = replace(
-        given,
-        data_dir=Path(data).expanduser().absolute() if data else None,
-        cache_dir=given.cache_dir.expanduser().absolute() if given.cache_dir else None,
-        warmup_dir=given.warmup_dir.absolute(),
-        model_dir=given.model_dir.absolute() if given.model_dir else None,
-    )
-    return replace(settings, environment=environment, logs=settings.logs.absolute())
-
-
-def _drop_old(folder: Path) -> None:
-    """Remove proofs that commands left in ``folder`` when they were killed, more than a day ago."""
-    for path in folder.glob(".seen-*"):
-        with contextlib.suppress(OSError):  # another command did it
-            if path.stat().st_mtime < time.time() - 86400:
-                path.unlink()
-
-
-@contextlib.contextmanager
-def shared_places(settings: Settings, jobs: Sequence[Job]) -> Iterator[list[Place]]:
-    """The folders that workers have to see, each with a new file in it by which it is known; removed in the end."""
-    run, environment = settings.logs.parent, settings.environment
-    folders = {"--out": settings.logs}
-    if run not in environment.warmup_dir.parents and any(job.stage == "warmup" for job in jobs):
-        folders["--warmups"] = environment.warmup_dir
-    teachers = [job.spec.teacher for job in jobs if job.stage == "teacher" and job.spec.teacher is not None]
-    if any(parse_teacher_spec(teacher).trained for teacher in teachers):
-        folders["--cache-dir"] = environment.cache_dir or cache_root().absolute()
-    if environment.data_dir is None and any(job.stage == "data" for job in jobs):
-        folders["--data-dir"] = data_root().absolute()  # downloaded into by one worker, for all
-    marker = f".seen-{uuid.uuid4().hex}"
-    places = [Place(option, run if option == "--out" else path, path / marker) for option, path in folders.items()]
-    try:
-        for place in places:
-            try:
-                place.proof.parent.mkdir(parents=True, exist_ok=True)
-                _drop_old(place.proof.parent)
-                place.proof.touch()
-            except OSError as error:
-                raise UserError(f"{place.option}: {place.path} cannot be written: {error.strerror}.") from None
-        data = environment.data_dir
-        yield [*places, Place("--data-dir", data, data)] if data else places
-    finally:
-        for place in places:
-            with contextlib.suppress(OSError):
-                place.proof.unlink()
-        with contextlib.suppress(OSError):  # not there, or not empty
-            settings.logs.rmdir()

@@ -9,7 +9,6 @@ import contextlib
 import faulthandler
 import os
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,18 +17,8 @@ from queue import SimpleQueue
 
 from clipfed_bench.core.version import VERSION
 from clipfed_bench.execution.jobs import Job
+from clipfed_bench.execution.shared_places import Place, unseen
 from clipfed_bench.execution.worker import Message, Runner, Settings, redirect
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder that workers have to see."""
-
-    option: str
-    """The option that names it."""
-    path: Path
-    proof: Path
-    """What is there if it is seen."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +31,6 @@ class Greeting:
     version: str
     """Of clipfed-bench."""
     unseen: tuple[Place, ...] = ()
-
-
-def unseen(places: Sequence[Place], patience: float) -> tuple[Place, ...]:
-    """Those of ``places`` that are still not there after ``patience`` seconds: network filesystems are a bit late."""
-    deadline = time.monotonic() + patience
-    while (missing := tuple(place for place in places if not place.proof.exists())) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return missing
 
 
 class Worker:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clipfed_bench.execution.board import Board
-    from clipfed_bench.execution.ray_cluster import Cluster
 
 
 def grid(
@@ -54,7 +53,7 @@ def run_grid(
     data_dir: str | Path | None = None,
     cache_dir: str | Path | None = None,
     warmups: str | Path | None = None,
-    cluster: Cluster | None = None,
+    executor: str = "local",
     checkpoint_every: int | None = None,
     cell_timeout: float | None = None,
     precision: Precision = "auto",
@@ -80,7 +79,7 @@ def run_grid(
     chosen = cells.cells if isinstance(cells, GridSpec) else tuple({cell.key: cell for cell in cells}.values())
     data, cache, shared = (None if path is None else Path(path) for path in (data_dir, cache_dir, warmups))
     run = RUNS / name if folder is None else Path(folder)
-    places = Places(run, device, workers, data, cache, shared, cluster, checkpoint_every, cell_timeout)
+    places = Places(run, device, workers, data, cache, shared, executor, checkpoint_every, cell_timeout)
     places = replace(places, precision=precision, kernels=kernels, steps=steps, streams=streams)
     session = Session(chosen, places, skip_failed, keep_stale=keep_stale)
     watcher = _Watcher(session, progress)

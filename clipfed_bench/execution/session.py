@@ -19,15 +19,12 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.core.notices import notice
 from clipfed_bench.core.provenance import provenance
-from clipfed_bench.execution import local, ray
 from clipfed_bench.execution.board import Board
 from clipfed_bench.execution.estimate import Estimate, make_estimate
-from clipfed_bench.execution.gpu import cells_at_a_time
 from clipfed_bench.execution.jobs import STAGES, Event, Job, plan
 from clipfed_bench.execution.journal import Account
-from clipfed_bench.execution.machine import cores, resolve_device
+from clipfed_bench.execution.machine import cells_here
 from clipfed_bench.execution.places import Places
-from clipfed_bench.execution.ray_cluster import ready
 from clipfed_bench.execution.worker import RUNNER, Settings
 from clipfed_bench.runs.digests import changed
 from clipfed_bench.runs.folder import clean, drop_checkpoints, drop_prefixes, held, models
@@ -149,14 +146,12 @@ class Session:
     @cached_property
     def device(self) -> str:
         """``cpu`` or ``cuda``."""
-        cluster = self.places.cluster
-        return cluster.device(self.places.device) if cluster else resolve_device(self.places.device)
+        return self.places.engine.device(self.places.device)
 
     @property
     def workers(self) -> int:
-        """Processes worth having."""
-        default = cores if self.device == "cpu" else cells_at_a_time
-        return max(1, min(self.places.workers or default(), len(self.todo)))
+        """Processes worth having, as on this machine."""
+        return cells_here(self.places.workers, self.device, len(self.todo))
 
     @property
     def environment(self) -> Environment:
@@ -189,9 +184,8 @@ class Session:
         ``command`` is what starts this run, to be shown to people: in the folder, and where they are told how to go on.
         Raises UserError where the folder is in use or cannot be written, and Interrupted.
         """
-        if self.jobs and self.places.cluster:
-            ready(self.places.cluster)
         if self.jobs:
+            self.places.engine.check()
             _ = self.environment  # what the device cannot do is said before anything is written
         try:
             self.places.folder.mkdir(parents=True, exist_ok=True)
@@ -251,9 +245,7 @@ class Session:
     def _execute(self, jobs: Sequence[Job]) -> Generator[Event, None, None]:
         places = self.places
         settings = Settings(self.environment, places.folder / "logs", self._runner, places.cell_timeout)
-        if places.cluster is None:
-            return local.execute(jobs, self.workers, settings)
-        return ray.execute(jobs, places.workers, settings, places.cluster)
+        return places.engine.execute(jobs, places.workers, settings)
 
     def _store(self, event: Event) -> None:
         job = event.job

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clipfed_bench.components.choice import stored
-from clipfed_bench.components.described import BASES
+from clipfed_bench.components.described import OF_CELL
 from clipfed_bench.config.cell_spec import CellSpec, value_type
 from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.core.untrusted import read_json
@@ -82,7 +82,7 @@ def _settings(spec: dict[str, Any]) -> dict[str, Any]:
             f.name: convert(spec[f.name], value_type(f), f.name) if f.name in spec else f.metadata.get("neutral")
             for f in fields(CellSpec)
         }
-        names = {f"{kind}_name": stored(kind, found[kind] or "").name for kind in BASES}
+        names = {f"{kind}_name": stored(kind, found[kind] or "").name for kind in OF_CELL}
         unnamed = [names.pop(f"{kind}_name") for kind in ("partition", "model")]
     except UserError as error:
         raise ValueError(str(error)) from error

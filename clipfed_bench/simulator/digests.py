@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from clipfed_bench.components.choice import Choice
-from clipfed_bench.components.described import BASES
+from clipfed_bench.components.described import OF_CELL
 from clipfed_bench.components.registry import choose
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
@@ -153,6 +153,6 @@ def _place(text: str) -> Iterator[Path]:
 def _named(choice: Choice) -> Iterator[Choice]:
     """The attacks and defenses that options of ``choice`` name, such as one whose trigger is borrowed."""
     for text in _texts(choice):
-        for kind in BASES:
+        for kind in OF_CELL:
             with contextlib.suppress(UserError):
                 yield choose(kind, text)

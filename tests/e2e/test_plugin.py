@@ -67,6 +67,8 @@ def test_listed(environment: tuple[dict[str, str], Path]) -> None:
         "attacks": ("checkerboard", "Checkerboard: a small board", "size=4  Side of the board, pixels [ours]."),
         "defenses": ("geometric-median", "smoothing=1e-06"),
         "models": ("two-layers", "width=200  Units of each layer", "lr=0.1"),
+        "metrics": ("robust_accuracy", "Robust accuracy: share of triggered test images"),
+        "executors": ("in-turn", "In turn: jobs one after the other", "steps=true", "local\n", "submitit\n"),
         "partitions": ("label-quota", "classes=2  k, the classes that each client holds"),
         "datasets": (
             "shapes\n",
@@ -89,7 +91,7 @@ def test_a_grid(environment: tuple[dict[str, str], Path]) -> None:
     chosen += (
         " --model two-layers[width=16] --partition label-quota[classes=3] --defense fedavg,geometric-median,fltrust"
     )
-    chosen += " --clients 8 --clients-per-round 4 --min-samples 5"
+    chosen += " --clients 8 --clients-per-round 4 --min-samples 5 --executor in-turn"
     command = ("-m", "clipfed_bench", "grid", "--preset", "smoke", *chosen.split(), "--device", "cpu")
     done = _python(*command, "--workers", "1", "--quiet", "--out", "run", env=env, cwd=work)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -102,6 +104,8 @@ def test_a_grid(environment: tuple[dict[str, str], Path]) -> None:
     assert set(results["dataset"]) == {"shapes", "shapes-lt"}
     assert (results["status"] == "done").all()
     assert results["mta"].between(0, 1).all()
+    assert (results["robust_accuracy"] <= 1 - results["asr"]).all()
+    assert "robust_accuracy" in pd.read_parquet(work / "run" / "history.parquet")
     assert set(results["server_data"].dropna()) == {"shapes-generated"}
     sources = set(results["data_source"])
     assert len(sources) == 1
@@ -111,6 +115,7 @@ def test_a_grid(environment: tuple[dict[str, str], Path]) -> None:
 def test_mistakes_are_explained(environment: tuple[dict[str, str], Path]) -> None:
     env, work = environment
     expected = {
+        ("--executor", "in-trun"): "Did you mean 'in-turn'?",
         ("--dataset", "shpaes"): "Did you mean 'shapes'?",
         ("--dataset", "shapes", "--target", "5"): "5 is not a class of shapes; it goes from 0 to 3",
         ("--dataset", "shapes", "--server-data", "cifar10-generated", "--defense", "fltrust"): "shapes-generated",

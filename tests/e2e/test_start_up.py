@@ -16,7 +16,7 @@ HEAVY = ("torch", "torchvision", "pandas", "sklearn", "scipy", "open_clip", "mat
     [
         *(["--help"], ["--version"], ["list", "--help"], ["bench", "--help"], ["grid", "--help"]),
         *(["run", "--help"], ["plot", "--help"]),
-        *(["list", kind] for kind in ("attacks", "defenses", "datasets", "models", "presets", "teachers")),
+        *(["list", kind] for kind in ("attacks", "defenses", "datasets", "models", "metrics", "presets", "teachers")),
     ],
     ids=" ".join,
 )

@@ -78,7 +78,8 @@ RUNS = cases(
     ("regression of nothing", ("regress", "--run", "none"), ("there is no run folder none",)),
     ("regression without workers", ("regress", "--workers", "0"), ("'--workers'",)),
     # where cells run
-    ("unknown executor", ("grid", "--executor", "slurm"), ("'--executor'", "local", "ray")),
+    ("unknown executor", ("grid", "--executor", "slurm"), ("unknown executor 'slurm'", "local", "ray", "submitit")),
+    ("option of Ray", ("grid", "--executor", "ray[adress=a:1]"), ("option of executor ray 'adress'", "'address'?")),
     ("address without Ray", ("grid", "--address", "a:1"), ("--address", "--executor ray")),
     ("GPUs without Ray", ("grid", "--gpus-per-cell", "0.5"), ("--gpus-per-cell", "--executor ray")),
     ("two GPUs a cell", ("grid", "--executor", "ray", "--gpus-per-cell", "2"), ("--gpus-per-cell", "2")),

@@ -21,8 +21,8 @@ from makers.specs import cell
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution import processes
+from clipfed_bench.execution.executors.local import execute
 from clipfed_bench.execution.jobs import Failure, Schedule, plan
-from clipfed_bench.execution.local import execute
 from clipfed_bench.execution.memory import ran_out_of_memory
 from clipfed_bench.execution.worker import Settings
 

@@ -14,7 +14,7 @@ import pytest
 from makers.specs import cell
 
 from clipfed_bench.core.messages import Environment
-from clipfed_bench.execution import local, ray
+from clipfed_bench.execution.executors import local, ray
 from clipfed_bench.execution.jobs import Event, plan
 from clipfed_bench.execution.ray_cluster import Cluster
 from clipfed_bench.execution.worker import Settings

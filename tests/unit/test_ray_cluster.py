@@ -20,8 +20,8 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.execution.jobs import plan
-from clipfed_bench.execution.ray_cluster import Cluster, _begin, absolute, ready, room, shared_places
-from clipfed_bench.execution.ray_worker import Place, unseen
+from clipfed_bench.execution.ray_cluster import Cluster, _begin, ready, room
+from clipfed_bench.execution.shared_places import Place, absolute, shared_places, unseen
 from clipfed_bench.execution.worker import Settings
 
 
@@ -49,9 +49,12 @@ def test_gpus_per_cell_is_a_share_of_one():
 
 
 def test_options_that_need_ray_say_so(tmp_path):
-    assert PlaceOptions().places(tmp_path).cluster is None
-    chosen = PlaceOptions(executor="ray", address="h:1", gpus_per_cell=0.5)
-    assert chosen.places(tmp_path).cluster == Cluster("h:1", 0.5)
+    assert PlaceOptions().places(tmp_path).executor == "local"
+    for chosen in (
+        PlaceOptions(executor="ray", address="h:1", gpus_per_cell=0.5),
+        PlaceOptions(executor="ray[address=h:1,gpus_per_cell=0.5]"),
+    ):
+        assert chosen.places(tmp_path).engine.cluster == Cluster("h:1", 0.5)
     with pytest.raises(UserError, match="--address is for cells on a Ray cluster: add --executor ray"):
         PlaceOptions(address="h:1").places(tmp_path)
     with pytest.raises(UserError, match="--gpus-per-cell is for cells on a Ray cluster"):

@@ -14,7 +14,7 @@ import pytest
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment
-from clipfed_bench.execution import ray
+from clipfed_bench.execution.executors import ray
 from clipfed_bench.execution.jobs import plan
 from clipfed_bench.execution.ray_cluster import Cluster, alive, connected
 from clipfed_bench.execution.worker import Settings

@@ -11,10 +11,11 @@ from makers.specs import cell
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment, Progress
 from clipfed_bench.core.version import VERSION
-from clipfed_bench.execution import ray
+from clipfed_bench.execution.executors import ray
 from clipfed_bench.execution.jobs import Failure, plan
 from clipfed_bench.execution.ray_cluster import Cluster
-from clipfed_bench.execution.ray_worker import Greeting, Place
+from clipfed_bench.execution.ray_worker import Greeting
+from clipfed_bench.execution.shared_places import Place
 from clipfed_bench.execution.worker import Settings
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from clipfed_example.metrics.robust_accuracy import RobustAccuracy
 
-from clipfed_bench.api import AttackContext, ClientUpdates, RoundContext, ServerContext
+from clipfed_bench.api import AttackContext, ClientUpdates, Recorded, RoundContext, ServerContext, TestOutputs
 from clipfed_bench.components.registry import choose, create_attack, create_defense
+from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.messages import CellResult, Environment, Progress, Report
 from clipfed_bench.data.datasets import load_dataset
 from clipfed_bench.data.partition import partition
 from clipfed_bench.data.server_set.load import load_server_data
+from clipfed_bench.execution.executor import make_executor
+from clipfed_bench.execution.jobs import plan
+from clipfed_bench.execution.worker import Settings
 from clipfed_bench.models.build import build_model
 
 TASK = AttackContext(target=0, num_classes=4, image_shape=(3, 32, 32))
@@ -68,6 +76,33 @@ def test_two_layers() -> None:
     hidden = (images.reshape(2, 784) @ model.hidden1.weight.T + model.hidden1.bias).relu()
     expected = (hidden @ model.hidden2.weight.T + model.hidden2.bias).relu()
     torch.testing.assert_close(model.features(images), expected)
+
+
+def test_robust_accuracy() -> None:
+    """An image that is not taken for the target counts only if it is taken for what it is."""
+    logits = torch.eye(4)[[0, 1, 2, 2]]
+    labels = torch.tensor([1, 1, 2, 3])
+    measured = RobustAccuracy().measure(TestOutputs(logits, labels, logits, labels, target=0))
+    assert float(measured) == 0.5
+    assert RobustAccuracy().final([0.1, float(measured)], Recorded([], [])) == 0.5
+
+
+def test_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are done here, in their order; one that fails does not stop the next."""
+
+    def run_cell(spec: CellSpec, env: Environment, report: Report) -> CellResult:
+        report(Progress("round", 1, 1))
+        return CellResult([], {"mta": 1 / (1 - spec.seed)}, {})
+
+    monkeypatch.setitem(sys.modules, "stand_in", SimpleNamespace(run_cell=run_cell))
+    jobs = plan(CellSpec(dataset="digits", model="cnn", warmup_rounds=0, seed=seed) for seed in (0, 1, 2))
+    settings = Settings(Environment(), tmp_path, runner="stand_in")
+    events = list(make_executor("in-turn").execute(jobs, None, settings))
+    ends = ("done", "failed", "done")
+    assert [event.kind for event in events] == [kind for end in ends for kind in ("started", "step", end)]
+    assert [event.outcome.final["mta"] for event in events if event.outcome] == [1.0, -1.0]
+    quiet = list(make_executor("in-turn[steps=false]").execute(jobs[:1], None, settings))
+    assert [event.kind for event in quiet] == ["started", "done"]
 
 
 def test_shapes() -> None:

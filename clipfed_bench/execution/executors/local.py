@@ -1,4 +1,4 @@
-"""A pool of processes on this machine, one torch thread each.
+"""Local: a pool of processes on this machine, one torch thread each.
 
 Workers take one job at a time over a pipe, and keep data, teachers and captured graphs between jobs. On a CPU they are
 forked from a process that has the simulator loaded, else spawned. They report; only the parent writes results. The
@@ -22,7 +22,9 @@ from typing import Any
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Progress
+from clipfed_bench.execution.executor import Executor
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
+from clipfed_bench.execution.machine import cells_here
 from clipfed_bench.execution.processes import start
 from clipfed_bench.execution.worker import (
     RUNNER,
@@ -34,6 +36,18 @@ from clipfed_bench.execution.worker import (
     explain_timeout,
     redirect,
 )
+
+
+@dataclass(frozen=True)
+class Config:
+    """It has no options: how many processes is ``--workers``."""
+
+
+class Local(Executor):
+    def execute(self, jobs: Sequence[Job], workers: int | None, settings: Settings) -> Generator[Event, None, None]:
+        cells = sum(job.stage == "cell" for job in jobs)
+        return execute(jobs, cells_here(workers, settings.environment.device, cells), settings)
+
 
 FORKED = {RUNNER}
 """Runners that start no threads when they are imported, and so may be forked."""

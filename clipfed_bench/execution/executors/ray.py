@@ -1,6 +1,6 @@
-"""Workers on a Ray cluster, each an actor that holds one CPU and maybe a share of a GPU. See docs/scaling.md.
+"""Ray: workers on a cluster, each an actor that holds one CPU and maybe a share of a GPU. See docs/scaling.md.
 
-As in the pool of :mod:`clipfed_bench.execution.local`, a worker does one job at a time and reports, and only the parent
+As in the pool of :mod:`.local`, a worker does one job at a time and reports, and only the parent
 writes results. New here: workers may have to wait for room, and a node may die under its jobs; they are done again.
 """
 
@@ -17,10 +17,40 @@ from typing import Any
 
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.version import VERSION
+from clipfed_bench.execution.executor import Executor
 from clipfed_bench.execution.jobs import Event, Failure, Job, Schedule
-from clipfed_bench.execution.ray_cluster import Cluster, Connect, absolute, alive, connected, room, shared_places
-from clipfed_bench.execution.ray_worker import Greeting, Place, Worker
+from clipfed_bench.execution.machine import Device
+from clipfed_bench.execution.ray_cluster import Cluster, Connect, alive, connected, ready, room
+from clipfed_bench.execution.ray_worker import Greeting, Worker
+from clipfed_bench.execution.shared_places import Place, absolute, refuse_unseen, shared_places
 from clipfed_bench.execution.worker import AtWork, Settings, explain_death, explain_timeout
+
+
+@dataclass(frozen=True)
+class Config:
+    address: str | None = None
+    """HOST:PORT of the cluster, or auto; else RAY_ADDRESS, else Ray is started here [ours]."""
+    gpus_per_cell: float | None = None
+    """Share of a GPU that a cell takes, up to 1; 1 if not given [ours]."""
+
+
+class Ray(Executor):
+    config: Config
+    here = False
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.cluster = Cluster(config.address, config.gpus_per_cell)
+
+    def check(self) -> None:
+        ready(self.cluster)
+
+    def device(self, asked: Device) -> str:
+        return self.cluster.device(asked)
+
+    def execute(self, jobs: Sequence[Job], workers: int | None, settings: Settings) -> Generator[Event, None, None]:
+        return execute(jobs, workers, settings, self.cluster)
+
 
 _FALSE_STARTS = 20  # workers that may die before they have greeted, in a row
 
@@ -183,9 +213,7 @@ class _Crew:
         self._false_starts = 0
         if hello.version != VERSION:
             raise UserError(f"node {hello.host} has clipfed-bench {hello.version}, and this machine {VERSION}.")
-        for place in hello.unseen:
-            needed = "on a filesystem that all nodes share" if place.proof != place.path else "there on every node"
-            raise UserError(f"{place.option}: node {hello.host} does not see {place.path}; it has to be {needed}.")
+        refuse_unseen(hello.unseen, hello.host)
 
     def _explain_false_start(self, error: Exception) -> None:
         """Raise UserError for a reason that will stay; a node that died is not one."""

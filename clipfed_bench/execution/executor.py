@@ -1,0 +1,50 @@
+"""The words of an executor: what runs jobs, on this machine or elsewhere. No torch: the command never imports it.
+
+An executor is one module with a docstring, one frozen ``Config`` dataclass whose fields are documented by a string
+below each, and one subclass of :class:`Executor`. It comes by an entry point in the group ``clipfed_bench.executors``.
+It takes jobs from a :class:`.jobs.Schedule`, has a :class:`.worker.Runner` do each, wherever that is, and says what
+happened; :class:`.worker.AtWork` makes events of a runner's messages. Results are the session's to store.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from typing import Any, cast
+
+from clipfed_bench.components.registry import choose, create
+from clipfed_bench.execution.jobs import Event, Job
+from clipfed_bench.execution.machine import Device, resolve_device
+from clipfed_bench.execution.worker import Settings
+
+
+class Executor(ABC):
+    """Runs jobs. Nothing that it decides may change a number."""
+
+    here: bool = True
+    """Jobs see the files and the devices of this machine, so that what is missing can be said before they run."""
+
+    def __init__(self, config: Any) -> None:
+        """``config`` is an instance of its module's ``Config``. Raises UserError for values out of range."""
+        self.config = config
+
+    def check(self) -> None:  # noqa: B027  # many have nothing to look for
+        """Called once there are jobs, and before anything is written. Raises UserError where they cannot be run."""
+
+    def device(self, asked: Device) -> str:
+        """``cpu`` or ``cuda``: where cells will run. Raises UserError for what is not there."""
+        return resolve_device(asked)
+
+    @abstractmethod
+    def execute(self, jobs: Sequence[Job], workers: int | None, settings: Settings) -> Generator[Event, None, None]:
+        """Run ``jobs``, at most ``workers`` at a time (None: as many as there is room for), and say what happens.
+
+        Each job is ``started``, and ends ``done`` or ``failed``; a failure is that of all jobs that need it. One that
+        was lost for a reason outside of it is ``retried``. Closing the iterator, or an exception in whoever uses it,
+        ends everything that runs. ``settings.logs`` is the folder for what jobs print; it goes where it stays empty.
+        """
+
+
+def make_executor(text: str) -> Executor:
+    """The executor that ``text`` names, ``"ray[address=HOST:6379]"``. Raises UserError, also for its options."""
+    return cast(Executor, create(choose("executor", text), Executor))

@@ -1,0 +1,1 @@
+"""Ways to run cells, a file each: a new file here is a new ``--executor``."""
