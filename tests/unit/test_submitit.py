@@ -1,4 +1,4 @@
-"""Jobs of Slurm: on submitit's own processes of this machine, and on a queue that says what a test wants."""
+"""Jobs of Slurm: on processes of this machine, on a stand-in for Slurm, in a queue that says what a test wants."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import fake_simulator as fake
 import pytest
+from makers.slurm import stand_in
 from makers.specs import cell, environment, resumed_cell
 from miniature import numbers
 
@@ -39,7 +40,14 @@ def kinds(events, seed):
     return [e.kind for e in events if e.job.spec.seed == seed and e.kind != "step"]
 
 
-# --- processes of submitit ---
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+# --- what submitit starts ---
 
 
 def test_a_job_that_dies_is_tried_again_and_one_that_fails_says_why(settings):
@@ -59,14 +67,22 @@ def test_a_job_that_dies_is_tried_again_and_one_that_fails_says_why(settings):
     assert not settings.logs.exists()
 
 
-def test_closing_ends_what_runs(settings, tmp_path):
+def test_slurm_runs_an_array_and_what_is_left_is_cancelled_at_the_end(settings, tmp_path, monkeypatch):
     pytest.importorskip("submitit")
-    with closing(LOCAL.execute(plan([cell(fake.ORPHAN)]), 1, settings)) as events:
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            next(events)
+    stand_in(tmp_path / "bin")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]]))
+    slurm, pid = make_executor("submitit[partition=short]"), tmp_path / "pid"
+    slurm.check()
+    with closing(slurm.execute(plan([cell(fake.OK), cell(fake.ORPHAN)]), None, settings)) as events:
+        done = next(event for event in events if event.kind == "done")
+        deadline = time.monotonic() + 60
+        while not (pid.exists() and pid.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert done.job.spec.seed == fake.OK
+    assert (tmp_path / "bin" / "cancelled").read_text() == "7_1\n"
+    while is_running(pid.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_running(pid.read_text())
     assert not settings.logs.exists()
 
 

@@ -36,7 +36,7 @@ _MOST = 1000
 """Jobs in the queue, where ``--workers`` does not say: Slurm's arrays have up to 1000 unless a site says otherwise."""
 _LATENESS = {"slurm": 5.0, "local": 0.2}
 """Seconds that a filesystem may take to show what another machine, or process, wrote [ours]."""
-_BEAT, _PATIENCE = 20.0, 300.0
+_BEAT, _PATIENCE = 5.0, 300.0
 """Seconds between a job's looks at whether the command lives, and those after which it takes it for dead [ours]."""
 _LAST_WORDS = 1.0
 """Seconds in which a cell whose time is over may write down where it is [ours]."""
