@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli_grid import cells, cli, numbers, start
+from test_cli_grid import call, cells, numbers, start
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
@@ -38,7 +38,7 @@ def test_a_grid_that_loses_a_node_has_the_numbers_of_the_pool(ray_nodes, tmp_pat
     pool, cluster = tmp_path / "pool", tmp_path / "ray"
     for folder in (pool, cluster):
         folder.mkdir()
-    code, out, err = cli(*GRID, "--workers", 1, cwd=pool)
+    code, out, err = call(*GRID, "--workers", 1, cwd=pool)
     assert code == 0, out + err
 
     process = start(*GRID, "--executor", "ray", "--address", ray_nodes.address, cwd=cluster)
@@ -64,7 +64,7 @@ def test_a_grid_that_loses_a_node_has_the_numbers_of_the_pool(ray_nodes, tmp_pat
     assert numbers(cluster / "run") == numbers(pool / "run")
     assert not (cluster / "run" / "logs").exists()
 
-    code, out, err = cli(*GRID, "--executor", "ray", "--address", "127.0.0.1:1", cwd=cluster)
+    code, out, err = call(*GRID, "--executor", "ray", "--address", "127.0.0.1:1", cwd=cluster)
     assert code == 0, "nothing is to do, so nobody is asked"
     assert "4 of 4 cells are done already." in out
 
@@ -103,7 +103,7 @@ def test_a_ray_that_was_started_for_a_grid_is_gone_after_an_interrupt(tmp_path, 
 
 def test_no_cluster_is_one_clean_message_and_nothing_is_written(tmp_path):
     pytest.importorskip("ray")
-    code, out, err = cli(*GRID, "--executor", "ray", "--address", "127.0.0.1:1", cwd=tmp_path)
+    code, out, err = call(*GRID, "--executor", "ray", "--address", "127.0.0.1:1", cwd=tmp_path)
     assert (code, out) == (2, "")
     assert err.startswith("Error: --address: there is no Ray cluster at 127.0.0.1:1 (")
     assert list(tmp_path.iterdir()) == []

@@ -30,7 +30,7 @@ def recipe(port: int) -> str:
     changes = {
         r"^source .*$": "",
         r"\b6379\b": str(port),
-        r"^clipfed-bench grid --preset \S+": f"{sys.executable} -m clipfed_bench grid --preset smoke --rounds 1",
+        r"^clipfed-bench grid --dataset \S+": f"{sys.executable} -m clipfed_bench grid --preset smoke --rounds 1",
         r"--out \S+ --data-dir \S+": "--out run",
     }
     for pattern, text in changes.items():
