@@ -20,7 +20,7 @@ def table(
     ] = None,
     cols: Annotated[str, typer.Option(help="Settings of the columns, by commas.")] = "defense",
     metrics: Annotated[
-        str, typer.Option(help="What each place shows: mta, asr, mta_tail, asr_tail, tpr, fpr, seconds_defense …")
+        str, typer.Option(help="What each place shows: mta, asr, mta_tail, tpr, seconds_defense … See list metrics.")
     ] = "mta,asr",
     decimals: Annotated[
         int | None, typer.Option(min=0, max=6, help="Decimals; 1 on the screen and 2 in files if not given.")

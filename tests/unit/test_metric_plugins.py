@@ -14,12 +14,14 @@ from miniature import miniature, numbers
 
 from clipfed_bench.components import entry_points
 from clipfed_bench.core.metric import Recorded
+from clipfed_bench.report.page import facts
 from clipfed_bench.report.page.evidence import later
-from clipfed_bench.report.tables.table import table
+from clipfed_bench.report.tables.table import table, to_records
 from clipfed_bench.runs import metric_catalog
 from clipfed_bench.runs.columns import of_figures
 from clipfed_bench.runs.digests import recorded
 from clipfed_bench.runs.metrics import METRICS
+from clipfed_bench.runs.reading import read_run
 from clipfed_bench.runs.store import RunStore
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.evaluate import TestSets, evaluate
@@ -102,12 +104,16 @@ def test_cells_without_it_show_a_dash_and_cells_with_it_can_be_read_anywhere(ins
     made = table(results, metrics=("mta", RA), spread="none")
     assert [entry.numbers[1].mean for entry in made.entries.values()] == [0.25, None]
     assert RA in [section.id for section in later(results, "none", 5.0)]
+    store.export()
     installed(False)
     assert store.statuses([without, beside]) == {without: "done", beside: "done"}
     elsewhere, _ = store.frames()
     assert elsewhere.set_index("key")[f"final_{RA}"][beside] == 0.25
     assert list(store.frames([without])[0]) == list(results.drop(columns=RA)), "no column of what has none"
     table(elsewhere)
+    exported = read_run(tmp_path / "results.parquet").results
+    assert exported[RA].max() == 0.25
+    assert RA not in [fact.name for fact in facts.provenance(to_records(exported))], "a figure, not where it is from"
 
 
 @pytest.fixture

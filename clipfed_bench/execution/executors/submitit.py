@@ -192,6 +192,7 @@ class Work:
                 beat, since = now, time.monotonic()
             if now is None or time.monotonic() - since > _PATIENCE:
                 os._exit(1)  # nobody would store what it comes to, and another command may be at the same cells
+        os._exit(0)  # all is said; submitit would write its own result while the command clears the folder
 
     def checkpoint(self) -> Any:
         """Submitit asks for what is to be run when the job is requeued."""
