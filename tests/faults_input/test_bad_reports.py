@@ -80,6 +80,7 @@ RUNS = cases(
     # where cells run
     ("unknown executor", ("grid", "--executor", "slurm"), ("unknown executor 'slurm'", "local", "ray", "submitit")),
     ("option of Ray", ("grid", "--executor", "ray[adress=a:1]"), ("option of executor ray 'adress'", "'address'?")),
+    ("minutes of no job", ("grid", "--executor", "submitit[minutes=0]"), ("submitit[minutes=0]", "at least 1")),
     ("address without Ray", ("grid", "--address", "a:1"), ("--address", "--executor ray")),
     ("GPUs without Ray", ("grid", "--gpus-per-cell", "0.5"), ("--gpus-per-cell", "--executor ray")),
     ("two GPUs a cell", ("grid", "--executor", "ray", "--gpus-per-cell", "2"), ("--gpus-per-cell", "2")),
