@@ -99,6 +99,8 @@ INFO: Mapping[str, str] = {
     "norm_clip_clipped": "norm-clip: clients that were clipped",
     "rfa_largest_share": "rfa: largest share of a client in the aggregate",
     "rflbat_kept": "rflbat: clients in the benign cluster, without its outliers",
+    "rkd_benign": "rkd: clients in the cluster that is taken for benign",
+    "rkd_ensemble": "rkd: models that were distilled",
     "rlr_reversed": "rlr: share of parameters whose direction was reversed",
     "rlr_threshold": "rlr: clients that have to agree on a direction",
     "signguard_norm": "signguard: clients with a usual norm",

@@ -60,6 +60,20 @@ def clusters(distances: Tensor, min_cluster_size: int = 2) -> Tensor:
     return torch.from_numpy(np.asarray(model.fit(_rounded(distances)).labels_, dtype=np.int64))
 
 
+def clusters_of_points(points: Tensor, min_cluster_size: int) -> Tensor:
+    """As :func:`clusters`, of (K, D) finite ``points`` at their Euclidean distances, by the library's own defaults.
+
+    Core points have ``min_cluster_size`` others around them, so that many distances tie, and its search trees decide.
+    """
+    require_hdbscan("clustering")
+    if len(points) < max(3, min_cluster_size):
+        return torch.full((len(points),), -1)
+    from hdbscan import HDBSCAN  # takes time, and one defense needs it
+
+    labels = HDBSCAN(min_cluster_size=min_cluster_size).fit(to_host(points).numpy()).labels_
+    return torch.from_numpy(np.asarray(labels, dtype=np.int64))
+
+
 def require_hdbscan(what: str) -> None:
     """Raise UserError where the hdbscan package, which ``what`` cannot do without, is not installed."""
     if not importlib.util.find_spec("hdbscan"):

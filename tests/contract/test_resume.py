@@ -26,6 +26,7 @@ OPTIONS = {  # what makes it quick, or keeps weights away from 0 and 1
     "deepsight": "deepsight[samples=8,seeds=1]",
     "fldetector": "fldetector[window=1]",
     "foolsgold": "foolsgold[kappa=0.2]",
+    "rkd": "rkd[epochs=1]",
     "snowball": "snowball[keep=1,initial=2,tuning=1,hidden=8,latent=2]",
 }
 STATEFUL = ("centered-clip", "clip-fed", "fedcpa", "foolsgold")

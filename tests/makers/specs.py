@@ -25,7 +25,7 @@ def resumed_cell(attack: str = "badnets", defense: str = "fedavg", **settings: A
     """One for runs that stop and go on: four clients out of six, two malicious, and a teacher that is soon trained."""
     base = {"clients": 6, "clients_per_round": 4, "malicious": 0.34, "batch_size": 32, "eval_every": 2}
     base |= {"teacher": "local[epochs=1,width=2,depth=1]", "server_per_class": 2}
-    base |= {"server_data": "holdout:4"} if defense.partition("[")[0] in ("clip-fed", "fltrust") else {}
+    base |= {"server_data": "holdout:4"} if defense.partition("[")[0] in ("clip-fed", "fltrust", "rkd") else {}
     return small_cell(attack=attack, defense=defense, **base | settings)
 
 

@@ -33,12 +33,13 @@ from clipfed_bench.toolbox.triggers import DeviceConstant
 
 WAITS = {"clip-fed": 2, "deepsight": 2, "flame": 2, "freqfed": 2, "krum": 2, "multi-krum": 2}
 WAITS |= {"bucketing": 2, "bulyan": 2, "dnc": 2, "nnm": 2, "signguard": 2}
-WAITS |= {"multi-metrics": 2, "rflbat": 2, "snowball": 4}
+WAITS |= {"multi-metrics": 2, "rflbat": 2, "rkd": 2, "snowball": 4}
 """How often the host waits for the GPU in a round, by defense: once, to see whether the updates are finite,
 and here once more, for distances that it clusters or ranks. A defense that is not in the table waits once."""
 
 OPTIONS = {
     "deepsight": "deepsight[samples=8,seeds=2]",
+    "rkd": "rkd[epochs=1]",
     "snowball": "snowball[keep=1,initial=2,tuning=1,hidden=8,latent=2]",
     "a3fl": "a3fl[epochs=2,unlearn_every=1,unlearn_epochs=1]",
     "iba": "iba[epochs=1,width=2]",
@@ -93,7 +94,7 @@ class Cell:
         base = {"dataset": "digits", "model": "cnn", "clients": 6, "clients_per_round": 4, "malicious": 0.34}
         base |= {"rounds": 3, "local_epochs": 1, "batch_size": 3, "lr": 0.05, "partition": "iid", "min_samples": 1}
         base |= {"teacher": "local"} if defense == "clip-fed" else {}
-        base |= {"server_data": "holdout:1"} if defense in ("clip-fed", "fltrust") else {}
+        base |= {"server_data": "holdout:1"} if defense in ("clip-fed", "fltrust", "rkd") else {}
         spec = CellSpec(attack=attack, defense=OPTIONS.get(defense, defense), **base | settings)
         train, test = images(4 * spec.clients, 1, device), images(10, 2, device)
         data = Dataset("digits", tuple("0123456789"), train, test, (0.5,) * 3, (0.25,) * 3, "made for tests")
