@@ -23,10 +23,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clipfed_bench.api import AttackContext, ClientUpdates, CraftContext, LocalModel, RoundContext, ServerContext
+from clipfed_bench.api import AttackContext, CraftContext, LocalModel
 from clipfed_bench.attack_kit.borrowed_trigger import ModelAttack
 from clipfed_bench.attack_kit.layer_substitution import check_analysis, find_critical, places
-from clipfed_bench.components.registry import choose, create_defense
+from clipfed_bench.attack_kit.rehearsal import Rehearsal
 from clipfed_bench.core.errors import UserError
 
 
@@ -52,9 +52,7 @@ class LayerAttack(ModelAttack):
         check_analysis("layer", config.validation, config.threshold)
         if config.scale <= 0:
             raise UserError(f"layer: scale {config.scale} leaves no poisoned update; it is above 0, 1 is as trained.")
-        self._check = None if config.check is None else choose("defense", config.check)
-        if self._check and (self._check.component.needs_server_data or self._check.component.needs_teacher):
-            raise UserError(f"layer: check '{self._check.name}' needs what only the server has; name another defense.")
+        self._check = None if config.check is None else Rehearsal("layer", "check", config.check, context)
         self.held_out = config.validation
 
     def craft(self, updates: Tensor, context: CraftContext) -> Tensor:
@@ -84,25 +82,7 @@ class LayerAttack(ModelAttack):
     def _accepted(self, crafted: Tensor, client: int, context: CraftContext) -> bool:
         """Whether the simulated filter keeps a copy of ``crafted`` (P,) in a round like this one."""
         assert self._check is not None
-        copies = len(context.clients)
-        others = [context.honest(c) for c in context.colluders if c != client][: context.participants - copies]
-        deltas = torch.stack([crafted] * copies + [model.delta for model in others])
-        own = context.honest(client).buffers
-        buffers = torch.stack([own] * copies + [model.buffers for model in others])
-        if not bool(torch.isfinite(deltas).all()):
-            return True  # no filter takes such a round; the server drops what has diverged
-        size = torch.ones(len(deltas), dtype=torch.float64)
-        updates = ClientUpdates(deltas, buffers, size, tuple(range(len(deltas))), context.global_params, own)
-        server = ServerContext(
-            self.context.num_classes,
-            classes=(),
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-            seed=context.seed,
-            assumed_malicious=copies / len(deltas),
-            device=deltas.device,
-        )
-        kept = create_defense(self._check, server).aggregate(updates, RoundContext(context.round)).kept
-        if kept is None:
-            raise UserError(f"layer: check '{self._check.name}' selects no clients; name one that does, e.g. flame.")
-        return bool(kept[:copies].any())
+        others = [c for c in context.colluders if c != client][: context.participants - len(context.clients)]
+        deltas = [context.honest(c).delta for c in others]
+        known = torch.stack(deltas) if deltas else crafted.new_empty(0, len(crafted))
+        return self._check.accepted(crafted, known, context.honest(client).buffers, context)

@@ -96,6 +96,14 @@ class CraftContext:
     """Ids of all malicious clients, sampled or not, in the order in which they are numbered."""
     honest: Callable[[int], LocalModel]
     """Malicious client id -> what it would upload if it were honest, trained on the same images in the same batches."""
+    trained: Callable[[int, Loss], LocalModel]
+    """The same of a client that minimizes another loss than the cross-entropy on them."""
+    others: Callable[[], Tensor]
+    """(K - M, P) float32: what the other clients of the round upload. For attackers alone whose paper grants it."""
+    images: Callable[[int], tuple[Tensor, Tensor]]
+    """As in :class:`AdaptContext`."""
+    model: Callable[[], nn.Module]
+    """As in :class:`AdaptContext`."""
     validation: Callable[[int], tuple[Tensor, Tensor]]
     """Client id -> images (V, C, H, W) in [0, 1], labels (V,) that it kept from training (:attr:`Attack.held_out`)."""
     logits: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -104,8 +112,8 @@ class CraftContext:
 
 
 class Attack(ABC):
-    """A backdoor attack. All methods but :meth:`adapt` and :meth:`load_state` are pure: they return new tensors and
-    leave their arguments alone."""
+    """A backdoor attack. All methods return new tensors and leave their arguments alone. All are pure but three:
+    :meth:`adapt`, :meth:`load_state`, and :meth:`craft`, which may remember what it has uploaded."""
 
     untargeted: ClassVar[bool] = False
     """Whether it harms the main task and has no trigger: ASR is not defined then, and MTA tells the damage."""
@@ -148,7 +156,7 @@ class Attack(ABC):
         """
 
     def state(self) -> dict[str, Tensor]:
-        """What :meth:`adapt` has made so far: named tensors of any dtype; by default nothing."""
+        """What :meth:`adapt` has made, and :meth:`craft` remembers: named tensors of any dtype; by default nothing."""
         return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
@@ -173,7 +181,10 @@ class Attack(ABC):
         return None
 
     def craft(self, updates: Tensor, context: CraftContext) -> Tensor:
-        """What the malicious clients upload, (M, P) float32, given their trained ``updates`` (M, P)."""
+        """What the malicious clients upload, (M, P) float32, given their trained ``updates`` (M, P).
+
+        It is asked once in each round that malicious clients are in.
+        """
         return updates
 
     def craft_buffers(self, context: CraftContext) -> Tensor:

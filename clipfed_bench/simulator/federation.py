@@ -18,6 +18,7 @@ from clipfed_bench.api import (
     CraftContext,
     LocalContext,
     LocalModel,
+    Loss,
 )
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
@@ -128,13 +129,15 @@ class Federation:
         """Let ``attack`` fit its trigger to the global model ``flat``, if any of ``sampled`` is malicious."""
         clients = tuple(client for client in sampled if client in self.malicious)
 
-        def images(client: int) -> tuple[Tensor, Tensor]:
-            own, _ = split_off(self.clients[client], attack.held_out, self.spec.seed, client)
-            return self.normalize.pixels(own.images), own.labels
-
         if clients:
+            images = partial(self._own_images, attack)
             model = partial(pixel_model, flat.model, self.normalize)
             attack.adapt(AdaptContext(round_, clients, images, model, self.hyper.batch_size, self.spec.seed))
+
+    def _own_images(self, attack: Attack, client: int) -> tuple[Tensor, Tensor]:
+        """Images (N, C, H, W) in [0, 1] that a malicious client trains on, unpoisoned, and labels (N,)."""
+        own, _ = split_off(self.clients[client], attack.held_out, self.spec.seed, client)
+        return self.normalize.pixels(own.images), own.labels
 
     def craft(self, updates: ClientUpdates, flat: FlatModel, round_: int, attack: Attack) -> None:
         """Replace the malicious rows of ``updates`` in place by what ``attack`` uploads, times ``attack_scale``.
@@ -161,11 +164,15 @@ class Federation:
         def share(client: int) -> tuple[Images, Images]:
             return split_off(self.clients[client], attack.held_out, self.spec.seed, client)
 
-        @cache
-        def honest(client: int) -> LocalModel:
+        def trained(client: int, loss: Loss | None = None) -> LocalModel:
             delta, own = torch.empty_like(start)[None], torch.empty_like(statistics)[None]
-            self.executor.train([self._task(share(client)[0], round_, client)], start, statistics, delta, own)
+            task = replace(self._task(share(client)[0], round_, client), loss=loss)
+            self.executor.train([task], start, statistics, delta, own)
             return LocalModel(delta[0], own[0])
+
+        def others() -> Tensor:
+            rest = [k for k in range(len(updates)) if k not in index]
+            return updates.deltas.index_select(0, _rows(updates, rest)).float()
 
         def validation(client: int) -> tuple[Tensor, Tensor]:
             kept = share(client)[1]
@@ -185,7 +192,11 @@ class Federation:
             buffers=updates.buffers[_rows(updates, index)],
             participants=len(updates),
             colluders=self.malicious,
-            honest=honest,
+            honest=cache(trained),
+            trained=trained,
+            others=others,
+            images=partial(self._own_images, attack),
+            model=partial(pixel_model, flat.model, self.normalize),
             validation=validation,
             logits=logits,
             seed=self.spec.seed,

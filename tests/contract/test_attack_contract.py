@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from makers.crafting import crafting, params
 from makers.images import noise
 
-from clipfed_bench.api import AttackContext, CraftContext, LocalContext, LocalModel
+from clipfed_bench.api import AttackContext, LocalContext
 from clipfed_bench.components import registry
 
 TARGET = 3
@@ -138,25 +139,8 @@ def test_poisoned_batches(name, options, ratio):
         torch.testing.assert_close(out[bad], attack.client_trigger(images[:count], attacker), rtol=0, atol=2e-6)
 
 
-def craft_context():
-    """Two of four malicious clients, a model of two modules that calls every image the class its parameters sum to."""
-    return CraftContext(
-        round=1,
-        clients=(4, 9),
-        global_params=torch.zeros(20),
-        layers={"first.weight": slice(0, 12), "first.bias": slice(12, 14), "second.weight": slice(14, 20)},
-        buffers=torch.ones(2, 3),
-        participants=5,
-        colluders=(1, 4, 7, 9),
-        honest=lambda client: LocalModel(torch.full((20,), 0.01 * client), torch.full((3,), float(client))),
-        validation=lambda client: (noise(8, 3, 32, 32, seed=client), torch.arange(8)),
-        logits=lambda params, buffers, images: torch.eye(10)[params.sum().abs().long() % 10].expand(len(images), 10),
-    )
-
-
 def test_crafted_updates(name, options):
-    updates = torch.randn(2, 20, generator=torch.Generator().manual_seed(0))
-    context = craft_context()
+    updates, context = params(0, count=2), crafting()
     before = updates.clone()
     attack = make(name, options)
     out = attack.craft(updates, context)

@@ -14,8 +14,8 @@ from makers.images import random_images
 from makers.specs import cell
 from torch import Tensor
 
-from attacks import layer
 from clipfed_bench.api import Aggregate, Attack, LocalModel, RoundContext
+from clipfed_bench.attack_kit import rehearsal
 from clipfed_bench.attack_kit.layer_substitution import critical_layers, modules, substitute
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
@@ -201,7 +201,7 @@ def test_layer_drops_the_least_critical_layers_until_the_check_accepts(
             tried.append(len(changed_modules(updates.deltas[0], honest, world.flat)))
             return Aggregate(updates.deltas[0], updates.buffers[0], torch.tensor([False, tried[-1] <= 2, True]))
 
-    monkeypatch.setattr(layer, "create_defense", lambda *args: Filter())
+    monkeypatch.setattr(rehearsal, "create_defense", lambda *args: Filter())
     attack = make("layer", check="flame")
     crafted = attack._craft(
         LocalModel(world.poisoned.deltas[0], world.poisoned.buffers[0]), world.bad[0], world.context

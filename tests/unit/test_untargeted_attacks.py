@@ -35,7 +35,8 @@ def honest(client: int) -> Tensor:
 
 
 def crafting(clients: tuple[int, ...], colluders: tuple[int, ...], participants: int = 10, **more: Any) -> CraftContext:
-    given: dict[str, Any] = {"round": 1, "layers": {}, "validation": None, "logits": None}
+    given: dict[str, Any] = {"round": 1, "layers": {}}
+    given |= dict.fromkeys(("trained", "others", "images", "model", "validation", "logits"))
     given |= {"global_params": torch.zeros(SIZE), "buffers": torch.ones(len(clients), 2)}
     given |= {"honest": lambda client: LocalModel(honest(client), torch.ones(2))} | more
     return CraftContext(clients=clients, colluders=colluders, participants=participants, **given)
