@@ -25,6 +25,7 @@ from torch import Tensor
 
 from clipfed_bench.api import AttackContext, CraftContext, GradientRule, LocalContext
 from clipfed_bench.attack_kit.borrowed_trigger import ModelAttack
+from clipfed_bench.attack_kit.constrained import constrained
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.toolbox.triggers import check_share
 
@@ -53,17 +54,8 @@ class ModelReplacement(ModelAttack):
             raise UserError(f"model-replacement: bound {config.bound} is not a norm above 0; none sets no bound.")
 
     def gradient_rule(self, context: LocalContext) -> GradientRule | None:
-        alpha, start = self.config.alpha, context.global_params
-        if alpha == 1.0:
-            return None
-
-        def constrained(grad: Tensor, params: Tensor) -> Tensor:
-            away = params - start
-            # the gradient of the norm is the unit vector away from G; at G itself, where there is none, 0 is taken
-            unit = away / torch.linalg.vector_norm(away).clamp(min=torch.finfo(away.dtype).tiny)
-            return torch.lerp(unit, grad, alpha)
-
-        return constrained
+        alpha = self.config.alpha
+        return None if alpha == 1.0 else constrained(context.global_params, alpha)
 
     def craft(self, updates: Tensor, context: CraftContext) -> Tensor:
         gamma = self.config.gamma if self.config.gamma is not None else context.participants / len(context.clients)
