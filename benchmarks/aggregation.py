@@ -24,6 +24,8 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.memory import ran_out_of_memory
 from clipfed_bench.toolbox.rng import generator
 
+NOTES = {"fltrust": "trains a model on the server", "rkd": "asks each model of its ensemble about the server's images"}
+"""Why some take longer than to read the updates."""
 COPIES = 1.25
 """Room for so much of what the updates take has to be free, beyond them; no defense takes that much: the most is what
 nearest-neighbor mixing hands on (the tables say how much)."""
@@ -63,7 +65,7 @@ def measure_aggregations(
         for name in defenses():
             times: list[float] = []
             peak = None
-            note = "trains a model on the server" if name == "fltrust" else ""
+            note = NOTES.get(name, "")
             if updates is None:
                 note = f"left out: {_gigabytes(needed)} of memory wanted, {_gigabytes(free)} free"
             elif slow.get(name, 0.0) * count > scale.aggregation_seconds:

@@ -16,6 +16,8 @@ VARIANTS = {
     "layer": [{"trigger": "dba", "check": "krum"}],
     "model-replacement": [{"alpha": 0.5, "bound": 1.0}],
     "alie": [{"z": -0.3}],
+    "defense-aware": [{"defense": "norm-clip"}, {"defense": "median"}],
+    "threedfed": [{"scaled": False}],
     "min-max": [{"bound": "sum"}, {"perturbation": "unit"}, {"perturbation": "sign"}],
 }
 CASES = [(name, options) for name in registry.attacks() for options in [{}, *VARIANTS.get(name, [])]]

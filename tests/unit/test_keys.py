@@ -16,7 +16,7 @@ from clipfed_bench.runs.store import RunStore
 
 RECORDED = {
     "demo": "8efc28826b378923",
-    "nightly": "6648f61c76b01d3a",
+    "nightly": "8d703bf0899999a9",
     "paper": "d14a598d6a03a857",
     "paper-fig3": "1f9c913aba69e3be",
     "paper-fig4": "08598863ac3370b2",
