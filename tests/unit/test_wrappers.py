@@ -167,6 +167,7 @@ def test_mixing_helps_krum_where_honest_clients_differ():
         ("bucketing[of=median]", "is itself a wrapper"),
         ("clip-fed", "clip-fed needs a teacher"),
         ("fltrust", "fltrust needs server data"),
+        ("rkd", "rkd needs server data"),
     ],
 )
 def test_what_cannot_be_wrapped_is_said_with_the_name_of_the_wrapper(wrapper, of, text):
