@@ -33,7 +33,9 @@ lint: $(VENV)/.installed
 types: $(VENV)/.installed
 	$(BIN)/mypy
 
+# Tests start many processes, each of which else compiles the package where a machine writes no bytecode by itself.
 unit: $(VENV)/.installed
+	$(BIN)/python -m compileall -q -j $(WORKERS) clipfed_bench attacks baselines partitions architectures data_sets
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not ray"
 
 # Ray's nodes give up when a busy machine keeps them waiting, so these are run by themselves.

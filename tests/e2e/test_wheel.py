@@ -48,7 +48,7 @@ def test_a_corrected_method_makes_its_old_cells_stale(tmp_path: Path) -> None:
     badnets = site / "attacks" / "badnets.py"
     badnets.write_text("# Only a comment.\n" + badnets.read_text())
     assert python("-c", GRID) == "2"
-    mended = badnets.read_text().replace("c.value)", "1.0 - c.value)")
+    mended = badnets.read_text().replace("self.config.value)", "1.0 - self.config.value)")
     assert mended != badnets.read_text()
     badnets.write_text(mended)
     said = "1 1 of 2 cells are stale: attack badnets changed (1). They are computed anew, unless with --keep-stale."

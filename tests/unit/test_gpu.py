@@ -68,8 +68,8 @@ def test_a_damaged_note_of_it_counts_as_none(
 
 def test_a_session_hands_it_to_its_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [CellSpec(dataset="digits", model="cnn", warmup_rounds=0, seed=seed) for seed in range(5)]
-    monkeypatch.setattr("clipfed_bench.execution.session.resolve_device", lambda device: "cuda")
-    monkeypatch.setattr("clipfed_bench.execution.session.cells_at_a_time", lambda: 3)
+    monkeypatch.setattr("clipfed_bench.execution.executor.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr("clipfed_bench.execution.machine.cells_at_a_time", lambda: 3)
     session = Session(cells, Places(tmp_path / "run", streams=2))
     environment = session.environment
     assert (environment.precision, environment.graphs, environment.streams) == ("bfloat16", True, 2)

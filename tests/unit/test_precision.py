@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from makers.specs import environment, small_cell
-from miniature import numbers
+from miniature import miniature, numbers
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
+from clipfed_bench.simulator.evaluate import evaluate
 from clipfed_bench.simulator.prefix import run_prefix
 from clipfed_bench.simulator.warmup import checkpoint
 
@@ -30,6 +32,14 @@ def rough(exact: Environment) -> Environment:
     return replace(exact, precision="bfloat16")
 
 
+@pytest.fixture
+def few_images() -> Iterator[None]:
+    """A quarter of the images to train on, for tests in which nothing has to be learned."""
+    with miniature(evaluate, train=4):
+        yield
+
+
+@pytest.mark.usefixtures("few_images")
 @pytest.mark.parametrize("defense", ["fedavg", "fltrust"])
 def test_a_cell_is_bit_identical_when_repeated(rough: Environment, exact: Environment, defense: str) -> None:
     cell = spec(defense=defense, attack="layer")
@@ -43,6 +53,7 @@ def test_it_learns(rough: Environment) -> None:
     assert run_cell(spec(rounds=8, partition="iid", attack="none", eval_every=8), rough).final["mta"] > 0.85
 
 
+@pytest.mark.usefixtures("few_images")
 def test_neither_goes_on_from_what_the_other_has_left(rough: Environment, exact: Environment) -> None:
     cell = spec(warmup_rounds=2, rounds=3, attack_start=3, eval_every=1)
     alone = replace(exact, warmup_dir=exact.warmup_dir / "own", prefix_dir=None)
