@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from clipfed_bench.cli.options import choose_axes
 from clipfed_bench.components.registry import attacks, defenses
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.grid import (
+    choose_base,
     expand,
     load_preset,
     load_toml,
@@ -18,6 +21,8 @@ from clipfed_bench.config.grid import (
     seed_range,
 )
 from clipfed_bench.core.errors import UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 def toml(text):
@@ -263,3 +268,11 @@ def test_a_grid_on_a_base_changes_what_it_says_and_no_more():
     own = toml("attack = 'blend'\n[scale.s]\nrounds = 2").on(base)
     assert own.values == {"rounds": [3], "attack": ["blend"]}
     assert own.at("s").values == {"rounds": [2], "attack": ["blend"], "model": ["cnn"]}
+
+
+@pytest.mark.parametrize("name", ["alignins", "flame"])
+@pytest.mark.parametrize("scale", ["cpu", "paper"])
+def test_the_tables_of_other_papers_are_grids(name, scale):
+    cells = make_grid(choose_base(None, ROOT / "docs" / "examples" / f"{name}.toml", scale)).cells
+    assert {cell.model.name for cell in cells} == {"cnn" if scale == "cpu" else "resnet18"}
+    assert name in {cell.defense.name for cell in cells}
