@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipfed_bench.toolbox.gram import RESOLUTION, gram
+from clipfed_bench.toolbox.gram import RESOLUTION, gram, large
 from clipfed_bench.toolbox.sums import blocks
 from clipfed_bench.toolbox.sums import weighted_sum as weighted_sum  # as plug-ins have it from here
 
@@ -48,7 +48,7 @@ def pairwise_squared_distances(matrix: Tensor) -> Tensor:
     Rows are centered before the Gram matrix, at the row with the smallest norm: that keeps rows near each other
     accurate however far they are from zero (as the mean would), also beside one enormous row (as the mean would not).
     """
-    products = gram(matrix, center=row_norms(matrix).argmin(dim=0, keepdim=True))
+    products = gram(matrix, center=_shortest(matrix))
     square = products.diagonal()
     scale = square[:, None] + square[None, :]
     distances = scale - 2 * products
@@ -123,6 +123,16 @@ def round_significant(values: Tensor, bits: int = 30) -> Tensor:
     """float64 ``values`` to ``bits`` significant bits (30: 9 digits), so that what is equal on paper compares equal."""
     mantissa, exponent = torch.frexp(values)
     return torch.ldexp(torch.round(mantissa * 2.0**bits) / 2.0**bits, exponent)
+
+
+def _shortest(matrix: Tensor) -> Tensor:
+    """(1,) int64: the row with the smallest norm, by sums of float32 where a row that is nearly that will do."""
+    if not large(matrix):
+        return row_norms(matrix).argmin(dim=0, keepdim=True)
+    total = torch.zeros(len(matrix), dtype=torch.float64)
+    for block in blocks(matrix):
+        total += torch.linalg.vector_norm(block, dim=1, dtype=torch.float32).square()
+    return total.argmin(dim=0, keepdim=True)
 
 
 def _sorted_rows(block: Tensor) -> Tensor:

@@ -33,14 +33,18 @@ _COLUMNS = 2048
 """At least so many columns at a time: of a thousand clients, else, sums would be moved more than multiplied [ours]."""
 
 
+def large(matrix: Tensor) -> bool:
+    """Whether :func:`gram` of a (K, P) matrix is multiplied in float32: on a CPU, from :data:`LARGE` on."""
+    rows, columns = matrix.shape
+    return matrix.device.type == "cpu" and matrix.dtype != torch.float64 and rows * rows * columns >= LARGE
+
+
 def gram(matrix: Tensor, center: Tensor | None = None) -> Tensor:
     """Inner products of the rows of a (K, P) matrix: (K, K) float64, symmetric.
 
-    ``center``: (1,) int64, the row that is taken off all. On a CPU :func:`single_gram` from :data:`LARGE` on.
+    ``center``: (1,) int64, the row that is taken off all.
     """
-    rows, columns = matrix.shape
-    large = matrix.device.type == "cpu" and matrix.dtype != torch.float64 and rows * rows * columns >= LARGE
-    return (single_gram if large else double_gram)(matrix, center)
+    return (single_gram if large(matrix) else double_gram)(matrix, center)
 
 
 def double_gram(matrix: Tensor, center: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
