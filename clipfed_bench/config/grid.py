@@ -31,6 +31,7 @@ from clipfed_bench.config.cell_spec import CellSpec, value_type
 from clipfed_bench.core.errors import UserError, shown, unknown
 from clipfed_bench.core.files import read_text
 from clipfed_bench.core.values import convert, split_list
+from clipfed_bench.data import catalog
 
 FIELDS = {f.name: f for f in fields(CellSpec)}
 _SCALARS = (str, int, float, bool)
@@ -97,8 +98,22 @@ def make_grid(axes: Axes) -> GridSpec:
     """The grid that ``axes`` span. Raises UserError for values that no cell can have."""
     spans = [{**axes.values, **grid} for grid in axes.grids or ({},)]
     _check_size(spans)
-    cells = {cell.key: cell for span in spans for cell in expand(span)}
+    cells = {cell.key: cell for cell in _alike([cell for span in spans for cell in expand(span)])}
     return GridSpec(check_name(_told_apart(axes.name, cells.values())), axes.description, tuple(cells.values()))
+
+
+def _alike(cells: Sequence[CellSpec]) -> list[CellSpec]:
+    """``cells``, where a data set's default server images are held out of its training images: out of everybody's.
+
+    A defense without server data would else have other clients than those that it is compared with.
+    """
+    usual = {cell.dataset: catalog.info(cell.dataset).server_data for cell in cells}
+    held = {cell.dataset: usual[cell.dataset] for cell in cells if cell.server_data == usual[cell.dataset]}
+    held = {name: text for name, text in held.items() if text and text.startswith("holdout:")}
+    return [
+        replace(cell, server_data=held[cell.dataset]) if cell.server_data is None and cell.dataset in held else cell
+        for cell in cells
+    ]
 
 
 def expand(values: Mapping[str, Sequence[Any]]) -> tuple[CellSpec, ...]:

@@ -7,6 +7,7 @@ from functools import cache
 import torch
 
 from clipfed_bench.components.choice import Choice
+from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.models.build import build_model
 from clipfed_bench.toolbox.classifier import Classifier
 
@@ -32,8 +33,15 @@ def training_flops(model: Choice, num_classes: int, image_shape: Shape) -> int:
 
     built = _without_values(model, num_classes, image_shape).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        built(torch.empty(1, *image_shape, device="meta"))
-    return 3 * int(counter.get_total_flops())
+        try:
+            built(torch.empty(1, *image_shape, device="meta"))
+        except Exception as error:  # of anybody's model
+            shape = "×".join(map(str, image_shape))
+            why = f"raises {type(error).__name__}: {shown(error)}"
+            raise UserError(f"model '{model}': an image of {shape} through it {why}") from error
+    if (flops := 3 * int(counter.get_total_flops())) == 0:
+        raise UserError(f"model '{model}': it multiplies nothing; a model with weights is needed.")
+    return flops
 
 
 def _without_values(model: Choice, num_classes: int, image_shape: Shape) -> Classifier:

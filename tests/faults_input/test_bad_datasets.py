@@ -138,6 +138,20 @@ def test_loading(id: str, source: str, words: tuple[str, ...], place: Path, inst
     )
 
 
+def test_held_out_server_images_are_nobodys_where_they_are_the_default(place: Path, install: Any) -> None:
+    from clipfed_bench.config.grid import Axes, make_grid
+
+    install({"mine": changed("(1, 2)", '(1, 2)\n    server_data = "holdout:1"')}, kind="dataset")
+    axes = {"dataset": ["mine"], "defense": ["fedavg", "krum", "fltrust"], "target": [0], "clients": [2]}
+    axes |= {"clients_per_round": [2], "malicious": [0.5], "min_samples": [1], "warmup_rounds": [1]}
+    cells = make_grid(Axes("held", "", axes)).cells
+    assert {cell.server_data for cell in cells} == {"holdout:1"}
+    assert len({cell.warmup_key for cell in cells}) == 1
+    without = {name: values for name, values in axes.items() if name != "defense"}
+    (alone,) = make_grid(Axes("alone", "", without | {"defense": ["fedavg"]})).cells
+    assert alone.server_data is None, "nobody holds images out"
+
+
 def test_writers(place: Path, install: Any) -> None:
     """Who made an image reaches the partition, also of a long tail, and so does how many there are."""
     install({"mine": WRITTEN}, kind="dataset")

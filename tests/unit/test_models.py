@@ -6,6 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clipfed_bench.components.registry import choose
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.models import counts
 from clipfed_bench.models.build import build_model
 
 
@@ -32,3 +35,20 @@ def test_logits_are_float32_of_bfloat16_features(name):
     weight, bias = model.classifier.weight.detach(), model.classifier.bias.detach()
     torch.testing.assert_close(logits, features.float() @ weight.T + bias, rtol=1e-5, atol=1e-5)
     assert not torch.equal(logits, logits.bfloat16().float())
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        (lambda images: images.flatten(1) @ torch.ones(2, 2), "raises "),
+        (lambda images: images.mean(), "multiplies nothing"),
+    ],
+)
+def test_a_model_that_cannot_be_counted_says_why(features, words, monkeypatch):
+    class Strangers(torch.nn.Module):
+        def forward(self, images):
+            return features(images)
+
+    monkeypatch.setattr(counts, "build_model", lambda *given, **more: Strangers())
+    with pytest.raises(UserError, match=f"model 'lenet5': .*{words}"):
+        counts.training_flops(choose("model", "lenet5"), 3, (1, 5, 5))

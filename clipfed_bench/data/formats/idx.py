@@ -7,6 +7,7 @@ without torch.
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _HEADER = 8
 """Bytes before the labels: a magic number, and how many there are."""
+_PIXELS = 16
+"""Bytes before the images: besides these their height and width."""
 _MOST = 10_000_000
 """Labels in a file."""
 
@@ -72,9 +75,24 @@ def find(parts: Parts, transposed: bool, search: Search) -> list[Found]:
             found = ", ".join(f"{sum(count):,} {split}" for split, count in counts.items())
             search.seen.append(f"{folder}: idx files of another data set ({found} images)")
             continue
+        _, height, width = search.known.image_shape
+        sizes = {files[split][0]: _PIXELS + sum(count) * height * width for split, count in counts.items()}
+        if short := {path: size for path, size in sizes.items() if _size(path) != size}:
+            said = (f"truncated or no idx file ({_size(path):,} bytes, not {size:,})" for path, size in short.items())
+            search.broken.append("; ".join(f"{path}: {text}" for path, text in zip(short, said, strict=True)) + ".")
+            continue
         every = tuple(path for both in files.values() for path in both)
         fits.append(Found("idx files", folder, every, partial(_read, files, transposed)))
     return fits
+
+
+def _size(path: Path) -> int:
+    """Bytes, unpacked; of a packed file as its last four say, without unpacking it."""
+    if path.suffix != ".gz":
+        return path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(-min(4, path.stat().st_size), os.SEEK_END)
+        return int.from_bytes(file.read(), "little")
 
 
 def _counts(path: Path, classes: int) -> tuple[int, ...]:
