@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 PREFIX = "digest_"
+METRIC = "metric_"
+"""Before the name of another package's metric, in provenance: of its source, which makes no cell stale."""
 
 OF: Mapping[str, tuple[str, ...]] = {
     "simulator": (),

@@ -10,7 +10,7 @@ from clipfed_bench.components.scheme import SHARED
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.provenance import provenance
 from clipfed_bench.core.sources import PROJECT, closure, digest, first, lines
-from clipfed_bench.runs.digests import PREFIX
+from clipfed_bench.runs.digests import METRIC, PREFIX
 from clipfed_bench.runs.metric_catalog import added
 from clipfed_bench.simulator import shared
 from clipfed_bench.simulator.cell_setup import CellSetup
@@ -64,7 +64,7 @@ def _digests(setup: CellSetup, names: Iterable[str]) -> dict[str, str]:
 def _metrics() -> dict[str, str]:
     """Digest of the source of each metric that another package adds. A cell that is done does not depend on it."""
     found = {metric.name: metric.module for metric in added().usable.values() if metric.module is not None}
-    return {f"metric_{name}": digest(lines(closure([module], first, PROJECT))) for name, module in found.items()}
+    return {f"{METRIC}{name}": digest(lines(closure([module], first, PROJECT))) for name, module in found.items()}
 
 
 def _origins(spec: CellSpec) -> dict[str, str]:

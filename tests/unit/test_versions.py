@@ -53,6 +53,10 @@ def test_other_attacks_have_other_digests_and_that_is_no_difference():
             lambda row: {"digest_data": "2"} if (row["seed"], row["attack"]) == (0, "dba") else {},
             "20 cells and 4 cells",
         ),
+        (
+            lambda row: {"metric_area": "m2" if row["seed"] == 1 else "m1"},
+            "Two versions of metric area: cells of seeds 0, 2 and of seed 1.",
+        ),
         (lambda row: dict.fromkeys(OWN) if row["seed"] == 2 else {}, "cells are computed from: seed 2."),
     ],
 )

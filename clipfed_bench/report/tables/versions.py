@@ -8,7 +8,7 @@ from itertools import combinations
 from clipfed_bench.config.words import heading, label
 from clipfed_bench.core.work_counts import plural
 from clipfed_bench.report.tables.axes import SETTINGS, Record
-from clipfed_bench.runs.digests import OF, UNKNOWN, recorded, subject
+from clipfed_bench.runs.digests import METRIC, OF, UNKNOWN, recorded, subject
 
 _SEEN = {"data": "data_source", "server_data": "server_hash", "teacher": "teacher_identity"}
 """What is known of inputs only to who has read them, such as weights that come by a name: a digest may not tell."""
@@ -34,6 +34,14 @@ def versions(records: Iterable[Record]) -> tuple[str, ...]:
         for groups in (list(group.values()) for group in same.values() if len(group) > 1):
             what = found.setdefault(f"{_NUMBERS.get(len(groups), len(groups))} versions of {{}}: {_which(groups)}.", [])
             what += [text] if (text := subject(name, groups[0][0])) not in what else []
+    for column in sorted({name for record in done for name in record if name.startswith(METRIC)}):
+        by_value: dict[str, list[Record]] = {}
+        for record in done:
+            if isinstance(value := record.get(column), str):
+                by_value.setdefault(value, []).append(record)
+        if len(groups := list(by_value.values())) > 1:
+            sentence = f"{_NUMBERS.get(len(groups), len(groups))} versions of {{}}: {_which(groups)}."
+            found.setdefault(sentence, []).append(f"metric {column.removeprefix(METRIC)}")
     sentences = [sentence.replace("{}", ", ".join(what)) for sentence, what in found.items()]
     if known and (old := [record for record in done if not recorded(record)]):
         sentences.append(f"Cells {UNKNOWN}: {_which([old, known]).partition(' and ')[0].removeprefix('cells of ')}.")
