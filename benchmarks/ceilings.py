@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import Clock, take_turns
+from clipfed_bench.data.catalog import info
 from clipfed_bench.models.build import build_model
 from clipfed_bench.toolbox.compute import Compute, configure
 
@@ -94,15 +95,16 @@ class Work:
         return Load(2.0 * clients * self.params, dict.fromkeys(WIDTHS, moved))
 
 
-def count_work(model_name: str, classes: int = 10) -> Work:
-    """FLOPs and activations of a model for (3, 32, 32) images, counted on shapes alone."""
-    model = build_model(model_name, classes, 0).to("meta").train()
+def count_work(model_name: str, dataset: str = "cifar10") -> Work:
+    """FLOPs and activations of a model for images of ``dataset``, counted on shapes alone."""
+    like = info(dataset)
+    model = build_model(model_name, len(like.classes), 0, image_shape=like.image_shape).to("meta").train()
     sizes: list[int] = []
     for module in model.modules():
         if next(module.children(), None) is None and next(module.parameters(), None) is not None:
             module.register_forward_hook(partial(_note, sizes))
     images = 2  # BatchNorm wants more than one
-    batch = torch.empty(images, 3, 32, 32, device="meta")
+    batch = torch.empty(images, *like.image_shape, device="meta")
     with FlopCounterMode(display=False) as forward:
         result = model(batch)
     with FlopCounterMode(display=False) as backward:

@@ -35,9 +35,8 @@ def measure_kernels(model: str, device: str, scale: Scale) -> Iterator[Compariso
         return
     clock = Clock(device)
     for batch_size in BATCH_SIZES:
-        world = make_world(
-            model, device, scale.clients, scale.client_images, batch_size, scale.epochs, scale.test_images
-        )
+        sizes = scale.clients, scale.client_images, batch_size, scale.epochs, scale.test_images
+        world = make_world(model, device, *sizes, scale.dataset)
         clean = normalized(world.data.test.images, world.federation.normalize)
         sets = make_test_sets(world.data.test, clean, world.attack(), world.federation.normalize)
         seconds: dict[str, dict[str, list[float]]] = {}

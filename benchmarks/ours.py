@@ -7,7 +7,7 @@ from dataclasses import replace
 from benchmarks.ceilings import Ceilings
 from benchmarks.world import World
 from clipfed_bench.api import Attack, ClientUpdates
-from clipfed_bench.components.registry import models
+from clipfed_bench.components.registry import choose
 from clipfed_bench.execution.gpu import resolve_kernels
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.toolbox.compute import Compute
@@ -23,7 +23,7 @@ def default(device: str, model: str) -> Way:
     """What a cell with ``model`` on ``device`` (cpu or cuda) takes unless it is told otherwise."""
     if device.startswith("cuda"):
         return "graph, 4 streams", "bfloat16"
-    kernels = resolve_kernels("auto", device, "float32") if models()[model].compiled else "torch"
+    kernels = resolve_kernels("auto", device, "float32") if choose("model", model).component.compiled else "torch"
     return "eager" if kernels == "torch" else kernels, "float32"
 
 

@@ -19,9 +19,10 @@ from benchmarks.rounds import Round, measure_rounds
 from benchmarks.scale import choose
 from benchmarks.scaling import Scaling, best_number, measure_scaling
 from benchmarks.steps import PLAIN, USUAL, Step, measure_steps
-from benchmarks.targets import targets
+from benchmarks.targets import TARGETS_SHAPE, targets
 from benchmarks.timing import Clock
 from clipfed_bench.core.provenance import provenance
+from clipfed_bench.data.catalog import info
 from clipfed_bench.execution.allocator import keep_freed_memory
 from clipfed_bench.execution.machine import cores
 
@@ -42,11 +43,14 @@ class Request:
     quick: bool = False
     images: int | None = None
     """A client's in a round, all other amounts in proportion; None: as :mod:`.scale` says."""
+    dataset: str = "cifar10"
+    """Whose image shape and number of classes the made-up images have."""
 
 
 def measure(request: Request, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Measure everything, telling ``say`` what comes next."""
     begin = time.perf_counter()
+    scales = {m: choose(request.device, m, request.quick, request.images, request.dataset) for m in request.models}
 
     def tell(what: str) -> None:
         say(f"{what} (after {time.perf_counter() - begin:.0f} s)")
@@ -62,9 +66,8 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
     aggregations: list[Aggregation] = []
     scaling: list[Scaling] = []
     kernels: list[Comparison] = []
-    for model in request.models:
-        scale = choose(device, model, request.quick, request.images)
-        work = works[model] = count_work(model)
+    for model, scale in scales.items():
+        work = works[model] = count_work(model, scale.dataset)
         tell(f"{model}: training steps")
         steps += measure_steps(model, device, scale, ceilings, work)
         tell(f"{model}: whole rounds")
@@ -76,6 +79,8 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
         processes = PROCESSES[device] if device == "cuda" else min(PROCESSES[device], cores())
         tell(f"{model}: up to {processes} processes at once")
         scaling += measure_scaling(model, device, scale, processes)
+    shape = info(request.dataset).image_shape
+    judged = targets(device, way, steps, rounds, aggregations, scaling, kernels) if shape == TARGETS_SHAPE else []
     first = headline(steps, request.models[0], way)
     best = best_number([s for s in scaling if s.model == request.models[0]])
     return {
@@ -83,13 +88,15 @@ def measure(request: Request, say: Callable[[str], None] = lambda text: None) ->
         "ratio_plain_loop": first.ratio_plain_loop.median if first.ratio_plain_loop else math.nan,
         "ratio_usual_loop": first.ratio_usual_loop.median if first.ratio_usual_loop else math.nan,
         "model": first.model,
+        "dataset": request.dataset,
+        "image_shape": shape,
         "executor": first.who,
         "precision": first.precision,
         "batch_size": first.batch_size,
         "images_per_second": first.images_per_second.median,
         "cells_per_gpu": best if device == "cuda" else None,
         "quick": request.quick,
-        "targets": [asdict(t) for t in targets(device, way, steps, rounds, aggregations, scaling, kernels)],
+        "targets": [asdict(t) for t in judged],
         "machine": _machine(device),
         "ceilings": asdict(ceilings),
         "work": {name: asdict(work) for name, work in works.items()},

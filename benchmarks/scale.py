@@ -1,8 +1,16 @@
-"""How much is measured: by device, model, and whether it has to be quick."""
+"""How much is measured: by device, model, images, and whether it has to be quick."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+from clipfed_bench.components.registry import choose as choose_component
+from clipfed_bench.data.catalog import info
+from clipfed_bench.execution.estimate import RESNET18_FLOPS
+from clipfed_bench.models.counts import training_flops
+
+SMALL_FLOPS = 1e8
+"""To train on one image: what needs fewer is measured as the small CNN is, which needs 17 million."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ class Scale:
     scaling_images: int = 1024
     """Trained by each process in each timing of several processes."""
     scaling_repetitions: int = 7
+    dataset: str = "cifar10"
+    """Whose number of classes and image shape the made-up images have."""
 
 
 _GPU = Scale(
@@ -59,30 +69,42 @@ _SLOW = Scale(
     scaling_images=64,
     scaling_repetitions=3,
 )
-"""ResNet-18 on a CPU core trains some twenty images a second: everything is kept small."""
+"""ResNet-18 on a CPU core trains some twenty images a second: everything is kept small. Others in proportion."""
 
 
-def choose(device: str, model: str, quick: bool, images: int | None = None) -> Scale:
-    """The amounts for ``model`` on ``device``; ``images``: in a client's hands, all other amounts in proportion."""
+def choose(device: str, model: str, quick: bool, images: int | None = None, dataset: str = "cifar10") -> Scale:
+    """The amounts for ``model`` on ``device`` and images like those of ``dataset``.
+
+    ``images``: in a client's hands, all other amounts in proportion. Raises UserError for a model or a data set that is
+    not known, and for images that the model cannot take.
+    """
+    known = info(dataset)
+    flops = training_flops(choose_component("model", model), len(known.classes), known.image_shape)
+    scale = replace(_amounts(device, flops, quick), dataset=dataset)
+    return scale if images is None else _shrunk(scale, images)
+
+
+def _amounts(device: str, flops: float, quick: bool) -> Scale:
     if device.startswith("cuda"):
         scale = _GPU
         if quick:
             scale = replace(scale, batch_sizes=(64,), images=8 * 256, repetitions=3, rounds=2, aggregations=3)
             scale = replace(scale, test_images=2_000, server_images=1_000, aggregation_seconds=2)
             scale = replace(scale, scaling_images=8 * 640, scaling_repetitions=3)
-    elif model == "resnet18":
+    elif flops > SMALL_FLOPS:
         scale = _SLOW
         if quick:
             scale = replace(scale, batch_sizes=(16,), images=16, repetitions=3, clients=4, client_images=2)
             scale = replace(scale, test_images=10, server_images=10, counts=(10,), aggregation_seconds=2)
             scale = replace(scale, aggregations=1, scaling_images=16, scaling_repetitions=3)
+        scale = _shrunk(scale, max(1, round(scale.client_images * RESNET18_FLOPS / flops)))
     else:
         scale = Scale()
         if quick:
             scale = replace(scale, batch_sizes=(64, 16), images=256, repetitions=5, client_images=50, test_images=500)
             scale = replace(scale, server_images=100, rounds=1, aggregation_seconds=2, aggregations=1)
             scale = replace(scale, scaling_images=256, scaling_repetitions=3)
-    return scale if images is None else _shrunk(scale, images)
+    return scale
 
 
 def _shrunk(scale: Scale, images: int) -> Scale:

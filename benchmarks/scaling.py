@@ -108,7 +108,8 @@ def _work(link: Connection, model: str, device: str, scale: Scale) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     clients = min(scale.step_clients, scale.scaling_images)
-    world = make_world(model, device, clients, scale.scaling_images // clients, scale.batch_sizes[0], 1, 1)
+    sizes = clients, scale.scaling_images // clients, scale.batch_sizes[0], 1, 1
+    world = make_world(model, device, *sizes, scale.dataset)
     way, flat = ours.default(device, model), world.model()
 
     def train() -> float:

@@ -46,7 +46,7 @@ def measure_steps(model: str, device: str, scale: Scale, ceilings: Ceilings, wor
     """Every way of the simulator and both yardsticks, at each batch size."""
     for batch_size in scale.batch_sizes:
         images = max(1, scale.images // scale.step_clients)
-        world = make_world(model, device, scale.step_clients, images, batch_size, 1, 1)
+        world = make_world(model, device, scale.step_clients, images, batch_size, 1, 1, scale.dataset)
         yield from _measure(model, batch_size, world, scale.repetitions, ceilings, work)
 
 

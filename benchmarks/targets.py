@@ -16,6 +16,8 @@ PAPER_ROUND = 10_000
 """Images trained in a round: 10 clients × 500 images × 2 epochs. Rounds are judged from this size on."""
 
 
+TARGETS_SHAPE = (3, 32, 32)
+"""Of the images that the targets are for."""
 ROUNDS = {64: 1.7, 32: 1.5, 16: 1.5}
 """Batch size -> how many times as fast a round is to be with compiled kernels as with torch's operators."""
 

@@ -12,8 +12,8 @@ def sections(result: dict[str, Any]) -> list[Sheet]:
     """The tables of a result of :func:`.run.measure`."""
     models = tuple(result["work"])
     return [
-        _section("Targets", ("target", "bound", "measured", "met"), _targets(result)),
-        _section("Ceilings", ("what", "rate"), _ceilings(result), _MACHINE.format(**result["machine"])),
+        *([_section("Targets", ("target", "bound", "measured", "met"), _targets(result))] if result["targets"] else []),
+        _section("Ceilings", ("what", "rate"), _ceilings(result), _machine(result)),
         *(_steps(result["steps"], model) for model in models),
         *(_rounds(result["rounds"], model) for model in models),
         *([_kernels(result["kernels"])] if result["kernels"] else []),
@@ -52,6 +52,11 @@ _KERNELS = ("model", "batch", "local, s", "evaluate, s", "× local", "× evaluat
 _KERNELS_NOTE = "A round with compiled kernels, and how many times as fast it is as with torch's operators, in turn."
 _SCALING = ("model", "processes", "images/s", "images/CPU-s each", "/ one process")
 _SCALING_NOTE = "One thread each. Images/s by the clock on the wall, of all together: it needs a machine that is quiet."
+
+
+def _machine(result: dict[str, Any]) -> str:
+    shape = "×".join(map(str, result["image_shape"]))
+    return _MACHINE.format(**result["machine"]) + f" Images of {shape}, as {result['dataset']}'s."
 
 
 def _targets(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:

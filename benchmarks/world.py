@@ -1,9 +1,10 @@
-"""What is trained on here: made-up images in CIFAR-10's shapes, so that no file is needed, in a cell's own objects."""
+"""What is trained on: made-up images in a data set's shapes, so that no file is needed, in a cell's own objects."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import cycle, islice
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from clipfed_bench.simulator.local import Hyper
 from clipfed_bench.simulator.sampling import malicious_clients
 from clipfed_bench.simulator.server_model import CellServerModel
 from clipfed_bench.teacher.teacher import Teacher
+from clipfed_bench.toolbox.classifier import Classifier
 from clipfed_bench.toolbox.compute import Compute, configure
 from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData, image_shape
 from clipfed_bench.toolbox.rng import generator
@@ -30,11 +32,11 @@ WIDTH = 768
 """Of the made-up teacher's features, as ViT-L/14's."""
 
 
-def made_up(count: int, device: str, purpose: str) -> Images:
-    """``count`` random images (N, 3, 32, 32) uint8 in channels_last, as a cell holds them, with random labels."""
-    stream = generator(0, f"bench-{purpose}")
-    pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=stream, dtype=torch.uint8)
-    labels = torch.randint(0, 10, (count,), generator=stream)
+def made_up(count: int, device: str, purpose: str, dataset: str = "cifar10") -> Images:
+    """``count`` random images (N, C, H, W) uint8 in channels_last, as a cell holds them, with random labels."""
+    stream, like = generator(0, f"bench-{purpose}"), info(dataset)
+    pixels = torch.randint(0, 256, (count, *like.image_shape), generator=stream, dtype=torch.uint8)
+    labels = torch.randint(0, len(like.classes), (count,), generator=stream)
     return Images(pixels.to(device).contiguous(memory_format=torch.channels_last), labels.to(device))
 
 
@@ -62,9 +64,14 @@ class World:
         """Ids of all clients."""
         return tuple(range(len(self.federation.clients)))
 
-    def model(self, kernels: str = "torch") -> FlatModel:
+    def classifier(self, kernels: str = "torch") -> Classifier:
         """A fresh model; the same each time."""
-        return FlatModel(build_model(self.spec.model, len(self.data.classes), 0, kernels).to(self.device))
+        shape = image_shape(self.data.train.images)
+        return build_model(self.spec.model, len(self.data.classes), 0, kernels, shape).to(self.device)
+
+    def model(self, kernels: str = "torch") -> FlatModel:
+        """The same, flat."""
+        return FlatModel(self.classifier(kernels))
 
     def attack(self) -> Attack:
         """BadNets."""
@@ -79,7 +86,8 @@ class World:
 
     def server(self, images: int, compute: Compute) -> ServerContext:
         """A server that holds ``images`` made-up images and a teacher with made-up features."""
-        held = ServerData(made_up(images, "cpu", "server"), ("",) * images, "made up", f"bench-{images}")
+        drawn = made_up(images, "cpu", "server", self.spec.dataset)
+        held = ServerData(drawn, ("",) * images, "made up", f"bench-{images}")
         teacher = MadeUpTeacher(len(self.data.classes), self.device)
         hyper, executor = self.federation.hyper, self.executor(compute)
         return ServerContext(
@@ -96,10 +104,19 @@ class World:
         )
 
 
-def make_world(model: str, device: str, clients: int, images: int, batch_size: int, epochs: int, tests: int) -> World:
-    """``clients`` with ``images`` each, and ``tests`` test images."""
+def make_world(
+    model: str,
+    device: str,
+    clients: int,
+    images: int,
+    batch_size: int,
+    epochs: int,
+    tests: int,
+    dataset: str = "cifar10",
+) -> World:
+    """``clients`` with ``images`` each, and ``tests`` test images, in the shape and the classes of ``dataset``."""
     spec = CellSpec(
-        dataset="cifar10",
+        dataset=dataset,
         partition=choose("partition", "iid"),
         clients=clients,
         clients_per_round=clients,
@@ -109,20 +126,23 @@ def make_world(model: str, device: str, clients: int, images: int, batch_size: i
         local_epochs=epochs,
         lr=0.01,
     )
-    train, test = made_up(clients * images, device, "train"), made_up(tests, device, "test")
-    data = Dataset("made-up", info("cifar10").classes, train, test, MEAN, STD, "made up")
+    train, test = made_up(clients * images, device, "train", dataset), made_up(tests, device, "test", dataset)
+    mean, std = (tuple(islice(cycle(values), train.images.shape[1])) for values in (MEAN, STD))
+    data = Dataset("made-up", info(dataset).classes, train, test, mean, std, "made up")
     shares = torch.split(torch.arange(clients * images, device=device), images)
     hyper = Hyper.of(spec)
     holdings = [train.take(share) for share in shares]
-    normalize, compute = Normalizer(MEAN, STD, device), Compute(device)
-    executor = Executor(build_model(model, len(data.classes), 0).to(device), normalize, hyper, compute)
+    normalize, compute = Normalizer(mean, std, device), Compute(device)
+    architecture = build_model(spec.model, len(data.classes), 0, image_shape=image_shape(train.images)).to(device)
+    executor = Executor(architecture, normalize, hyper, compute)
     federation = Federation(spec, holdings, malicious_clients(spec), normalize, hyper, executor)
     return World(spec, data, federation, device, {compute: executor})
 
 
 def round_world(model: str, device: str, scale: Scale) -> World:
     """The world of a whole round."""
-    return make_world(model, device, scale.clients, scale.client_images, 64, scale.epochs, scale.test_images)
+    sizes = scale.clients, scale.client_images, 64, scale.epochs, scale.test_images
+    return make_world(model, device, *sizes, scale.dataset)
 
 
 class MadeUpTeacher(Teacher):

@@ -6,7 +6,7 @@ after the other, each from the global model. Neither keeps the clients' updates;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks.world import MEAN, STD, World
-from clipfed_bench.models.build import build_model
+from benchmarks.world import World
 from clipfed_bench.toolbox.images import Images
 
 
@@ -37,9 +36,9 @@ def torch_defaults() -> Iterator[None]:
 
 def plain_loop(world: World, precision: str = "float32") -> Callable[[], None]:
     """Resident uint8 images, a channels_last model, and the five lines of any tutorial; bfloat16 is by autocast."""
-    model = build_model(world.spec.model, len(world.data.classes), 0).to(world.device)
+    model = world.classifier()
     start = {name: value.clone() for name, value in model.state_dict().items()}
-    mean, std = (torch.tensor(v, device=world.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+    mean, std = (torch.tensor(v, device=world.device).view(1, -1, 1, 1) for v in (world.data.mean, world.data.std))
     hyper = world.federation.hyper
 
     def client(data: Images) -> None:
@@ -72,12 +71,16 @@ def _autocast(device: str, precision: str) -> AbstractContextManager[object]:
 
 
 class Pictures(Dataset[tuple[Any, int]]):
-    """Images as torchvision's data sets hold them: an array of (H, W, C) uint8, of which each becomes a PIL image."""
+    """Images as torchvision's data sets hold them: an array of (H, W, C) uint8, of which each becomes a PIL image.
 
-    def __init__(self, data: Images) -> None:
-        self.data = data.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    Gray ones are (H, W).
+    """
+
+    def __init__(self, data: Images, mean: Sequence[float], std: Sequence[float]) -> None:
+        pixels = data.images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        self.data = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
         self.targets = data.labels.tolist()
-        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -91,9 +94,8 @@ def usual_loop(world: World) -> Callable[[], float]:
     loader per client, ``.item()`` in each step. float32, default memory format, no worker processes: they are slower
     for clients of this size. It returns the mean loss of the last client.
     """
-    model: nn.Module = build_model(world.spec.model, len(world.data.classes), 0)
-    model = model.to(world.device).to(memory_format=torch.contiguous_format)
-    holdings = [Pictures(data) for data in world.federation.clients]
+    model: nn.Module = world.classifier().to(memory_format=torch.contiguous_format)
+    holdings = [Pictures(data, world.data.mean, world.data.std) for data in world.federation.clients]
     hyper = world.federation.hyper
     criterion = nn.CrossEntropyLoss()
 

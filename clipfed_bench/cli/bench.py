@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from clipfed_bench.cli.options import DeviceOption
 from clipfed_bench.core.errors import UserError
 
-ModelChoice = Literal["cnn", "resnet18", "both"]
+BOTH = "both"
 
 
 def bench(
     model: Annotated[
-        ModelChoice, typer.Option("--model", help="What is trained; of both, the ratios are the device's usual one's.")
-    ] = "both",
+        str,
+        typer.Option(
+            "--model", help="Any model, or both: resnet18 and cnn, of which the device's usual one comes first."
+        ),
+    ] = BOTH,
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Data set whose image shape and number of classes made-up images have.")
+    ] = "cifar10",
     device: DeviceOption = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="Less of everything: under two minutes on two cores.")] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="File for all figures.")] = None,
@@ -31,7 +37,7 @@ def bench(
     """Measure the simulator on this machine, next to the machine's limits and two ordinary training loops.
 
     Training steps, whole rounds part by part, each defense's aggregation, and several processes at once, on made-up
-    images in CIFAR-10's shapes. A ratio to the floor says how many times as long it takes as the rates of a matrix
+    images; no file is needed. A ratio to the floor says how many times as long it takes as the rates of a matrix
     product and of a copy allow. Other programs on the machine disturb it.
     """
     from clipfed_bench.core.files import check_place
@@ -48,8 +54,8 @@ def bench(
     from benchmarks.run import Request
 
     usual, other = ("resnet18", "cnn") if place == "cuda" else ("cnn", "resnet18")
-    models = (usual, other) if model == "both" else (model,)
-    command.bench(Request(place, models, quick, images), json_path, markdown_path)
+    models = (usual, other) if model == BOTH else (model,)
+    command.bench(Request(place, models, quick, images, dataset), json_path, markdown_path)
 
 
 def _find_benchmarks(source: Path) -> None:

@@ -22,12 +22,11 @@ from benchmarks.scaling import Scaling, best_number, compare
 from benchmarks.steps import PLAIN, USUAL, Step
 from benchmarks.targets import target, targets
 from benchmarks.timing import Clock, Spread, ratios, spread, take_turns
-from benchmarks.world import make_world
+from benchmarks.world import World, make_world
 from clipfed_bench.cli.main import app
 from clipfed_bench.components.registry import defenses
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.execution.worker import THREADS
-from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.report.formats.markdown import markdown
 
@@ -98,16 +97,11 @@ def test_ceilings_are_those_of_a_computer():
 
 def test_the_plain_loop_trains_what_the_simulator_trains(monkeypatch):
     """One client and one batch an epoch: the order of images changes nothing but rounding."""
-    made: list[torch.nn.Module] = []
-
-    def build(*arguments):
-        made.append(build_model(*arguments))
-        return made[-1]
-
     world = make_world("cnn", "cpu", 1, 12, batch_size=12, epochs=2, tests=1)
     flat = world.model()
     expected = flat.params + ours.train(world, flat, ("eager", "float32")).deltas[0]
-    monkeypatch.setattr(yardsticks, "build_model", build)
+    made = [world.classifier()]
+    monkeypatch.setattr(World, "classifier", lambda world: made[0])
     run = yardsticks.plain_loop(world)
     run()
     run()  # it starts anew each time
@@ -119,7 +113,7 @@ def test_the_plain_loop_trains_what_the_simulator_trains(monkeypatch):
 def test_the_usual_loop_sees_the_same_images_and_learns():
     world = make_world("cnn", "cpu", 1, 12, batch_size=12, epochs=1, tests=1)
     normalize, train = world.federation.normalize, world.data.train
-    pictures = yardsticks.Pictures(train)
+    pictures = yardsticks.Pictures(train, world.data.mean, world.data.std)
     images = torch.stack([pictures[i][0] for i in range(12)])
     torch.testing.assert_close(images, normalize(normalize.pixels(train.images)))
     assert [pictures[i][1] for i in range(12)] == train.labels.tolist()
