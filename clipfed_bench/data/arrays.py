@@ -164,18 +164,18 @@ def long_tail(labels: Index, known: Info, where: str) -> str:
     )
 
 
-def check_complete(split: Split, name: str, known: Info, where: str) -> None:
-    """Raise DataError unless ``split`` holds exactly the images per class that the known data set has.
+def check_complete(labels: Index, name: str, known: Info, where: str) -> None:
+    """Raise DataError unless ``labels`` of split ``name`` are exactly as many of each class as the data set has.
 
     Where their numbers are not exact, some of each class to train on will do.
     """
-    check_labels(split.labels, len(known.classes), where)
+    check_labels(labels, len(known.classes), where)
     expected = known.counts(name)
-    counts = np.bincount(split.labels, minlength=len(known.classes))
+    counts = np.bincount(labels, minlength=len(known.classes))
     missing = [c for c, count in zip(known.classes, counts, strict=True) if count == 0]
     if missing and (known.exact or name == "train"):
         raise DataError(f"{where}: the {name} split of {known.name} has no image of class {', '.join(missing)}.")
-    if name == "train" and (tail := long_tail(split.labels, known, where)):
+    if name == "train" and (tail := long_tail(labels, known, where)):
         raise DataError(tail)
     wrong = [(c, n, e) for c, n, e in zip(known.classes, counts, expected, strict=True) if n != e]
     if known.exact and wrong:

@@ -103,7 +103,7 @@ def _build(known: Info, found: Found) -> cache.Arrays:
     splits = {}
     for split in ("train", "test"):
         splits[split] = found.read(split)
-        check_complete(splits[split], split, known, str(found.where))
+        check_complete(splits[split].labels, split, known, str(found.where))
     arrays = _pack(*(_canonical(splits[s]) for s in ("train", "test")))
     _check_pixels(known, arrays["mean"], found)
     return arrays

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any, cast
 
 from clipfed_bench.components.registry import choose, create
+from clipfed_bench.core.errors import UserError, shown
 from clipfed_bench.execution.jobs import Event, Job
 from clipfed_bench.execution.machine import Device, resolve_device
 from clipfed_bench.execution.worker import Settings
@@ -43,6 +45,26 @@ class Executor(ABC):
         was lost for a reason outside of it is ``retried``. Closing the iterator, or an exception in whoever uses it,
         ends everything that runs. ``settings.logs`` is the folder for what jobs print; it goes where it stays empty.
         """
+
+
+def execute(
+    name: str, executor: Executor, jobs: Sequence[Job], workers: int | None, settings: Settings
+) -> Generator[Event, None, None]:
+    """What ``executor``, called ``name``, says happened. Raises UserError where it breaks down, or leaves jobs open."""
+    left = {job.id for job in jobs}
+    try:
+        with closing(executor.execute(jobs, workers, settings)) as events:
+            for event in events:
+                if event.kind in ("done", "failed"):
+                    left.discard(event.job.id)
+                yield event
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"raises {type(error).__name__}: {shown(error, 300)}"
+        raise UserError(f"executor '{name}' {reason}. Its traceback is in the run folder's events.jsonl.") from error
+    if left:
+        raise UserError(f"executor '{name}' ended, and {len(left)} of {len(jobs)} jobs are neither done nor failed.")
 
 
 def make_executor(text: str) -> Executor:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from traceback import format_exception
 from typing import Protocol
 
 from clipfed_bench.config.cell_spec import CellSpec
@@ -21,6 +22,7 @@ from clipfed_bench.core.notices import notice
 from clipfed_bench.core.provenance import provenance
 from clipfed_bench.execution.board import Board
 from clipfed_bench.execution.estimate import Estimate, make_estimate
+from clipfed_bench.execution.executor import execute
 from clipfed_bench.execution.jobs import STAGES, Event, Job, plan
 from clipfed_bench.execution.journal import Account
 from clipfed_bench.execution.machine import cells_here
@@ -186,7 +188,7 @@ class Session:
         """
         if self.jobs:
             self.places.engine.check()
-            _ = self.environment  # what the device cannot do is said before anything is written
+            _ = self.environment, self._weights()  # what device or model cannot do is said before anything is written
         try:
             self.places.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -202,9 +204,10 @@ class Session:
             self.account.write("interrupted")
             raise Interrupted(go_on) from None
         except UserError as error:
+            if error.__cause__ is not None:
+                self.account.write("stopped", error=str(error), traceback="".join(format_exception(error)))
             if not isinstance(error.__cause__, OSError):
                 raise
-            self.account.write("stopped", error=str(error))
             raise UserError(f"{error}\n{go_on}") from error
 
     def _begin(self, command: str) -> Stock:
@@ -223,8 +226,7 @@ class Session:
         return Stock(len(self.cells), len(self.done), self.store.broken(self.keys), self.stale)
 
     def _compute(self, watcher: Watcher) -> None:
-        guess = make_estimate(self._way, {})
-        weights = {job.id: guess.seconds(job) for job in self.jobs}
+        weights = self._weights()
         # Longest first, so that no worker is left with a long cell at the end; equal ones stay in order.
         jobs = sorted(self.jobs, key=lambda job: (STAGES.index(job.stage), -weights[job.id]))
         board = Board(weights, len(self.cells), len(self.done), also=telling(self.cells))
@@ -242,10 +244,15 @@ class Session:
             drop_prefixes(self.places.folder, ())
             self.account.write("computed", computed=self.account.computed)
 
+    def _weights(self) -> dict[str, float]:
+        """Expected seconds of each job. Raises UserError for images that a model cannot take."""
+        guess = make_estimate(self._way, {})
+        return {job.id: guess.seconds(job) for job in self.jobs}
+
     def _execute(self, jobs: Sequence[Job]) -> Generator[Event, None, None]:
         places = self.places
         settings = Settings(self.environment, places.folder / "logs", self._runner, places.cell_timeout)
-        return places.engine.execute(jobs, places.workers, settings)
+        return execute(places.executor, places.engine, jobs, places.workers, settings)
 
     def _store(self, event: Event) -> None:
         job = event.job

@@ -6,6 +6,7 @@ that is installed is recorded of every cell; keys of cells, and which are done o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 
@@ -20,7 +21,12 @@ from clipfed_bench.runs.plugin_metrics import describe
 @cache
 def added() -> Found[Metric]:
     """The metrics of other packages, and why some of them cannot be used."""
-    return discover("metric", describe, taken=METRICS, dash="_")
+    found = discover("metric", describe, taken=METRICS, dash="_")
+    labels = Counter(metric.label.casefold() for metric in (*METRICS.values(), *found.usable.values()))
+    alike = {name: m for name, m in found.usable.items() if labels[m.label.casefold()] > 1}
+    told = "as another is; tables need two labels."
+    why = {name: f"metric '{name}' of {m.module} is labelled {m.label}, {told}" for name, m in alike.items()}
+    return Found({n: m for n, m in found.usable.items() if n not in alike}, found.broken | why)
 
 
 def metrics() -> Mapping[str, Metric]:
@@ -40,7 +46,7 @@ def find_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
 def measured() -> tuple[Metric, ...]:
     """Those that have to be measured apart; what cannot be used is said once, and keeps nothing from being computed."""
     for reason in added().broken.values():
-        notice(f"warning: {reason} It is not recorded.")
+        notice(f"{reason} It is not recorded.")
     return tuple(metric for metric in metrics().values() if metric.measure is not None)
 
 

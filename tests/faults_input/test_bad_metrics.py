@@ -54,7 +54,7 @@ def test_sources_that_break_a_rule(case: Any, install: Any) -> None:
     with shown_by(said.append):
         assert [metric.name for metric in metric_catalog.measured()] == ["fine"]
     assert len(said) == 1
-    assert said[0].startswith("warning: metric 'mine' of the plug-in")
+    assert said[0].startswith("metric 'mine' of the plug-in")
     assert said[0].endswith(" It is not recorded.")
 
 
@@ -62,6 +62,14 @@ def test_sources_that_break_a_rule(case: Any, install: Any) -> None:
 def test_names_of_other_columns(name: str, install: Any) -> None:
     install({name: GOOD}, kind="metric")
     assert f"'{name}' is or could be another column of the results; rename its file." in run("list", "metrics").err
+
+
+def test_labels_that_are_alike(install: Any) -> None:
+    install({"mine": GOOD.replace('"mine"', '"mta"'), "a": GOOD, "b": GOOD}, kind="metric")
+    said = run("list", "metrics").err
+    assert "metric 'mine' of strangers.mine is labelled mta, as another is; tables need two labels." in said
+    assert all(f"metric '{name}' of strangers.{name} is labelled mine, as another is" in said for name in "ab")
+    assert not metric_catalog.added().usable
 
 
 def test_a_name_of_the_projects_own(install: Any) -> None:

@@ -11,10 +11,11 @@ import pytest
 from makers import known_sets as make
 from makers.data_files import class_folders, parquet_folder
 
-from clipfed_bench.core.errors import DataError, UserError
+from clipfed_bench.core.errors import AbsentError, DataError, UserError
 from clipfed_bench.core.splits import Split
 from clipfed_bench.data import catalog
 from clipfed_bench.data.datasets import load_dataset
+from clipfed_bench.data.formats.find import locate
 from clipfed_bench.data.formats.written import divided
 from clipfed_bench.data.info import describe
 from clipfed_bench.data.partition import partition
@@ -122,6 +123,25 @@ def test_files_of_the_same_names_are_told_by_their_numbers(root: Path, monkeypat
     make.small(monkeypatch, "mnist", 5, 2)
     with pytest.raises(DataError, match=r"idx files of another data set \(65 train, 20 test images\)"):
         load_dataset("mnist", root)
+
+
+def test_what_is_there_though_nothing_fits_is_said_before_a_grid(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make.small(monkeypatch, "mnist", 4, 2)
+    make.idx(root / "raw", DIGITS, make.parts("mnist"))
+    assert locate(catalog.info("mnist"), root)
+    (root / "raw" / "t10k-images-idx3-ubyte").unlink()
+    with pytest.raises(AbsentError, match=f"Seen there: {root}/raw: idx files without t10k-images-idx3-ubyte"):
+        locate(catalog.info("mnist"), root)
+
+
+def test_class_folders_are_counted_before_a_grid(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make.small(monkeypatch, "mnist", 4, 2)
+    for split, (images, labels) in make.parts("mnist").items():
+        class_folders(root / "own" / split, images.repeat(3, axis=1), labels, names=tuple("0123456789"))
+    assert locate(catalog.info("mnist"), root)
+    next((root / "own" / "test" / "3").iterdir()).unlink()
+    with pytest.raises(DataError, match="the test split of mnist must hold 2 images of each class; it holds three 1"):
+        locate(catalog.info("mnist"), root)
 
 
 @pytest.mark.parametrize("form", ["folders", "hub"])

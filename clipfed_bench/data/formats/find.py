@@ -20,7 +20,17 @@ def find(known: Info, root: Path, download: bool = True) -> Iterator[Found]:
     Without ``download`` there are none then. That there are several is said. Raises DataError: a copy is there but
     damaged or incomplete; or nothing fits and it cannot be downloaded.
     """
-    search, forms = _search(known, root), _forms(known)
+    search, none = _search(known, root), True
+    for copy in _there(search):
+        none = False
+        yield copy
+    if none and download:
+        yield from _download(search)
+
+
+def _there(search: Search) -> Iterator[Found]:
+    """As :func:`find` without a download; the search has noted what else it saw."""
+    known, forms = search.known, _forms(search.known)
     found: list[Found] = []
     left: list[Form] = []
     for form in forms:
@@ -37,8 +47,6 @@ def find(known: Info, root: Path, download: bool = True) -> Iterator[Found]:
         yield from form.find(search)  # hardly ever needed
     if not copies and search.broken:
         raise DataError(f"{known.name}: {_list(search.broken)}\nMend or remove it.")
-    if not copies and download:
-        yield from _download(search, forms)
 
 
 def locate(known: Info, root: Path) -> Found | None:
@@ -46,9 +54,10 @@ def locate(known: Info, root: Path) -> Found | None:
 
     Raises DataError as :func:`find`; AbsentError where nobody answers from whom it could be had.
     """
-    found = next(find(known, root, download=False), None)
+    search = _search(known, root)
+    found = next(_there(search), None)
     if found is None:
-        _remote(_search(known, root))
+        _remote(search)
     return found
 
 
@@ -76,8 +85,8 @@ def _remote(search: Search) -> Official:
     return remote
 
 
-def _download(search: Search, forms: tuple[Form, ...]) -> list[Found]:
-    files = _remote(search)
+def _download(search: Search) -> list[Found]:
+    files, forms = _remote(search), _forms(search.known)
     from torchvision.datasets.utils import download_url
 
     try:

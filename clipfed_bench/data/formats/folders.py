@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from clipfed_bench.core.splits import Split
-from clipfed_bench.data.arrays import as_channels, decode_all
+from clipfed_bench.core.errors import DataError
+from clipfed_bench.core.splits import Index, Split
+from clipfed_bench.data.arrays import as_channels, check_complete, decode_all
 from clipfed_bench.data.class_names import class_indices, normalize, overlap
 from clipfed_bench.data.formats.search import IMAGE_SUFFIXES, Form, Found, Search, other_set
 from clipfed_bench.data.info import Info
@@ -51,6 +52,12 @@ def find(search: Search) -> list[Found]:
         absent = [f"{s}/{c}" for s in ("train", "test") for c in classes if normalize(c) not in named[s]]
         if absent:
             search.broken.append(f"{folder}: no folder for {', '.join(absent)}")
+            continue
+        try:
+            for split in ("train", "test"):
+                check_complete(_labels(present[split], classes, str(folder / split)), split, known, str(folder))
+        except DataError as error:
+            search.broken.append(str(error))
             continue
         files = tuple(path for s in ("train", "test") for paths in present[s].values() for path in paths)
         fits.append(Found("class folders", folder, files, partial(_read_split, present, classes, known, False)))
@@ -105,7 +112,13 @@ def read(content: ClassFiles, classes: Sequence[str], side: int, resize: bool = 
     """
     names = sorted(content)
     where = str(content[names[0]][0].parent.parent)
-    indices = class_indices(names, classes, where)
+    labels = _labels(content, classes, where)
     files = [path for name in names for path in content[name]]
-    labels = np.repeat(np.array(indices, dtype=np.int64), [len(content[name]) for name in names])
     return Split(decode_all(files, side, lambda i: str(files[i]), resize, where), labels)
+
+
+def _labels(content: ClassFiles, classes: Sequence[str], where: str) -> Index:
+    """Of all images, class folder by class folder in the order of their names. Raises DataError."""
+    names = sorted(content)
+    indices = class_indices(names, classes, where)
+    return np.repeat(np.array(indices, dtype=np.int64), [len(content[name]) for name in names])
