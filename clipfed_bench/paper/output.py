@@ -23,7 +23,9 @@ from clipfed_bench.runs.store import RunStore
 _FIGURES = {"fig3": "tsne", "fig4": "images", "fig5": "bands", "fig6": "curves", "fig7": "teachers"}
 
 
-def write(name: str, cells: Sequence[CellSpec], env: Environment, store: RunStore) -> tuple[list[Path], Sheet | None]:
+def write(
+    name: str, cells: Sequence[CellSpec], env: Environment, store: RunStore, admissible: float
+) -> tuple[list[Path], Sheet | None]:
     """Write ``table1`` … ``fig7`` of what is stored of ``cells``; the paths, and of a table what a terminal shows.
 
     Each file is written whole or not at all. Raises UserError where what a figure needs is not stored.
@@ -31,7 +33,7 @@ def write(name: str, cells: Sequence[CellSpec], env: Environment, store: RunStor
     folder, shown = store.folder / "paper", None
     paths, texts = [], {}
     if name in LAYOUTS:
-        made = paper_table(name, cells, store.frames([cell.key for cell in cells])[0])
+        made = paper_table(name, cells, store.frames([cell.key for cell in cells])[0], admissible)
         numbers, sheet, shown = made.frame(), in_files(made), on_screen(made)
         texts = {"tex": latex(sheet), "md": markdown(sheet)}
     else:

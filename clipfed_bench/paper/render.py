@@ -72,12 +72,14 @@ def _lines(
     """The lines of ``row``: whose numbers they are, and a number for each column and metric."""
     values = [(METRICS[metric], table.values[*row, *col, metric]) for col in table.cols for metric in MAIN]
 
-    def shown(metric: Metric, share: float | None, best: bool = False, std: float | None = None) -> Number:
+    def shown(
+        metric: Metric, share: float | None, best: bool = False, std: float | None = None, mark: str = ""
+    ) -> Number:
         if share is None:
             return Number("–", best=best, known=False)
-        return Number(metric.text(share, decimals), "" if std is None else metric.text(std, decimals), best)
+        return Number(metric.text(share, decimals), "" if std is None else metric.text(std, decimals), best, mark)
 
-    yield "ours", tuple(shown(m, v.ours.mean, v.ours.best, v.ours.std if spread else None) for m, v in values)
+    yield "ours", tuple(shown(m, v.ours.mean, v.ours.best, v.ours.std if spread else None, v.mark) for m, v in values)
     if any(v.published is not None for _, v in values):
         yield "published", tuple(shown(m, v.published, v.best_published) for m, v in values)
         changes = [shown(m.difference(), v.difference) for m, v in values]

@@ -13,9 +13,12 @@ import pandas as pd
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.words import scale
 from clipfed_bench.paper.published import SOURCE, published
+from clipfed_bench.report.tables.admissible import MARGIN, references
 from clipfed_bench.report.tables.axes import Record
+from clipfed_bench.report.tables.doubts import doubts, scene, working
 from clipfed_bench.report.tables.footnotes import of_updates
 from clipfed_bench.report.tables.model import Number, Place
+from clipfed_bench.report.tables.signs import IDLE, LOW
 from clipfed_bench.report.tables.table import over_seeds, plain_records
 from clipfed_bench.report.tables.versions import versions
 from clipfed_bench.runs.metrics import MAIN, METRICS
@@ -53,6 +56,8 @@ class Value:
     """Over seeds."""
     published: float | None
     best_published: bool
+    mark: str = ""
+    """Signs behind ours that notes explain (:mod:`clipfed_bench.report.tables.signs`)."""
 
     @property
     def difference(self) -> float | None:
@@ -90,10 +95,12 @@ class PaperTable:
         return frame.astype(dict.fromkeys(numbers, "float64"))
 
 
-def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame) -> PaperTable:
+def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame, admissible: float = MARGIN) -> PaperTable:
     """Table ``name`` (``table1`` to ``table5``) of ``cells``, from the ``results`` that there are of them.
 
-    Rows and columns are those of ``cells``, in their order; places without a finished cell have no value of ours.
+    Rows and columns are those of ``cells``, in their order; places without a finished cell have no value of ours. The
+    best are among defenses that lose at most ``admissible`` points of FedAvg's MTA, of ours and of the published each.
+    Raises UserError for points out of range.
     """
     layout = LAYOUTS[name]
     known = published(layout.number, layout.axes)
@@ -101,25 +108,38 @@ def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame) -> 
     places: dict[Place, list[CellSpec]] = {}
     for cell in cells:
         places.setdefault(_place(layout, cell), []).append(cell)
+    found = {place: [done[c.key] for c in group if c.key in done] for place, group in places.items()}
+    judged, works = references([*done.values()], admissible), working([*done.values()])
+    low = {place for place, records in found.items() if judged.judge(records) is False}
+    idle = {place for place, records in found.items() if records and works.get(scene(records[0])) is False}
     values = {}
     for group in _rivals(layout, places):
+        published_low = _low(layout, {place: known[place][0] for place in group if place in known}, admissible)
         for i, metric in enumerate(MAIN):
-            figures = {place: [done[c.key][metric] for c in places[place] if c.key in done] for place in group}
-            ours = {place: over_seeds(found) for place, found in figures.items()}
-            best = METRICS[metric].best({p: round(n.mean, 4) for p, n in ours.items() if n.mean is not None})
+            ours = {place: over_seeds([record[metric] for record in found[place]]) for place in group}
+            means = {place: round(number.mean, 4) for place, number in ours.items() if number.mean is not None}
+            best = METRICS[metric].best(means, means.keys() - low)
             theirs = {place: known[place][i] for place in group if place in known}
-            best_published = METRICS[metric].best(theirs)
+            best_published = METRICS[metric].best(theirs, theirs.keys() - published_low)
             for place in group:
                 number = replace(ours[place], best=place in best)
-                values[*place, metric] = Value(number, theirs.get(place), place in best_published)
+                mark = LOW * (place in low) + IDLE * (place in idle) if metric == "mta" else ""
+                values[*place, metric] = Value(number, theirs.get(place), place in best_published, mark)
     split = len(layout.rows)
     return PaperTable(
         layout,
         tuple(dict.fromkeys(place[:split] for place in places)),
         tuple(dict.fromkeys(place[split:] for place in places)),
         values,
-        tuple(_notes(layout, cells, places, values, done)),
+        (*_notes(layout, cells, places, values, done), *judged.notes(bool(low)), *doubts([*done.values()])),
     )
+
+
+def _low(layout: Layout, mta: Mapping[Place, float], admissible: float) -> set[Place]:
+    """Places of a group with an ``mta`` that is too far below FedAvg's; none where that is not known."""
+    at = layout.axes.index("defense")
+    least = next((share for place, share in mta.items() if place[at] == "fedavg"), 0.0) - admissible / 100
+    return {place for place, share in mta.items() if round(share, 4) < round(least, 4)}
 
 
 def _place(layout: Layout, cell: CellSpec) -> Place:
@@ -176,4 +196,7 @@ def _notes(
     if missing:
         yield f"{missing} of {len(cells)} cells are not done, or failed."
     yield from of_updates([done[cell.key] for cell in cells if cell.key in done])
-    yield "Bold: highest MTA and lowest ASR among defenses, of ours and of the published values each."
+    yield (
+        "Bold: highest MTA and lowest ASR among defenses that keep the main task, of ours and of the published values "
+        "each."
+    )

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from clipfed_bench.config.grid import expand, load_preset, make_grid
 from clipfed_bench.config.words import scale
+from clipfed_bench.core.errors import UserError
 from clipfed_bench.paper.published import published
 from clipfed_bench.paper.render import in_files, on_screen
-from clipfed_bench.paper.tables import LAYOUTS, paper_table
+from clipfed_bench.paper.tables import LAYOUTS, _low, paper_table
 from clipfed_bench.report.formats import render
 from clipfed_bench.report.formats.terminal import screen
 
@@ -22,11 +23,17 @@ TABLE3 = {"degree": [0.4], "partition": ["degree"], "malicious": [0.2, 0.3]}
 def results(cells, figures):
     """``figures``: (defense, malicious, seed) -> (mta, asr); a cell without figures is not done."""
     rows = [
-        {"key": c.key, "status": "done", "mta": figures[place][0], "asr": figures[place][1]}
+        row(c) | {"mta": figures[place][0], "asr": figures[place][1]}
         for c in cells
         if (place := (str(c.defense), c.malicious, c.seed)) in figures
     ]
-    return pd.DataFrame(rows, columns=["key", "status", "mta", "asr"])
+    return pd.DataFrame(rows, columns=[*row(cells[0]), "mta", "asr"])
+
+
+def row(cell):
+    """A finished cell as results have it, without figures."""
+    names = {"attack_name": cell.attack.name, "defense_name": cell.defense.name}
+    return {**cell.as_dict(), "key": cell.key, "status": "done", **names}
 
 
 @pytest.fixture
@@ -35,7 +42,7 @@ def table3():
     figures = {
         ("fedavg", 0.2, 0): (0.60, 0.80),
         ("fedavg", 0.2, 1): (0.70, 0.90),
-        ("clip-fed", 0.2, 0): (0.50, 0.05),
+        ("clip-fed", 0.2, 0): (0.56, 0.05),
         ("fedavg", 0.3, 0): (0.40, 0.50),
         ("clip-fed", 0.3, 0): (0.45, 0.60),
     }
@@ -75,6 +82,32 @@ def test_best_of_ours_and_of_the_published_are_marked_apart(table3):
     assert table3.values["clip-fed", 0.2, "asr"].ours.best
     assert table3.values["fedavg", 0.3, "asr"].ours.best  # ours: 0.5 against 0.6
     assert table3.values["clip-fed", 0.3, "asr"].best_published
+
+
+def test_bold_is_for_defenses_that_keep_the_main_task():
+    cells = expand({**TABLE3, "defense": ["fedavg", "krum", "clip-fed"], "malicious": [0.2], "seed": [0]})
+    figures = {("fedavg", 0.2, 0): (0.60, 0.30), ("krum", 0.2, 0): (0.54, 0.01), ("clip-fed", 0.2, 0): (0.56, 0.05)}
+    found = results(cells, figures)
+    made = paper_table("table3", cells, found)
+    asr = {name: made.values[name, 0.2, "asr"].ours.best for name in ("fedavg", "krum", "clip-fed")}
+    assert asr == {"fedavg": False, "krum": False, "clip-fed": True}  # Krum's is lower, six points of MTA away
+    assert [made.values[name, 0.2, "mta"].mark for name in asr] == ["‡", "†‡", "‡"]  # the attack does nothing
+    markdown = render(in_files(made), "markdown")
+    assert "54.00†‡" in markdown
+    assert "†: MTA more than 5 points below FedAvg's without an attack, and so never bold." in made.notes
+    assert any(note.startswith("‡: the attack does not work without a defense") for note in made.notes)
+    every = paper_table("table3", cells, found, admissible=100)
+    assert every.values["krum", 0.2, "asr"].ours.best
+    assert every.values["krum", 0.2, "mta"].mark == "‡"
+    with pytest.raises(UserError, match="it must be from 0 to 100"):
+        paper_table("table3", cells, found, admissible=-1)
+
+
+def test_published_values_are_bold_by_the_same_rule():
+    layout, places = LAYOUTS["table3"], {("fedavg", 0.2): 0.70, ("krum", 0.2): 0.6499, ("clip-fed", 0.2): 0.65}
+    assert _low(layout, places, 5.0) == {("krum", 0.2)}
+    assert _low(layout, places, 100.0) == set()
+    assert _low(LAYOUTS["table2"], {("cifar10", "clip-fed", "badnets"): 0.1}, 5.0) == set()  # without FedAvg
 
 
 def test_notes_count_orderings_and_gaps(table3):
@@ -134,6 +167,6 @@ def test_options_in_brackets_are_no_markup_on_screen():
 
 def test_cells_of_different_versions_are_not_averaged_without_a_word():
     cells = expand({**TABLE3, "defense": ["fedavg"], "seed": [0, 1]})
-    rows = [{**cell.as_dict(), "key": cell.key, "status": "done", "mta": 0.5, "asr": 0.5} for cell in cells]
-    made = paper_table("table3", cells, pd.DataFrame([row | {"digest_attack": f"{row['seed']}"} for row in rows]))
+    rows = [row(cell) | {"mta": 0.5, "asr": 0.5, "digest_attack": f"{cell.seed}"} for cell in cells]
+    made = paper_table("table3", cells, pd.DataFrame(rows))
     assert "Two versions of attack badnets: cells of seed 0 and of seed 1." in made.notes
