@@ -43,7 +43,8 @@ def paper(
 
     Each has a preset, paper-table1 and so on. Tables stand beside the published values and the difference, as LaTeX,
     Markdown and parquet; figures are PDF and PNG, with their numbers as parquet. All of them share one run folder, so
-    that no cell is run twice. Files are in its folder `paper`.
+    that no cell is run twice. Files are in its folder `paper`. At the CPU scale the teacher is on a pre-trained image
+    tower, where clipfed-bench[lit] is installed, else one that knows the server data alone.
     """
     from clipfed_bench.cli.running import show_plan, show_run
     from clipfed_bench.execution.session import Session
@@ -74,11 +75,14 @@ def _names(what: Sequence[str]) -> list[str]:
 
 def _cells(name: str, scale: str, seeds: int | None) -> tuple[CellSpec, ...]:
     from clipfed_bench.config.grid import load_preset, make_grid, seed_range
+    from clipfed_bench.execution.needs import with_teacher
 
     axes = load_preset(f"paper-{name}")
     if scale != FULL and scale not in axes.scales:
         raise unknown("scale", scale, (FULL, *axes.scales))
     axes = axes if scale == FULL else axes.at(scale)
+    if scale == "cpu":
+        axes = with_teacher(axes)
     return make_grid(axes if seeds is None else axes.override({"seed": seed_range(seeds)})).cells
 
 

@@ -95,9 +95,13 @@ def with_server_data(axes: Axes, data_dir: Path | None) -> Axes:
 
 
 def with_teacher(axes: Axes) -> Axes:
-    """``axes``, at the CPU scale, with a teacher on a pre-trained image tower for photographs, if that is installed."""
+    """``axes``, at the CPU scale, with a teacher on a pre-trained image tower for photographs, if that is installed.
+
+    It takes the place of a local teacher; teachers that are compared stay what they are.
+    """
     photographs = all(catalog.info(name).photographs for name in axes.values["dataset"])
-    return axes.override({"teacher": ["lit"]}) if photographs and towers.installed() else axes
+    stands = list(axes.values["teacher"]) == ["local"]
+    return axes.override({"teacher": ["lit"]}) if photographs and stands and towers.installed() else axes
 
 
 def for_gray(axes: Axes, given: Collection[str]) -> Axes:
