@@ -11,7 +11,7 @@ from benchmarks.scale import Scale
 from benchmarks.timing import Clock, Spread, ratios, spread, take_turns
 from benchmarks.world import World, make_world
 from clipfed_bench.models.flat import FlatModel
-from clipfed_bench.simulator.evaluate import TestSets, evaluate, make_test_sets, normalized
+from clipfed_bench.simulator.evaluate import TestSets, evaluate, make_test_sets
 
 BATCH_SIZES = (64, 32, 16)
 REPETITIONS = 5
@@ -37,8 +37,7 @@ def measure_kernels(model: str, device: str, scale: Scale) -> Iterator[Compariso
     for batch_size in BATCH_SIZES:
         sizes = scale.clients, scale.client_images, batch_size, scale.epochs, scale.test_images
         world = make_world(model, device, *sizes, scale.dataset)
-        clean = normalized(world.data.test.images, world.federation.normalize)
-        sets = make_test_sets(world.data.test, clean, world.attack(), world.federation.normalize)
+        sets = make_test_sets(world.data.test, world.attack(), world.federation.normalize)
         seconds: dict[str, dict[str, list[float]]] = {}
         for part in ("local", "evaluate"):
             work = {way[0]: partial(_part, part, world, way, sets) for way in (compiled, plain)}

@@ -42,7 +42,7 @@ def cosines(model: Classifier, sets: TestSets) -> tuple[float, float]:
     with torch.no_grad():
         clean, triggered = (
             torch.cat([model.features(part) for part in torch.split(images, 256)])
-            for images in (sets.clean, sets.triggered)
+            for images in (sets.prepare(sets.clean) if sets.prepare else sets.clean, sets.triggered)
         )
     prototypes = class_prototypes(clean, sets.labels, model.classifier.out_features)
     found = torch.nn.functional.normalize(triggered, dim=1) @ prototypes.T

@@ -14,7 +14,7 @@ from benchmarks.timing import Clock, Spread, spread
 from benchmarks.world import World, round_world
 from clipfed_bench.api import RoundContext
 from clipfed_bench.simulator.aggregation import aggregate_updates, detection
-from clipfed_bench.simulator.evaluate import evaluate, make_test_sets, normalized
+from clipfed_bench.simulator.evaluate import evaluate, make_test_sets
 
 DEFENSES = ("fedavg", "flame", "clip-fed")
 PARTS = ("local", "attack", "defense", "purify", "evaluate", "other")
@@ -56,8 +56,7 @@ def measure_rounds(model: str, device: str, scale: Scale, ceilings: Ceilings, wo
     executor, precision = way = ours.default(device, model)
     compute = ours.compute(device, way)
     server = world.server(scale.server_images, compute)
-    clean = normalized(world.data.test.images, world.federation.normalize)
-    sets = make_test_sets(world.data.test, clean, world.attack(), world.federation.normalize)
+    sets = make_test_sets(world.data.test, world.attack(), world.federation.normalize)
     tests = len(sets.clean) + len(sets.triggered)
     floor = {
         "local": ceilings.seconds(_local(world, work), precision),

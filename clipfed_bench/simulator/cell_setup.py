@@ -59,15 +59,6 @@ class CellSetup:
     @cached_property
     def data(self) -> Dataset:
         """The data set on the device, without images that the server holds out."""
-        return self._data[0]
-
-    @cached_property
-    def clean(self) -> Tensor:
-        """(N, C, H, W) float32: the test images, normalized."""
-        return self._data[1]
-
-    @cached_property
-    def _data(self) -> tuple[Dataset, Tensor]:
         spec, env = self.spec, self.env
         held_out = spec.warmup["server_data"]
         return shared.dataset(spec.dataset, spec.imbalance_factor, spec.evaluate, env.data_dir, held_out, env.device)
@@ -124,7 +115,7 @@ class CellSetup:
 
     def new_test_sets(self) -> TestSets:
         """The same, triggered as the attack does it now."""
-        return make_test_sets(self.data.test, self.clean, self.attack, self.federation.normalize, self.shots)
+        return make_test_sets(self.data.test, self.attack, self.federation.normalize, self.shots)
 
     @cached_property
     def server_data(self) -> ServerData:

@@ -8,6 +8,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,12 @@ OF_TRIGGER = ("asr",)
 
 @dataclass(frozen=True)
 class TestSets:
-    """Test images as the model takes them, made once for a cell."""
+    """Test images, made once for a cell."""
 
     __test__ = False  # not a pytest class
 
     clean: Tensor
-    """(N, C, H, W) normalized float32."""
+    """(N, C, H, W), as ``prepare`` takes them: uint8, since float32 is four times as large."""
     labels: Tensor
     """(N,) int64."""
     triggered: Tensor
@@ -43,11 +44,18 @@ class TestSets:
     """The classes of a long-tailed data set in groups."""
     measured: tuple[Metric, ...] = ()
     """What is measured of the model's outputs besides."""
+    prepare: Callable[[Tensor], Tensor] | None = None
+    """Makes what the model takes of a batch of clean images; None: they are it."""
 
     def outputs(self, clean: Tensor, triggered: Tensor) -> TestOutputs:
         """The outputs of a model, logits for ``clean`` and ``triggered``; labels are copies."""
         others = self.labels[self.labels != self.target] if len(triggered) else self.labels[:0]
         return TestOutputs(clean, self.labels.clone(), triggered, others.clone(), self.target)
+
+
+def prepared(normalize: Normalizer, images: Tensor) -> Tensor:
+    """(B, C, H, W) uint8 -> normalized float32."""
+    return normalize(normalize.pixels(images))
 
 
 def normalized(
@@ -61,10 +69,8 @@ def normalized(
     return out
 
 
-def make_test_sets(
-    test: Images, clean: Tensor, attack: Attack, normalize: Normalizer, shots: Shots | None = None
-) -> TestSets:
-    """``clean`` is :func:`normalized` of ``test.images``: cells share it. Of an untargeted attack nothing is triggered.
+def make_test_sets(test: Images, attack: Attack, normalize: Normalizer, shots: Shots | None = None) -> TestSets:
+    """Of an untargeted attack nothing is triggered.
 
     Raises UserError for a trigger that gives other than as many images of the same shape.
     """
@@ -77,7 +83,8 @@ def make_test_sets(
     def trigger(images: Tensor) -> Tensor:
         return fitting(attack.trigger(images), images.shape, f"what {name}.trigger gives")
 
-    return TestSets(clean, test.labels, normalized(others, normalize, trigger), target, shots, measured())
+    triggered, prepare = normalized(others, normalize, trigger), partial(prepared, normalize)
+    return TestSets(test.images, test.labels, triggered, target, shots, measured(), prepare)
 
 
 @torch.no_grad()
@@ -89,7 +96,7 @@ def evaluate(model: nn.Module, sets: TestSets) -> dict[str, float]:
     """
     model.eval()
     clean, triggered = list[Tensor](), list[Tensor]()
-    hit, broken = _taken_for(model, sets.clean, sets.labels, clean if sets.measured else None)
+    hit, broken = _taken_for(model, sets.clean, sets.labels, clean if sets.measured else None, sets.prepare)
     target = torch.full((len(sets.triggered),), sets.target, device=sets.labels.device)
     taken, also = _taken_for(model, sets.triggered, target, triggered if sets.measured else None)
     by_class = hit.new_zeros(len(sets.shots.images) if sets.shots else 0, dtype=torch.int64)
@@ -142,7 +149,11 @@ def _batch_size(images: Tensor) -> int:
 
 
 def _taken_for(
-    model: nn.Module, images: Tensor, labels: Tensor, keep: list[Tensor] | None = None
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    keep: list[Tensor] | None = None,
+    prepare: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Which of ``images`` are taken for ``labels``, bool (N,), and whether any output was not finite.
 
@@ -153,7 +164,7 @@ def _taken_for(
     broken = torch.zeros((), dtype=torch.bool, device=images.device)
     parts = zip(*(torch.split(whole, size) for whole in (images, labels, hits)), strict=True)
     for part, truth, place in parts if len(images) else ():
-        logits = model(part)
+        logits = model(part if prepare is None else prepare(part))
         torch.eq(logits.argmax(dim=1), truth, out=place)
         broken |= ~torch.isfinite(logits).all()
         if keep is not None:

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from clipfed_bench.simulator import warmup
 from clipfed_bench.simulator.cell_facts import prefix_facts
 from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.checkpoint import Checkpoint, Saved, identity
-from clipfed_bench.simulator.evaluate import OF_TRIGGER, TestSets
+from clipfed_bench.simulator.evaluate import OF_TRIGGER, TestSets, prepared
 from clipfed_bench.simulator.stage import MODEL, Stage, play, silent, warner
 from clipfed_bench.simulator.training import Training, new_training
 
@@ -45,7 +46,8 @@ def run_prefix(spec: CellSpec, env: Environment, report: Report = silent) -> Non
     setup = CellSetup(spec, env)
     training, models = new_training(setup), dict[str, Tensor]()
     # What is of triggers is left for cells.
-    sets = TestSets(setup.clean, setup.data.test.labels, setup.clean[:1], 0, setup.shots)
+    test, prepare = setup.data.test, partial(prepared, setup.federation.normalize)
+    sets = TestSets(test.images, test.labels, prepare(test.images[:1]), 0, setup.shots, prepare=prepare)
 
     def evaluate() -> None:
         models.update((_name(training.done, name), own.cpu().clone()) for name, own in _vectors(training))

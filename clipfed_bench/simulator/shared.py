@@ -20,7 +20,6 @@ from clipfed_bench.data.partition import partition
 from clipfed_bench.data.server_set.load import load_server_data, reserve_holdout
 from clipfed_bench.data.validation import on_validation
 from clipfed_bench.models.build import build_model
-from clipfed_bench.simulator.evaluate import normalized
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper
 from clipfed_bench.teacher.spec import parse_teacher_spec
@@ -41,8 +40,8 @@ def _original(name: str, imbalance_factor: float | None, evaluate: str, data_dir
 @lru_cache(maxsize=2)
 def dataset(
     name: str, imbalance_factor: float | None, evaluate: str, data_dir: Path | None, held_out: str | None, device: str
-) -> tuple[Dataset, Tensor]:
-    """The data set without the server's held-out images, on the device, and its normalized test images.
+) -> Dataset:
+    """The data set without the server's held-out images, on the device.
 
     ``evaluate`` validation: images kept from training are its test images.
     """
@@ -53,8 +52,7 @@ def dataset(
         Images(s.images.to(device).contiguous(memory_format=torch.channels_last), s.labels.to(device), s.writers)
         for s in (data.train, data.test)
     )
-    data = Dataset(data.name, data.classes, train, test, data.mean, data.std, data.source)
-    return data, normalized(test.images, Normalizer(data.mean, data.std, device))
+    return Dataset(data.name, data.classes, train, test, data.mean, data.std, data.source)
 
 
 @lru_cache(maxsize=2)

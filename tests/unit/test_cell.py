@@ -16,7 +16,7 @@ from clipfed_bench.core.errors import UserError
 from clipfed_bench.core.messages import Environment, Progress
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.cell_setup import CellSetup
-from clipfed_bench.simulator.evaluate import evaluate
+from clipfed_bench.simulator.evaluate import evaluate, prepared
 from clipfed_bench.simulator.final_model import load_model
 from clipfed_bench.simulator.warmup import checkpoint, is_stored, run_warmup
 from clipfed_bench.toolbox.tensor_files import read_model
@@ -124,7 +124,8 @@ def test_a_kept_model_is_the_one_that_was_measured_last(tmp_path: Path) -> None:
     result = run_cell(cell, env)
     setup = CellSetup(cell, env)
     with torch.no_grad():
-        right = load_model(cell, env)(setup.clean).argmax(dim=1) == setup.data.test.labels
+        outputs = load_model(cell, env)(prepared(setup.federation.normalize, setup.data.test.images))
+    right = outputs.argmax(dim=1) == setup.data.test.labels
     assert float(right.double().mean()) == result.final["mta"]
     run_cell(other, env)
     assert [path.stem for path in (tmp_path / "models").iterdir()] == [cell.key]

@@ -22,13 +22,12 @@ from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator import shared
 from clipfed_bench.simulator.aggregation import aggregate_updates
 from clipfed_bench.simulator.cell_setup import CellSetup
-from clipfed_bench.simulator.evaluate import normalized
 from clipfed_bench.simulator.history import Log
 from clipfed_bench.simulator.sampling import sample_clients
 from clipfed_bench.simulator.training import new_training
 from clipfed_bench.teacher.teacher import Teacher
 from clipfed_bench.toolbox.compute import Compute
-from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData
+from clipfed_bench.toolbox.images import Dataset, Images, ServerData
 from clipfed_bench.toolbox.triggers import DeviceConstant
 
 WAITS = {"clip-fed": 2, "deepsight": 2, "flame": 2, "freqfed": 2, "krum": 2, "multi-krum": 2}
@@ -100,7 +99,7 @@ class Cell:
         data = Dataset("digits", tuple("0123456789"), train, test, (0.5,) * 3, (0.25,) * 3, "made for tests")
         server, teacher = ServerData(images(5, 3, "cpu"), ("",) * 5, "made for tests", "0"), ATeacher(device)
         setup = CellSetup(spec, Environment(device))
-        setup.data, setup.clean = data, normalized(test.images, Normalizer(data.mean, data.std, device))
+        setup.data = data
         setup.server_data, setup.teacher, setup.compute = server, teacher, compute or Compute(device)
         self.setup, self.training, self.attack, self.sets = setup, new_training(setup), setup.attack, setup.test_sets
 

@@ -17,7 +17,7 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.models.build import build_model
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.aggregation import aggregate_updates, detection
-from clipfed_bench.simulator.evaluate import evaluate, make_test_sets, normalized
+from clipfed_bench.simulator.evaluate import evaluate, make_test_sets
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.history import Log
@@ -263,11 +263,11 @@ class _Brightness(nn.Module):
 
 def test_asr_leaves_out_the_target_class() -> None:
     images = Images(torch.zeros(6, 3, 32, 32, dtype=torch.uint8), torch.tensor([1, 1, 5, 5, 5, 2]))
-    sets = make_test_sets(images, normalized(images.images, PLAIN), _badnets(), PLAIN)
+    sets = make_test_sets(images, _badnets(), PLAIN)
     assert len(sets.triggered) == 3
     assert evaluate(_Brightness(), sets) == {"mta": pytest.approx(2 / 6), "asr": 1.0}
     only_target = images.take(torch.tensor([2, 3]))
-    sets = make_test_sets(only_target, normalized(only_target.images, PLAIN), _badnets(), PLAIN)
+    sets = make_test_sets(only_target, _badnets(), PLAIN)
     assert math.isnan(evaluate(_Brightness(), sets)["asr"])
 
 
