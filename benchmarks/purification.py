@@ -5,8 +5,9 @@
 One cell of `grid --dataset cifar10-lt --scale cpu` at alpha 0.5 under BadNets, judged on validation images: it is for
 understanding, and choices may follow. Each phase (rectification, then transfer) of each round is a line: the loss of
 its first and last tenth of steps, the norm of gradients before they are bounded, MTA, ASR and accuracy on the third of
-classes with fewest images before and after it, and two cosines of triggered images in the model's feature space, to the
-mean of clean images of the target class and to that of their own class.
+classes with fewest images before and after it, the share of clean images of other classes that are taken for the target
+(the floor of ASR), and two cosines of triggered images in the model's feature space, to the mean of clean images of the
+target class and to that of their own class.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.evaluate import TestSets, evaluate
 from clipfed_bench.toolbox.classifier import Classifier
 
-HEADINGS = ("round", "phase", "loss", "gradient", "bounded", "MTA", "ASR", "few", "to target", "to own")
+HEADINGS = ("round", "phase", "loss", "gradient", "bounded", "MTA", "ASR", "few", "clean", "to target", "to own")
 
 
-def cosines(model: Classifier, sets: TestSets) -> tuple[float, float]:
-    """Means over triggered images: to the prototype of the target class, and to that of their own class."""
+def features_of(model: Classifier, sets: TestSets) -> tuple[float, float, float]:
+    """Share of clean images of other classes that are taken for the target; mean cosines of triggered images to the
+    prototype of the target class, and to that of their own class."""
     model.eval()
     with torch.no_grad():
         clean, triggered = (
@@ -46,8 +48,11 @@ def cosines(model: Classifier, sets: TestSets) -> tuple[float, float]:
         )
     prototypes = class_prototypes(clean, sets.labels, model.classifier.out_features)
     found = torch.nn.functional.normalize(triggered, dim=1) @ prototypes.T
-    own = sets.labels[sets.labels != sets.target]
-    return float(found[:, sets.target].mean()), float(found.gather(1, own[:, None]).mean())
+    others = sets.labels != sets.target
+    with torch.no_grad():
+        taken = model.classifier(clean[others]).argmax(dim=1) == sets.target
+    to_own = found.gather(1, sets.labels[others, None])
+    return float(taken.double().mean()), float(found[:, sets.target].mean()), float(to_own.mean())
 
 
 class Watch:
@@ -60,9 +65,10 @@ class Watch:
         self._norms: list[float] = []
 
     def look(self, model: Classifier) -> dict[str, float]:
-        to_target, to_own = cosines(model, self.sets)
+        clean, to_target, to_own = features_of(model, self.sets)
         found = evaluate(model, self.sets)
-        return {"mta": found["mta"], "asr": found["asr"], "few": found["mta_few"], "target": to_target, "own": to_own}
+        shares = {"mta": found["mta"], "asr": found["asr"], "few": found["mta_few"], "clean": clean}
+        return shares | {"target": to_target, "own": to_own}
 
     def training(self) -> type[steps.Training]:
         """A class of trainings that are watched."""
@@ -118,7 +124,7 @@ def watched(spec: CellSpec, env: Environment) -> tuple[list[dict[str, Any]], dic
 def row(line: dict[str, Any]) -> tuple[str, ...]:
     """A phase as it is printed."""
     before, after = line["before"], line["after"]
-    moved = [f"{100 * before[name]:.1f} → {100 * after[name]:.1f}" for name in ("mta", "asr", "few")]
+    moved = [f"{100 * before[name]:.1f} → {100 * after[name]:.1f}" for name in ("mta", "asr", "few", "clean")]
     near = [f"{before[name]:.2f} → {after[name]:.2f}" for name in ("target", "own")]
     loss, gradient = (" → ".join(f"{v:.2f}" for v in line["loss"])), " / ".join(f"{v:.1f}" for v in line["gradient"])
     return (str(line["round"]), line["phase"], loss, gradient, f"{100 * line['bounded']:.0f} %", *moved, *near)
