@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -50,6 +51,8 @@ class Ceilings:
     """Precision -> FLOP/s of a matrix product."""
     bandwidth: float
     """Bytes read plus bytes written a second."""
+    kernels: dict[str, float] = field(default_factory=dict)
+    """On a CPU: whose matrix product in float32 -> FLOP/s; the best of them is the ceiling."""
 
     def seconds(self, load: Load, precision: str = "float32") -> float:
         """The least that ``load`` takes."""
@@ -125,7 +128,9 @@ def _note(sizes: list[int], module: nn.Module, inputs: object, output: torch.Ten
 def measure_ceilings(device: str, quick: bool, repetitions: int = 7) -> Ceilings:
     """The ceilings of ``device``, from the fastest of ``repetitions``: what it can do, not what it usually does.
 
-    TensorFloat-32 is off, as it is in training.
+    TensorFloat-32 is off, as it is in training. In float32 on a CPU the ceiling is the best that is at hand: of torch's
+    own product (MKL where it has it, which is slow on AMD), of oneDNN's, which torch asks for convolutions, and of
+    OpenBLAS's in SciPy, which multiplies long updates (:mod:`clipfed_bench.toolbox.gram`).
     """
     cuda = device.startswith("cuda")
     configure(Compute(device))
@@ -135,9 +140,26 @@ def measure_ceilings(device: str, quick: bool, repetitions: int = 7) -> Ceilings
     for precision in WIDTHS:
         left = torch.randn(size, size, device=device).to(getattr(torch, precision))
         runs[precision] = partial(torch.mm, left, left.T.contiguous(), out=torch.empty_like(left))
+    runs |= {} if cuda else _cpu_kernels(size)
     source = torch.ones(values, device=device)
     runs["copy"] = partial(torch.empty_like(source).copy_, source)
     seconds = take_turns(runs, repetitions, Clock(device))
     best = {name: min(times) for name, times in seconds.items()}
     rates = {name: 2 * size**3 / best[name] for name in best if name != "copy"}
-    return Ceilings(rates, 2 * FLOAT * values / best["copy"])
+    kernels = {} if cuda else {name: rates[name] for name in rates if name not in WIDTHS} | {"torch": rates["float32"]}
+    flops = {name: rates[name] for name in WIDTHS} | ({} if cuda else {"float32": max(kernels.values())})
+    return Ceilings(flops, 2 * FLOAT * values / best["copy"], kernels)
+
+
+def _cpu_kernels(size: int) -> dict[str, Callable[[], object]]:
+    """The square of a (size, size) float32 matrix by other libraries than the one that torch multiplies with."""
+    from scipy.linalg.blas import sgemm
+
+    left = torch.randn(size, size)
+    right, out = left.T.contiguous(), np.empty((size, size), np.float32, order="F")
+    # A convolution with kernels of one pixel over a column of pixels is a product; both lie in memory as matrices do.
+    column, kernels = left.view(1, size, 1, size).permute(0, 3, 1, 2), right.view(size, size, 1, 1)
+    return {
+        "oneDNN": partial(torch.nn.functional.conv2d, column, kernels),
+        "OpenBLAS": partial(sgemm, 1.0, right.numpy().T, right.numpy().T, 0.0, out, overwrite_c=1),
+    }

@@ -68,6 +68,8 @@ def _targets(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 def _ceilings(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for precision, rate in result["ceilings"]["flops"].items():
         yield f"matrix product, {precision}", f"{number(rate / 1e9)} GFLOP/s"
+    for name, rate in result["ceilings"]["kernels"].items():
+        yield f"… float32, {name}", f"{number(rate / 1e9)} GFLOP/s"
     yield "copy, read plus written", f"{number(result['ceilings']['bandwidth'] / 1e9)} GB/s"
     for name, work in result["work"].items():
         parameters, flops = number(work["params"] / 1e6), number(work["train_flops"] / 1e9)

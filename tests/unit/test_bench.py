@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from benchmarks import aggregation, ours, text, yardsticks
 from benchmarks.aggregation import Aggregation, measure_aggregations
-from benchmarks.ceilings import Ceilings, Work, count_work, measure_ceilings
+from benchmarks.ceilings import Ceilings, Work, _cpu_kernels, count_work, measure_ceilings
 from benchmarks.rounds import PARTS, measure_rounds, outside_share
 from benchmarks.scale import choose
 from benchmarks.scaling import Scaling, best_number, compare
@@ -93,6 +93,18 @@ def test_ceilings_are_those_of_a_computer():
     assert set(ceilings.flops) == {"float32", "bfloat16"}
     assert all(1e7 < rate < 1e14 for rate in ceilings.flops.values())
     assert 1e8 < ceilings.bandwidth < 1e13
+    assert set(ceilings.kernels) == {"torch", "oneDNN", "OpenBLAS"}
+    assert ceilings.flops["float32"] == max(ceilings.kernels.values())
+
+
+def test_other_libraries_multiply_the_same_matrix():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        products = _cpu_kernels(8)
+        torch.manual_seed(0)
+        matrix = torch.randn(8, 8)
+    torch.testing.assert_close(products["oneDNN"]()[0, :, :, 0].T, matrix @ matrix)
+    torch.testing.assert_close(torch.from_numpy(products["OpenBLAS"]()), matrix @ matrix)
 
 
 def test_the_plain_loop_trains_what_the_simulator_trains(monkeypatch):
