@@ -44,4 +44,4 @@ def test_every_page_is_in_the_navigation():
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
 def test_links_between_pages_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", (DOCS / page).read_text(encoding="utf-8"))
-    assert set(links) <= PAGES | {path.name for path in DOCS.glob("*.svg")}
+    assert set(links) <= PAGES | {path.name for kind in ("svg", "png") for path in DOCS.glob(f"*.{kind}")}
