@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -49,10 +50,17 @@ class Aggregation:
     """Why it was left out, or what its time includes."""
 
 
+def import_libraries() -> None:
+    """What defenses import in their first aggregation: the limit on its time must not end an import half-way."""
+    for name in ("hdbscan", "scipy.fft", "scipy.linalg.blas", "sklearn.cluster"):
+        import_module(name)
+
+
 def measure_aggregations(
     model: str, device: str, scale: Scale, ceilings: Ceilings, work: Work
 ) -> Iterator[Aggregation]:
     """All defenses; those that take too much memory or time are there without a time, and say why."""
+    import_libraries()
     world = round_world(model, device, scale)
     server = world.server(scale.server_images, ours.compute(device, ours.default(device, model)))
     flat = world.model()

@@ -68,10 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--server-data", required=True)
     parser.add_argument("--right", action="append", default=[])
     asked = parser.parse_args(arguments)
+    if not asked.out.suffix or not all("=" in given for given in asked.right):
+        parser.error("OUT ends in .png, .pdf or .svg, and --right is TEXT=SHARE")
     right = {text: float(share) for text, _, share in (given.rpartition("=") for given in asked.right)}
     results = load_run(asked.run).results
     there = results["server_data"].isna() | (results["server_data"] == asked.server_data)
-    numbers = summary(results[there & (results["attack"] == asked.attack)], right)
+    chosen = results[there & (results["attack"] == asked.attack)]
+    if chosen.empty or chosen.duplicated(["defense", "teacher", "seed"]).any():
+        parser.error("there are no such cells, or they differ in more than defense, teacher and seed")
+    numbers = summary(chosen, right)
     with drawing():
         save(draw(numbers), asked.out.parent, asked.out.stem, (asked.out.suffix[1:],))
     print("| defense | teacher right on | seeds | MTA | ASR |\n|---|---|---|---|---|")

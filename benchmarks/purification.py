@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,8 @@ from clipfed_bench.clipfed import rectify_transfer, steps
 from clipfed_bench.clipfed.losses import class_prototypes
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.config.grid import load_preset, make_grid
+from clipfed_bench.core.errors import UserError
+from clipfed_bench.core.files import check_place
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.cell_setup import CellSetup
@@ -89,14 +92,15 @@ class Watch:
                 watch._norms.clear()
                 before = watch.look(self._model)
                 super().__call__(stream)
+                norms = watch._norms or [math.nan]  # without a bound nobody asks for them
                 losses, tenth = watch._losses, max(1, len(watch._losses) // 10)
                 watch.lines.append(
                     {
                         "round": 1 + sum(line["phase"] == self.phase for line in watch.lines),
                         "phase": self.phase,
                         "loss": (fmean(losses[:tenth]), fmean(losses[-tenth:])),
-                        "gradient": (median(watch._norms), max(watch._norms)),
-                        "bounded": fmean(norm > self._schedule.clip for norm in watch._norms),
+                        "gradient": (median(norms), max(norms)),
+                        "bounded": fmean(norm > self._schedule.clip > 0 for norm in norms),
                         "before": before,
                         "after": watch.look(self._model),
                     }
@@ -113,7 +117,10 @@ class Watch:
 
 def watched(spec: CellSpec, env: Environment) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The phases of a cell, and its final figures."""
-    watch = Watch(CellSetup(spec, env).test_sets)
+    setup = CellSetup(spec, env)
+    if setup.attack.adaptive:
+        raise UserError(f"{spec.attack}: its trigger changes from round to round; one with a fixed trigger is needed.")
+    watch = Watch(setup.test_sets)
     with ExitStack() as stack:
         stack.enter_context(patch.object(rectify_transfer, "Training", watch.training()))
         stack.enter_context(patch.object(torch.nn.utils, "clip_grad_norm_", watch.bound))
@@ -145,6 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = {name: [getattr(asked, name)] for name in ("defense", "attack", "teacher", "seed")}
     axes = load_preset("whole").override({"dataset": ["cifar10-lt"], "alpha": [0.5], "evaluate": ["validation"]})
     (spec,) = make_grid(axes.at("cpu").override(chosen)).cells
+    if asked.json is not None:
+        check_place(asked.json, "--json")
     torch.set_num_threads(1)
     env = Environment("cpu", asked.data_dir, asked.cache_dir, asked.warmups, kernels=asked.kernels)
     lines, final = watched(spec, env)

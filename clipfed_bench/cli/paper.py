@@ -44,7 +44,7 @@ def paper(
     Each has a preset, paper-table1 and so on. Tables stand beside the published values and the difference, as LaTeX,
     Markdown and parquet; figures are PDF and PNG, with their numbers as parquet. All of them share one run folder, so
     that no cell is run twice. Files are in its folder `paper`. At the CPU scale the teacher is on a pre-trained image
-    tower, where clipfed-bench[lit] is installed, else one that knows the server data alone.
+    tower, where the extra lit is installed, else one that knows the server data alone.
     """
     from clipfed_bench.cli.running import show_plan, show_run
     from clipfed_bench.execution.session import Session

@@ -9,13 +9,14 @@ happened; :class:`.worker.AtWork` makes events of a runner's messages. Results a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import closing
 from typing import Any, cast
 
 from clipfed_bench.components.registry import choose, create
 from clipfed_bench.core.errors import UserError, shown
-from clipfed_bench.execution.jobs import Event, Job
+from clipfed_bench.core.messages import CellResult, Progress
+from clipfed_bench.execution.jobs import Event, Failure, Job
 from clipfed_bench.execution.machine import Device, resolve_device
 from clipfed_bench.execution.worker import Settings
 
@@ -50,21 +51,51 @@ class Executor(ABC):
 def execute(
     name: str, executor: Executor, jobs: Sequence[Job], workers: int | None, settings: Settings
 ) -> Generator[Event, None, None]:
-    """What ``executor``, called ``name``, says happened. Raises UserError where it breaks down, or leaves jobs open."""
-    left = {job.id for job in jobs}
+    """What ``executor``, called ``name``, says happened.
+
+    Raises UserError where it breaks down, leaves jobs open, or says what cannot be.
+    """
+    left, running = {job.id for job in jobs}, set[str]()
     try:
         with closing(executor.execute(jobs, workers, settings)) as events:
             for event in events:
+                if fault := _fault(event, left, running):
+                    raise UserError(f"executor '{name}' {fault}.")
+                if event.kind == "started":
+                    running.add(event.job.id)
+                elif event.kind != "step":
+                    running.discard(event.job.id)
                 if event.kind in ("done", "failed"):
                     left.discard(event.job.id)
                 yield event
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"raises {type(error).__name__}: {shown(error, 300)}"
         raise UserError(f"executor '{name}' {reason}. Its traceback is in the run folder's events.jsonl.") from error
     if left:
         raise UserError(f"executor '{name}' ended, and {len(left)} of {len(jobs)} jobs are neither done nor failed.")
+
+
+def _fault(event: object, left: Collection[str], running: Collection[str]) -> str:
+    """What is wrong with an event, while so many jobs are ``left`` and ``running``; empty where nothing is."""
+    if not isinstance(event, Event):
+        return f"yields a {type(event).__name__}; an Event is needed"
+    job, kind = event.job, event.kind
+    if job.id not in left:
+        return f"says that {shown(job.id)} is {shown(kind)}, which is none of its jobs, or has ended"
+    if kind not in ("started", "step", "done", "failed", "retried"):
+        return f"says that {job.id} is {shown(kind)}; possible are started, step, done, failed and retried"
+    if kind in ("step", "done") and job.id not in running:
+        return f"says that {job.id} is at '{kind}' before it started"
+    needed: dict[str, tuple[object, type[object]]]
+    needed = {"failed": (event.failure, Failure), "retried": (event.failure, Failure), "step": (event.step, Progress)}
+    if kind == "done" and job.stage == "cell":
+        needed["done"] = event.outcome, CellResult
+    given, kind_of = needed.get(kind, (None, type(None)))
+    if not isinstance(given, kind_of):
+        return f"says that {job.id} is at '{kind}' without its {kind_of.__name__}"
+    return ""
 
 
 def make_executor(text: str) -> Executor:

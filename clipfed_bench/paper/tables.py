@@ -131,7 +131,7 @@ def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame, adm
         tuple(dict.fromkeys(place[:split] for place in places)),
         tuple(dict.fromkeys(place[split:] for place in places)),
         values,
-        (*_notes(layout, cells, places, values, done), *judged.notes(bool(low)), *doubts([*done.values()])),
+        (*_notes(layout, cells, places, values, done, admissible), *judged.notes(bool(low)), *doubts([*done.values()])),
     )
 
 
@@ -178,6 +178,7 @@ def _notes(
     places: Iterable[Place],
     values: Mapping[Place, Value],
     done: Mapping[str, Record],
+    admissible: float,
 ) -> Iterator[str]:
     yield f"Ours: {scale([cell.as_dict() for cell in cells])}."
     counts = sorted({values[*place, "mta"].ours.n for place in places} - {0})
@@ -196,7 +197,5 @@ def _notes(
     if missing:
         yield f"{missing} of {len(cells)} cells are not done, or failed."
     yield from of_updates([done[cell.key] for cell in cells if cell.key in done])
-    yield (
-        "Bold: highest MTA and lowest ASR among defenses that keep the main task, of ours and of the published values "
-        "each."
-    )
+    among = " that keep the main task" if admissible < 100 else ""
+    yield f"Bold: highest MTA and lowest ASR among defenses{among}, of ours and of the published values each."

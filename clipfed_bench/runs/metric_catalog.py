@@ -22,8 +22,8 @@ from clipfed_bench.runs.plugin_metrics import describe
 def added() -> Found[Metric]:
     """The metrics of other packages, and why some of them cannot be used."""
     found = discover("metric", describe, taken=METRICS, dash="_")
-    labels = Counter(metric.label.casefold() for metric in (*METRICS.values(), *found.usable.values()))
-    alike = {name: m for name, m in found.usable.items() if labels[m.label.casefold()] > 1}
+    labels = Counter(metric.label.strip().casefold() for metric in (*METRICS.values(), *found.usable.values()))
+    alike = {name: m for name, m in found.usable.items() if labels[m.label.strip().casefold()] > 1}
     told = "as another is; tables need two labels."
     why = {name: f"metric '{name}' of {m.module} is labelled {m.label}, {told}" for name, m in alike.items()}
     return Found({n: m for n, m in found.usable.items() if n not in alike}, found.broken | why)

@@ -65,9 +65,9 @@ def test_names_of_other_columns(name: str, install: Any) -> None:
 
 
 def test_labels_that_are_alike(install: Any) -> None:
-    install({"mine": GOOD.replace('"mine"', '"mta"'), "a": GOOD, "b": GOOD}, kind="metric")
+    install({"mine": GOOD.replace('"mine"', '" mta"'), "a": GOOD, "b": GOOD}, kind="metric")
     said = run("list", "metrics").err
-    assert "metric 'mine' of strangers.mine is labelled mta, as another is; tables need two labels." in said
+    assert "metric 'mine' of strangers.mine is labelled  mta, as another is; tables need two labels." in said
     assert all(f"metric '{name}' of strangers.{name} is labelled mine, as another is" in said for name in "ab")
     assert not metric_catalog.added().usable
 

@@ -228,6 +228,16 @@ def test_a_tenth_of_each_writer_is_for_testing() -> None:
     assert pairs(again["test"].images, again["test"].writers) == pairs(found["test"].images, found["test"].writers)
 
 
+def test_what_leaf_has_split_is_one_data_set(root: Path, tmp_path: Path) -> None:
+    images, labels, writers = make.characters(12, 11)
+    for split, part in (("train", slice(0, 100)), ("test", slice(100, None))):
+        make.femnist_leaf(root / "leaf" / split, images[part], labels[part], writers[part])
+    make.femnist_leaf(tmp_path / "whole", images, labels, writers)
+    found, whole = load_dataset("femnist", root), load_dataset("femnist", tmp_path / "whole")
+    assert loaded(found.train) == loaded(whole.train)
+    assert loaded(found.test) == loaded(whole.test)
+
+
 def test_the_writers_of_femnist_are_its_clients(root: Path) -> None:
     """Every image to exactly one client, and each client's images are all that one writer has."""
     make.femnist_leaf(root / "leaf", *make.characters(12, 11))

@@ -42,20 +42,27 @@ def wanted(known: Info) -> str:
 
 
 def find(search: Search) -> list[Found]:
-    """Folders of such files, of which any number makes a copy: people take samples of writers."""
+    """Folders of such files, of which any number makes a copy: people take samples of writers.
+
+    What LEAF has split into the folders train and test is one copy, and divided here as any other.
+    """
     shards: dict[Path, list[Path]] = {}
     leaves: dict[Path, list[Path]] = {}
     for path in search.files:
         if path.suffix == ".parquet" and _is_shard(path, search):
-            shards.setdefault(path.parent, []).append(path)
+            shards.setdefault(_folder(path), []).append(path)
         elif path.suffix == ".json" and path.name.startswith("all_data"):
-            leaves.setdefault(path.parent, []).append(path)
+            leaves.setdefault(_folder(path), []).append(path)
     kinds = (("parquet", shards, _read_shard), ("LEAF files", leaves, _read_leaf))
     return [
         Found(kind, folder, tuple(paths), partial(_split, _whole(paths, search.known, read)))
         for kind, folders, read in kinds
         for folder, paths in folders.items()
     ]
+
+
+def _folder(path: Path) -> Path:
+    return path.parent.parent if path.parent.name in ("train", "test") else path.parent
 
 
 FORM = Form(find, wanted)
