@@ -96,7 +96,8 @@ RUNS = cases(
     ("graphs on a CPU", ("grid", "--device", "cpu", "--steps", "graph"), ("--steps: graph is for GPUs",)),
     ("no streams", ("grid", "--streams", "0"), ("'--streams'", "1")),
     # speed
-    ("bench of an unknown model", ("bench", "--model", "vgg"), ("'--model'", "resnet18")),
+    ("bench of an unknown model", ("bench", "--model", "vgg"), ("unknown model 'vgg'", "Did you mean 'vgg11'?")),
+    ("bench of an unknown data set", ("bench", "--dataset", "mnst"), ("unknown dataset 'mnst'", "'mnist'")),
     ("bench of no images", ("bench", "--images", "0"), ("'--images'", "1")),
     ("bench into a folder", ("bench", "--json", "folder.html"), ("--json folder.html", "is a folder")),
     ("bench below a file", ("bench", "--markdown", "file/a.md"), ("--markdown file/a.md", "file is no folder")),

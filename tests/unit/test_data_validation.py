@@ -63,7 +63,7 @@ def test_a_cell_is_evaluated_on_it(tmp_path: Path) -> None:
     assert chosen.key != plain.key
     assert chosen.warmup_key != plain.warmup_key
     test, validation = (
-        shared.dataset(cell.dataset, None, cell.evaluate, None, None, "cpu")[0] for cell in (plain, chosen)
+        shared.dataset(cell.dataset, None, cell.evaluate, None, None, "cpu") for cell in (plain, chosen)
     )
     assert len(test.train) == len(validation.train) + len(validation.test)
     assert not torch.equal(test.test.images[: len(validation.test)], validation.test.images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from watching import fake_session, run
 from clipfed_bench import report
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import CellResult
-from clipfed_bench.data.catalog import info
+from clipfed_bench.data.catalog import info, originals
 from clipfed_bench.runs.digests import OF, PREFIX
 from clipfed_bench.simulator.digests import Digests, _place, ask_pixels
 
@@ -89,7 +90,7 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("kind", INPUTS)
-def test_an_input_made_anew_is_seen_by_its_content(server, kind):
+def test_an_input_made_anew_is_seen_by_its_content(server, kind, monkeypatch):
     settings, name, words = INPUTS[kind]
     folder, path = server.parent, server.parent / name
     for split in ("train", "test"):
@@ -98,6 +99,8 @@ def test_an_input_made_anew_is_seen_by_its_content(server, kind):
     write(folder / "t.pt", "weights")
     write(folder / "mine.txt", "a {}\n")
     cells, others, data = [cell(seed, **settings) for seed in (0, 1)], [cell()], {"data_dir": folder / "data"}
+    one = replace(info("cifar10"), train=(1,) * 10, test=(1,) * 10)  # so that the folders are a whole copy
+    monkeypatch.setitem(originals(), "cifar10", one)
     session = computed(folder / "run", [*cells, *others], **data)
     assert len(session.store.digests(cells[0].key)) >= 5
     assert stale(folder / "run", cells, **data) == ""
