@@ -72,7 +72,7 @@ def compare_defenses(results: pd.DataFrame, a: str, b: str, metrics: Sequence[st
         len(axes) + 1,
         rows,
         (
-            meaning(shown) + " Shares in per cent, their differences in percentage points.",
+            meaning(shown, records) + " Shares in per cent, their differences in percentage points.",
             f"Diff.: {name} minus {other}, paired by seed; mean over the n seeds for which both are done, and its "
             "Student t interval.",
             "p: two-sided, of the paired t test (t) and the sign-flip permutation test (flip), each corrected for all "

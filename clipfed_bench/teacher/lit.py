@@ -7,7 +7,7 @@ encoder of open_clip like any other.
 Deviations: the image tower keeps a linear projection that is trained, too, on features that are centered and scaled
 first (which is folded into it), since a few hundred images do not move a text tower to where raw features lie. The
 logit scale is calibrated on held-out server images (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017,
-temperature scaling), as an over-confident teacher distils noise.
+temperature scaling), so that its probabilities are shares of hits.
 """
 
 from __future__ import annotations

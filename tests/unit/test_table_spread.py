@@ -132,3 +132,13 @@ def test_latex_of_four_metrics_compiles(tmp_path, spread):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60)
     assert done.returncode == 0 or "standalone.cls' not found" in done.stdout, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "images"),
+    [(["test"], "test"), (["validation"], "validation"), (["test", "validation"], "test or validation")],
+)
+def test_notes_name_the_images_that_figures_are_of(evaluated, images):
+    made = table(pd.DataFrame([cell(0.7, 0.1, evaluate=on) for on in evaluated]))
+    says = f"MTA: accuracy on clean {images} images, last evaluation; ASR: share of triggered {images} images of"
+    assert says in "\n".join(made.notes)

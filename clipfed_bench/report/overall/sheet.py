@@ -58,7 +58,7 @@ def overall(
         2,
         rows,
         (
-            *(meaning(shown), *_legend(numbers[0]["against"]), *judged.notes(bool(low))),
+            *(meaning(shown, records), *_legend(numbers[0]["against"]), *judged.notes(bool(low))),
             *(*notes, *lacking, *of_cells(records, ALIKE)),
         ),
         numbers,

@@ -50,7 +50,7 @@ def notes(
     ``signs`` are on what stands behind its numbers, ``doubted`` on where it says nothing of defenses.
     """
     found = (
-        meaning(metrics),
+        meaning(metrics, records),
         _no_trigger(records, metrics),
         "" if against is None else f"Differences: each defense minus {against}, seed by seed in the same setting.",
         _spread(seeds, spread, against is None),
@@ -148,9 +148,11 @@ def _sources(records: Sequence[Record]) -> Iterator[str]:
         yield "Trained and evaluated in bfloat16, with float32 weights."
 
 
-def meaning(metrics: Sequence[Metric]) -> str:
-    """What each of ``metrics`` is."""
-    return "; ".join(f"{metric.label}: {metric.meaning}" for metric in metrics) + "."
+def meaning(metrics: Sequence[Metric], records: Sequence[Record]) -> str:
+    """What each of ``metrics`` is, on the images that ``records`` were evaluated on."""
+    images = " or ".join(sorted({record["evaluate"] for record in records})) or "test"
+    told = "; ".join(f"{metric.label}: {metric.meaning}" for metric in metrics) + "."
+    return told.replace("test images", f"{images} images")
 
 
 def _no_trigger(records: Sequence[Record], metrics: Sequence[Metric]) -> str:
