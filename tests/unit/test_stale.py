@@ -208,7 +208,7 @@ def test_a_plug_in_is_seen_to_change(tmp_path, monkeypatch):
         for path in (more, attack):
             write(path, "# Only a comment.\n" + path.read_text())
             assert stale(tmp_path / "run", cells) == ""
-            write(path, path.read_text().replace("ONE = 1", "ONE = 2").replace("% 2)", "% 3)"))
+            write(path, path.read_text().replace("ONE = 1", "ONE = 22").replace("% 2)", "% 13)"))
             said = "1 of 2 cells are stale: attack checkerboard changed (1). They are computed anew"
             assert stale(tmp_path / "run", cells).startswith(said)
             computed(tmp_path / "run", cells)
