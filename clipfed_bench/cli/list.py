@@ -82,9 +82,10 @@ def list_executors() -> None:
 def list_presets() -> None:
     """Grids that come with the package."""
     from clipfed_bench.config.grid import load_preset, make_grid, preset_names
+    from clipfed_bench.core.work_counts import plural
 
     grids = [make_grid(load_preset(name)) for name in preset_names()]
-    _names({grid.name: f"{grid.description} ({len(grid.cells)} cells)" for grid in grids})
+    _names({grid.name: f"{grid.description} ({plural(len(grid.cells), 'cell')})" for grid in grids})
 
 
 @app.command("teachers")

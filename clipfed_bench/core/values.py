@@ -11,6 +11,7 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from clipfed_bench.core.errors import UserError, shown
@@ -78,7 +79,7 @@ def convert(value: Any, annotation: str, what: str) -> Any:
         found = _read(value) if isinstance(value, str) else value
     if found is None and optional:
         return None
-    node = ast.parse(base, mode="eval").body
+    node = _parsed(base)
     if _is_literal(node):
         allowed = ast.literal_eval(node.slice)  # type: ignore[attr-defined]
         return _one_of(value, found, allowed if isinstance(allowed, tuple) else (allowed,), what)
@@ -95,7 +96,7 @@ def convert(value: Any, annotation: str, what: str) -> Any:
 def convertible(annotation: str) -> bool:
     """Whether :func:`convert` knows ``annotation``."""
     try:
-        return _known(ast.parse(_parts(annotation)[0], mode="eval").body)
+        return _known(_parsed(_parts(annotation)[0]))
     except (SyntaxError, ValueError):
         return False
 
@@ -104,6 +105,12 @@ def _parts(annotation: str) -> tuple[str, bool]:
     """The type, and whether none will do."""
     base = annotation.removesuffix("| None").strip()
     return base, base != annotation.strip()
+
+
+@cache
+def _parsed(base: str) -> ast.expr:
+    """A type, as it was written. Raises SyntaxError or ValueError where it is none."""
+    return ast.parse(base, mode="eval").body
 
 
 def _read(text: str) -> Any:

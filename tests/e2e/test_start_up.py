@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -27,14 +28,18 @@ def test_nothing_heavy_is_imported(arguments):
         f"try:\n    app({arguments!r}, prog_name='clipfed-bench')\n"
         f"finally:\n    print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)\n"
     )
-    begin = os.times()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    end = os.times()
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "[]\n"
-    assert done.stdout
-    # Half a second where nothing else runs; a busy core takes twice as many.
-    assert end.children_user + end.children_system - begin.children_user - begin.children_system < 2
+    spent = math.inf
+    for _ in range(3):  # a core that others use, too, may be slow, and never fast
+        begin = os.times()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        end = os.times()
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == "[]\n"
+        assert done.stdout
+        spent = min(spent, end.children_user + end.children_system - begin.children_user - begin.children_system)
+        if spent < 2:  # half a second where nothing else runs
+            return
+    pytest.fail(f"{spent:.1f} seconds of CPU at best")
 
 
 def test_a_grid_from_python_is_made_without_them():

@@ -45,7 +45,7 @@ def pair(model: str) -> tuple[Executor, Executor, TapeRecorder]:
     return Executor(architecture, PLAIN, HYPER), Executor(architecture, PLAIN, HYPER, compute), recorder
 
 
-@pytest.mark.parametrize(("model", "counts"), [("cnn", (20, 16, 20, 3)), ("resnet18", (11, 3))])
+@pytest.mark.parametrize(("model", "counts"), [("cnn", (20, 16, 20, 3)), ("resnet20", (11, 3))])
 def test_replayed_steps_are_the_plain_ones_to_the_bit(model: str, counts: tuple[int, ...]) -> None:
     plain, graphs, recorder = pair(model)
     expected = trained(plain, [task(c, n) for c, n in enumerate(counts)], model)
@@ -99,7 +99,7 @@ def test_lanes_take_turns_and_change_nothing() -> None:
 
 
 def test_the_architecture_that_is_given_and_the_global_model_are_left_alone() -> None:
-    architecture, flat = build_model("resnet18", 10, 0), FlatModel(build_model("resnet18", 10, 5))
+    architecture, flat = build_model("resnet20", 10, 0), FlatModel(build_model("resnet20", 10, 5))
     before = [t.clone() for t in (*architecture.state_dict().values(), flat.params, flat.buffers)]
     deltas, statistics = torch.empty(1, flat.num_params), torch.empty(1, flat.num_buffers)
     Executor(architecture, PLAIN, HYPER).train([task(0, 8)], flat.params, flat.buffers, deltas, statistics)

@@ -34,8 +34,8 @@ def rough(exact: Environment) -> Environment:
 
 @pytest.fixture
 def few_images() -> Iterator[None]:
-    """A quarter of the images to train on, for tests in which nothing has to be learned."""
-    with miniature(evaluate, train=4):
+    """Some of the images, for tests in which nothing has to be learned: many CPUs are ten times as slow in bfloat16."""
+    with miniature(evaluate, train=8, test=6):
         yield
 
 
@@ -50,7 +50,8 @@ def test_a_cell_is_bit_identical_when_repeated(rough: Environment, exact: Enviro
 
 
 def test_it_learns(rough: Environment) -> None:
-    assert run_cell(spec(rounds=8, partition="iid", attack="none", eval_every=8), rough).final["mta"] > 0.85
+    """Of ten classes; in float32 this cell has 0.60."""
+    assert run_cell(spec(rounds=4, partition="iid", attack="none", eval_every=4), rough).final["mta"] > 0.4
 
 
 @pytest.mark.usefixtures("few_images")
