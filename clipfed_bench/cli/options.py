@@ -241,8 +241,8 @@ def choose_grid(
 ) -> GridSpec:
     """The cells that the user asked for, of the whole grid at a scale that suits the device if no other is named.
 
-    The whole grid takes what gray images need, and at the CPU scale held-out images where there are no generated ones,
-    and the best teacher that is installed. Raises UserError.
+    The whole grid takes what gray images need, and at the CPU scale held-out images where there are no generated ones.
+    At that scale it and every preset take the best teacher that is installed. Raises UserError.
     """
     from clipfed_bench.execution.executor import make_executor
     from clipfed_bench.execution.needs import for_gray, with_server_data, with_teacher
@@ -255,7 +255,8 @@ def choose_grid(
         axes = for_gray(axes, [name for name, text in cell.items() if text is not None])
     if whole and scale == "cpu":
         axes = with_server_data(axes, place.data_dir)
-        axes = with_teacher(axes) if cell.get("teacher") is None else axes
+    if config is None and scale == "cpu" and cell.get("teacher") is None:  # a file means what it says
+        axes = with_teacher(axes)
     return make_grid(axes)
 
 

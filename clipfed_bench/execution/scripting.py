@@ -18,6 +18,7 @@ from clipfed_bench.config.grid import GridSpec, choose_base, make_grid, parse_va
 from clipfed_bench.execution.gpu import Kernels, Precision, Steps
 from clipfed_bench.execution.jobs import Event
 from clipfed_bench.execution.machine import Device
+from clipfed_bench.execution.needs import with_teacher
 from clipfed_bench.execution.places import Places
 from clipfed_bench.execution.session import Session, Stock
 from clipfed_bench.runs.folder import RUNS
@@ -38,10 +39,13 @@ def grid(
 
     Settings are a cell's (:class:`~clipfed_bench.config.cell_spec.CellSpec`), each a value or several of them:
     ``alpha=[0.1, 0.5]``, ``attack="badnets[size=3]"``, ``defense="*"`` for all. ``seeds=3`` is ``seed=[0, 1, 2]``.
-    Raises UserError.
+    At the scale cpu photographs have the best teacher that is installed, if none is named. Raises UserError.
     """
     base = choose_base(preset, None if config is None else Path(config), scale)
-    return make_grid(base.override(parse_values({name: _plain(value) for name, value in settings.items()})))
+    axes = base.override(parse_values({name: _plain(value) for name, value in settings.items()}))
+    if scale == "cpu" and config is None and "teacher" not in settings:
+        axes = with_teacher(axes)
+    return make_grid(axes)
 
 
 def run_grid(

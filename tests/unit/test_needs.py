@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from makers.specs import cell
 
+from clipfed_bench.cli.options import PlaceOptions, choose_grid
 from clipfed_bench.config.grid import Axes, choose_base, make_grid
 from clipfed_bench.core import network
 from clipfed_bench.execution import needs as module
 from clipfed_bench.execution.needs import missing, needs, with_server_data, with_teacher
 from clipfed_bench.execution.places import Places
+from clipfed_bench.execution.scripting import grid
 from clipfed_bench.execution.session import Session
 
 
@@ -89,6 +91,18 @@ def test_a_better_teacher_is_taken_for_photographs_where_it_is_installed(monkeyp
     assert with_teacher(whole).values["teacher"] == (["lit"] if installed else ["local"])
     digits = Axes(values={"dataset": ["digits"], "teacher": ["local"]})
     assert with_teacher(digits) == digits
+
+
+@pytest.mark.parametrize(
+    ("scale", "teacher", "found"),
+    [("cpu", None, "lit"), ("cpu", "local", "local"), (None, None, "open_clip:ViT-L-14/openai")],
+)
+def test_so_does_a_preset_at_the_cpu_scale(monkeypatch, scale, teacher, found) -> None:
+    monkeypatch.setattr("clipfed_bench.teacher.towers.installed", lambda: True)
+    asked = choose_grid({"teacher": teacher}, "sensitivity", None, None, scale, PlaceOptions(device="cpu"))
+    assert {cell.teacher for cell in asked.cells} == {found}
+    named = {} if teacher is None else {"teacher": teacher}
+    assert grid(preset="sensitivity", scale=scale, **named) == asked
 
 
 def test_nobody_answers_and_that_is_known_soon() -> None:
