@@ -28,7 +28,7 @@ RECORDED = {
     "paper-table3": "43555c45d3cdf203",
     "paper-table4": "80de7a27516af202",
     "paper-table5": "64b13c8165e5bb9f",
-    "sensitivity": "6df10442ac2a4428",
+    "sensitivity": "c3244081ef122fdf",
     "smoke": "bd827be63024fc3d",
     "whole": "400600e16f75088f",
 }
