@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
@@ -10,6 +9,17 @@ import sys
 import pytest
 
 HEAVY = ("torch", "torchvision", "pandas", "sklearn", "scipy", "open_clip", "matplotlib", "numpy", "pyarrow", "jinja2")
+
+
+def _seconds(code):
+    """Of CPU that it takes to run ``code``, which says on stderr which heavy libraries it has imported."""
+    begin = os.times()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    end = os.times()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "[]\n"
+    assert done.stdout
+    return end.children_user + end.children_system - begin.children_user - begin.children_system
 
 
 @pytest.mark.parametrize(
@@ -28,18 +38,8 @@ def test_nothing_heavy_is_imported(arguments):
         f"try:\n    app({arguments!r}, prog_name='clipfed-bench')\n"
         f"finally:\n    print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)\n"
     )
-    spent = math.inf
-    for _ in range(3):  # a core that others use, too, may be slow, and never fast
-        begin = os.times()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        end = os.times()
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == "[]\n"
-        assert done.stdout
-        spent = min(spent, end.children_user + end.children_system - begin.children_user - begin.children_system)
-        if spent < 2:  # half a second where nothing else runs
-            return
-    pytest.fail(f"{spent:.1f} seconds of CPU at best")
+    # Half a second where nothing else runs; a core that others use, too, may be slow for a while.
+    assert any(_seconds(code) < 2 for _ in range(3))
 
 
 def test_a_grid_from_python_is_made_without_them():
