@@ -100,7 +100,7 @@ def test_before_its_start_and_after_its_stop_an_attack_does_nothing(env: Environ
 
 
 def test_badnets_breaks_fedavg_and_flame_stops_it(env: Environment) -> None:
-    """Bounds are wide of what seeds and processors come to: ASR 0.79 to 0.97 and below 0.01, TPR 0.67, FPR 0.25 to 0.29."""
+    """Bounds are wide of what seeds and processors come to: ASR 0.79 to 0.97, below 0.01; TPR 0.67, FPR below 0.3."""
     settings: dict[str, Any] = {"clients": 20, "clients_per_round": 10, "warmup_rounds": 5, "rounds": 3}
     settings |= {"eval_every": 3}
     clean = run_cell(small_cell(attack="none", **settings), env).final
