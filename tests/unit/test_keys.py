@@ -15,22 +15,22 @@ from clipfed_bench.runs import cell_file
 from clipfed_bench.runs.store import RunStore
 
 RECORDED = {
-    "demo": "8efc28826b378923",
-    "nightly": "8d703bf0899999a9",
+    "demo": "7a3952e409ec8ad1",
+    "nightly": "eb825cdbc69f0ed9",
     "paper": "d14a598d6a03a857",
-    "paper-fig3": "1f9c913aba69e3be",
-    "paper-fig4": "08598863ac3370b2",
-    "paper-fig5": "432ddc6a98875f67",
-    "paper-fig6": "a48bb3a15393bb45",
-    "paper-fig7": "639ed392138b4a12",
-    "paper-table1": "7aa13e08ea82bfc0",
-    "paper-table2": "571efa60ace7e82e",
-    "paper-table3": "43555c45d3cdf203",
-    "paper-table4": "80de7a27516af202",
-    "paper-table5": "64b13c8165e5bb9f",
-    "sensitivity": "c3244081ef122fdf",
+    "paper-fig3": "6583b993a64f6e52",
+    "paper-fig4": "c4430eb7f5ac45ca",
+    "paper-fig5": "5bad34d96ae6b58a",
+    "paper-fig6": "28594812ace7cf35",
+    "paper-fig7": "cb6fa9e327b7080e",
+    "paper-table1": "65c92ec25931548f",
+    "paper-table2": "cd9392afaa154a68",
+    "paper-table3": "b428ae77311e8b38",
+    "paper-table4": "27722bf172ac98cf",
+    "paper-table5": "17a3eb06997c09ca",
+    "sensitivity": "edff06e5428d804d",
     "smoke": "bd827be63024fc3d",
-    "whole": "400600e16f75088f",
+    "whole": "6ff952c162eb38a9",
 }
 """Preset -> digest of its keys. Where one differs, all that was stored of it is computed again: mean it."""
 
