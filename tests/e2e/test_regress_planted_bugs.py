@@ -85,4 +85,4 @@ def test_a_planted_bug_is_a_regression(defense, clients, seed, plant, environmen
     found = compare_with(read_reference(tmp_path / "reference.parquet"), after.frames()[0])
     assert (found.compared, found.exact) == (1, 1)
     assert found.passed is (plant is None)
-    assert {move.figure for move in found.moves} >= (set() if plant is None else {"mta"})
+    assert bool({move.figure for move in found.moves} & {"mta", "asr"}) is (plant is not None)
