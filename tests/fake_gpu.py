@@ -11,7 +11,7 @@ PyTorch keeps the wrappers on its meta device, on which the backward pass runs i
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from clipfed_bench.core.sources import PROJECT
 
@@ -100,7 +101,7 @@ class OnGpu(Tensor):
         kwargs = kwargs or {}
         if cls.lower is not None and (func in LOWER or func in FLOAT32):
             wanted = cls.lower if func in LOWER else torch.float32
-            args, kwargs = _map(Tensor, lambda t: _cast(t, wanted), (args, kwargs))
+            args, kwargs = tree_map_only(Tensor, lambda t: _cast(t, wanted), (args, kwargs))
         if func in (Tensor.__getitem__, Tensor.__setitem__):
             args = (args[0], _index(args[1]), *args[2:])
         with torch._C.DisableTorchFunctionSubclass():
@@ -113,26 +114,6 @@ class OnGpu(Tensor):
 
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.dtype in (torch.float32, torch.bfloat16) else tensor
-
-
-def _map(kind: type[Tensor], change: Callable[[Any], Any], values: Any) -> Any:
-    """What torch's ``tree_map_only`` gives for what operations take and return; that takes half of a test's time."""
-    if isinstance(values, kind):
-        return change(values)
-    if isinstance(values, dict):
-        return {name: _map(kind, change, value) for name, value in values.items()}
-    if isinstance(values, (tuple, list)):
-        return type(values)([_map(kind, change, value) for value in values])
-    return values
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    """Those in nested tuples, lists and dictionaries."""
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, (tuple, list, dict)):
-        for value in values.values() if isinstance(values, dict) else values:
-            yield from _tensors(value)
 
 
 def _index(index: Any) -> Any:
@@ -172,7 +153,7 @@ class FakeGpu(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name, asked = func.overloadpacket.__name__, kwargs.get("device")
-        tensors = list(_tensors((args, kwargs)))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         to_gpu = any(isinstance(t, OnGpu) for t in tensors) if asked is None else torch.device(asked).type != "cpu"
         generator = kwargs.get("generator")
         if generator is not None and (generator._cdata in Generator.of_the_gpu) != to_gpu:
@@ -183,14 +164,14 @@ class FakeGpu(TorchDispatchMode):
             self._copy(name, args, kwargs, to_gpu)
         else:
             self._compute(func, name, args, tensors)
-        hosts, options = _map(OnGpu, lambda t: t.host, (args, kwargs))
+        hosts, options = tree_map_only(OnGpu, lambda t: t.host, (args, kwargs))
         if asked is not None:
             options["device"] = CPU
         out = func(*hosts, **options)
         if name == "copy_":
             return args[0]
         if to_gpu:
-            out = _map(Tensor, lambda t: t if isinstance(t, OnGpu) else OnGpu(t), out)
+            out = tree_map_only(Tensor, lambda t: t if isinstance(t, OnGpu) else OnGpu(t), out)
         return return_and_correct_aliasing(func, args, kwargs, out) if to_gpu and asked is None else out
 
     def _copy(self, name: str, args: Any, kwargs: Any, to_gpu: bool) -> None:
