@@ -33,7 +33,13 @@ class Board:
     running: dict[str, Running] = field(default_factory=dict)
     started: float = field(init=False)
     _finished: float = 0.0
+    _spent: float = 0.0
+    """Seconds that processes took for what is finished."""
     _dropped: float = 0.0
+    _settled: int = 0
+    """Jobs that are over."""
+    _abreast: int = 1
+    """The most jobs that ran at a time."""
 
     def __post_init__(self) -> None:
         self.started = self.now()
@@ -43,21 +49,28 @@ class Board:
         job = event.job
         if event.kind == "started":
             self.running[job.id] = Running(job, self.now())
+            self._abreast = max(self._abreast, len(self.running))
         elif event.kind == "step":
             if event.step is not None and event.step.stage:
-                self.running[job.id].step = event.step
+                self.running[job.id].take(event.step)
         elif event.kind == "retried":
             self.running.pop(job.id, None)
         else:
-            self.running.pop(job.id, None)
-            weight = self.jobs.get(job.id, 0.0)
-            if event.kind == "done":
-                self._finished += weight
-            else:
-                self._dropped += weight
-            if job.stage == "cell":
-                self.done += event.kind == "done"
-                self.failed += event.kind == "failed"
+            self._settle(event, self.running.pop(job.id, None))
+
+    def _settle(self, event: Event, ran: Running | None) -> None:
+        """``event``: a job is done or has failed, which ``ran`` unless what it needs failed before."""
+        job, self._settled = event.job, self._settled + 1
+        weight, there = self.jobs.get(job.id, 0.0), 1.0
+        if event.kind == "done" and ran is not None and (ran.first is not None or job.stage == "cell"):
+            there = ran.there
+            self._spent += self.now() - ran.since
+        # What was found says nothing about the pace: neither its work nor its time counts.
+        self._finished += weight * (1 - there)
+        self._dropped += weight * there
+        if job.stage == "cell":
+            self.done += event.kind == "done"
+            self.failed += event.kind == "failed"
 
     def label(self, job: Job) -> str:
         """``job`` in a few words."""
@@ -70,16 +83,30 @@ class Board:
 
     @property
     def share(self) -> float:
-        """Work done of this run, weighted by expected seconds, in [0, 1]."""
-        total = sum(self.jobs.values()) - self._dropped
-        under_way = sum(self.jobs.get(id, 0.0) * running.share for id, running in tuple(self.running.items()))
-        return min(1.0, (self._finished + under_way) / total) if total else 1.0
+        """Work done of this run, weighted by expected seconds, in [0, 1]; what was there before is none of it."""
+        done, rest, _ = self._work()
+        return min(1.0, done / (done + rest)) if done + rest > 0 else 1.0
 
     @property
     def left(self) -> float | None:
         """Seconds left, from the pace so far; None while too little is done to tell."""
-        share = self.share
-        return self.elapsed * (1 - share) / share if share > 0.005 and self.elapsed > 3 else None
+        done, rest, longest = self._work()
+        if done <= 0.005 * (done + rest) or self.elapsed <= 3:
+            return None
+        running = tuple(self.running.values())
+        spent = self._spent + sum(self.now() - one.since for one in running if one.share > 0)
+        # 1. seconds of a process for a unit of work  2. the rest, well spread  3. but no job is split
+        pace = spent / done
+        abreast = max(1, min(self._abreast, len(self.jobs) - self._settled))
+        return pace * max(rest / abreast, longest)
+
+    def _work(self) -> tuple[float, float, float]:
+        """(work done in this run, work that is left, the most that is left of a job that runs)."""
+        running = [(self.jobs.get(id, 0.0), one.share, one.there) for id, one in tuple(self.running.items())]
+        done = self._finished + sum(weight * share for weight, share, _ in running)
+        there = self._dropped + sum(weight * there for weight, _, there in running)
+        longest = max((weight * (1 - share - there) for weight, share, there in running), default=0.0)
+        return done, max(0.0, sum(self.jobs.values()) - there - done), longest
 
 
 @dataclass
@@ -89,13 +116,35 @@ class Running:
     job: Job
     since: float
     step: Progress | None = None
+    first: int | None = None
+    """Rounds that were there when it began; None before the first report of one."""
+
+    def take(self, step: Progress) -> None:
+        """``step`` is the latest. What a cell does before its first round does not count."""
+        self.step = step
+        if self.first is None and step.total and (self.job.stage != "cell" or step.stage == "round"):
+            self.first = max(self._shared, step.done - step.computed.get("round", 0))
 
     @property
     def share(self) -> float:
-        """Rounds done of all, in [0, 1]; what a cell does before its first round does not count."""
-        if self.step is None or self.step.total == 0 or (self.job.stage == "cell" and self.step.stage != "round"):
-            return 0.0
-        return self.step.done / self.step.total
+        """Rounds played in this run of all, in [0, 1]."""
+        return 0.0 if self.step is None or self.first is None else self._share_of(self.step.done - self.first)
+
+    @property
+    def there(self) -> float:
+        """Rounds that were there when it began, of all, in [0, 1]."""
+        return 0.0 if self.first is None else self._share_of(self.first - self._shared)
+
+    def _share_of(self, rounds: int) -> float:
+        assert self.step is not None
+        own = self.step.total - self._shared
+        return min(1.0, max(0.0, rounds / own)) if own > 0 else 0.0
+
+    @property
+    def _shared(self) -> int:
+        """Rounds of a cell that are another job, which is expected to take the time for them."""
+        apart = self.job.stage == "cell" and any(need.startswith("prefix/") for need in self.job.needs)
+        return self.job.spec.prefix_rounds if apart else 0
 
     @property
     def position(self) -> str:

@@ -47,26 +47,67 @@ def screen(board, width):
     return console.file.getvalue()
 
 
+def played(stage, done, total, *figures):
+    """A report of a round that was played, as a simulator gives it."""
+    return Progress(stage, done, total, *figures, computed={"round": 1})
+
+
 def test_share_and_time_left_follow_the_expected_seconds(run):
     now, board, (warmup, first, second) = run
     assert (board.share, board.left) == (0.0, None)
     board.handle(Event("started", warmup))
     now.time = 20
+    board.handle(Event("step", warmup, step=played("warmup", 1, 1)))
     board.handle(Event("done", warmup))
     assert board.share == pytest.approx(0.1)
-    assert board.left == pytest.approx(180)
+    assert board.left == pytest.approx(2.0 * 90)
     for job in (first, second):
         board.handle(Event("started", job))
+    assert board.left == pytest.approx(2.0 * 60), "two are at it, and neither can be split"
+    board.handle(Event("step", first, step=played("round", 1, 30)))
     now.time = 40
-    board.handle(Event("step", first, step=Progress("round", 10, 30, 0.5, 0.25)))
+    board.handle(Event("step", first, step=played("round", 10, 30, 0.5, 0.25)))
     board.handle(Event("step", second, step=Progress("warmup", 1, 2)))  # before its first round: counts for nothing
     assert board.share == pytest.approx(0.2)
-    assert board.left == pytest.approx(160)
+    assert board.left == pytest.approx(2.0 * 60)
     board.handle(Event("done", first, outcome=CellResult([], {}, {})))
     assert (board.done, board.failed) == (2, 0)
     board.handle(Event("failed", second, failure=Failure("no", "")))
     assert (board.done, board.failed, board.left, board.running) == (2, 1, 0.0, {})
     assert summary(board) == "2 of 3 cells are done, 1 failed; this run took 0:40."
+
+
+def test_what_was_there_says_nothing_of_the_time_that_is_left(run):
+    """A warm-up that is found takes no time: counted as work, it would make all the rest look short."""
+    now, board, (warmup, first, _) = run
+    board.jobs[warmup.id] = 900.0
+    for job in (warmup, first):
+        board.handle(Event("started", job))
+        if job is warmup:
+            now.time = 4
+            board.handle(Event("done", job))
+    assert (board.share, board.left) == (0.0, None)
+    now.time = 5
+    board.handle(Event("step", first, step=Progress("round", 20, 30, note="goes on after round 20")))
+    assert (board.share, board.left) == (0.0, None)
+    now.time = 24
+    board.handle(Event("step", first, step=played("round", 25, 30)))
+    assert board.share == pytest.approx(5 / 70), "ten rounds of thirty seconds for thirty, and the second cell's sixty"
+    assert board.left == pytest.approx(20 / 5 * 65)
+    board.handle(Event("done", first, outcome=CellResult([], {}, {})))
+    assert board.share == pytest.approx(10 / 70)
+
+
+def test_rounds_that_cells_share_are_none_of_a_cell():
+    now = Clock()
+    jobs = plan([cell(attack=a, attack_start=21, warmup_rounds=0) for a in ("badnets", "dba")])
+    assert [job.stage for job in jobs] == ["prefix", "cell", "cell"]
+    board = Board({job.id: 10.0 for job in jobs}, cells=2, now=now)
+    for job in jobs[:2]:
+        board.handle(Event("started", job))
+    now.time = 10
+    board.handle(Event("step", jobs[1], step=played("round", 21, 30)))
+    assert board.share == pytest.approx(1 / 30)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -75,13 +116,14 @@ def test_live_lines_fit_and_show_what_matters(run, width):
     for job in (warmup, first, second):
         board.handle(Event("started", job))
     now.time = 75
-    board.handle(Event("step", first, step=Progress("round", 15, 30, 0.4321, 0.987)))
+    for done in (1, 15):
+        board.handle(Event("step", first, step=played("round", done, 30, 0.4321, 0.987)))
     lines = screen(board, width).splitlines()
     assert len(lines) == 4
     assert all(len(line) <= width for line in lines)
     assert "1/3 cells" in lines[0]
     assert "1:15" in lines[0]
-    assert "about 7:05 left" in " ".join(lines[0].split())
+    assert "about 5:00 left" in " ".join(lines[0].split())
     assert lines[1].startswith("warm-up digits α=0.5")
     assert "starting" in lines[1]
     assert lines[2].startswith("digits α=0.5 badnets")
@@ -98,7 +140,7 @@ def test_plain_lines_have_one_event_each_and_no_control_characters(run):
         tell(board, show, Event("started", warmup))
         now.time = 10
         tell(board, show, Event("done", warmup, seconds=10), Event("started", first))
-        tell(board, show, Event("step", first, step=Progress("round", 1, 30, 0.1, 0.2)))
+        tell(board, show, Event("step", first, step=played("round", 1, 30, 0.1, 0.2)))
         now.time = 40
         done = CellResult([], {"mta": 0.5, "asr": 1.0}, {})
         tell(board, show, Event("done", first, outcome=done, seconds=30))
