@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import Field, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from clipfed_bench.components.choice import Choice
@@ -240,7 +241,7 @@ class CellSpec:
         values |= {"partition": _partition_in_full(self.partition), "model": str(self.model)}
         return {**values, "server_data": held_out, "update_dtype": self.update_dtype, "evaluate": self.evaluate}
 
-    @property
+    @cached_property
     def warmup_key(self) -> str:
         """Name of the warm-up's checkpoint."""
         return self._digest(self.warmup)
@@ -257,12 +258,12 @@ class CellSpec:
         values["partition"] = _partition_in_full(self.partition)
         return {**values, "prefix_rounds": self.prefix_rounds, "defense": _in_full(self.defense)}
 
-    @property
+    @cached_property
     def prefix_key(self) -> str:
         """Name of the checkpoint of the rounds before the attack."""
         return self._digest(self.prefix)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """sha256 of the canonical JSON, its first 16 hexadecimal digits."""
         whole = {"attack": _in_full(self.attack), "defense": _in_full(self.defense)}

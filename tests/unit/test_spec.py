@@ -41,6 +41,15 @@ def test_attack_and_defense_are_parsed_once() -> None:
         CellSpec(attack=3)
 
 
+def test_keys_are_made_once_and_of_the_settings_that_a_cell_has() -> None:
+    """A grid asks each of its cells a dozen times."""
+    spec = CellSpec(attack_start=3)
+    assert (spec.key is spec.key, spec.warmup_key is spec.warmup_key) == (True, True)
+    other = replace(spec, seed=1)
+    assert {other.key, other.warmup_key, other.prefix_key}.isdisjoint({spec.key, spec.warmup_key, spec.prefix_key})
+    assert pickle.loads(pickle.dumps(spec)).key == CellSpec(attack_start=3).key == spec.key
+
+
 def test_what_has_no_effect_is_not_in_the_key() -> None:
     assert key(teacher="local") == key(templates="openai-cifar") == key(server_per_class=5) == key()  # FedAvg
     assert key(partition="iid", alpha=0.1) == key(partition="iid", alpha=0.9, degree=0.2)
