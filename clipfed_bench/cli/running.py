@@ -147,7 +147,7 @@ class _Shown:
             folder / "results.parquet",
             folder / "history.parquet",
         ]
-        self.console.print(screen(report.sheet(results, decimals=1)))
+        self.console.print(screen(report.sheet(results, decimals=1, width=self.console.width)))
         typer.echo("\n".join(f"wrote {path}" for path in paths))
         if not self.quiet and not self.rounds:
             self._show_what_next(shlex.quote(str(folder)))

@@ -59,8 +59,12 @@ def table(
         Path | None, typer.Option(help="Folder for table.tex, table.md, table.csv; for 'all' the run's if not given.")
     ] = None,
 ) -> None:
-    """Show or write the table of a run: means over seeds, best admissible defense of each row in bold."""
+    """Show or write the table of a run: means over seeds, best admissible defense of each row in bold.
+
+    On a screen that is too narrow for its numbers, rows and columns change places unless they are given.
+    """
     from clipfed_bench import report
+    from clipfed_bench.core.console import new_console
     from clipfed_bench.report.formats import SUFFIXES, render
     from clipfed_bench.report.formats.terminal import show
 
@@ -69,16 +73,17 @@ def table(
     found = options.stored_run(run)
     left = None if rows is None else split_list(rows)
 
-    def made(usual: int) -> Sheet:
-        """The table with as many decimals as asked for, or as is ``usual``."""
+    def made(usual: int, width: int | None = None) -> Sheet:
+        """The table with as many decimals as asked for, or as is ``usual``, in so many characters if it can be."""
         places = usual if decimals is None else decimals
         if aggregate:
             return report.overall_sheet(found.results, split_list(metrics), places, against, admissible)
         shown = split_list(cols), split_list(metrics), places, spread, against, admissible, bounds
-        return report.sheet(found.results, left, *shown)
+        as_asked = rows is not None or cols != "defense"
+        return report.sheet(found.results, left, *shown, width=None if as_asked else width)
 
     if format in ("screen", "all"):
-        show(made(1))
+        show(made(1, new_console().width))
     elif out is None:
         typer.echo(render(made(2), format), nl=False)
     if out is None and format != "all":

@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def sheet(results: pd.DataFrame, *given: Any, **options: Any) -> Sheet:
+def sheet(results: pd.DataFrame, *given: Any, width: int | None = None, **options: Any) -> Sheet:
     """A table of ``results`` to be printed; all else, and errors, as for :func:`.tables.table.table`.
 
-    On a terminal one decimal keeps four defenses within 80 characters.
+    On a terminal one decimal keeps four defenses within 80 characters. Where numbers would be broken in ``width``
+    characters, rows are taken for columns if that is less wide.
     """
-    from clipfed_bench.report.tables.printed import printed
+    from clipfed_bench.report.formats.terminal import least_width
+    from clipfed_bench.report.tables.printed import printed, turned
     from clipfed_bench.report.tables.table import table
 
-    return printed(table(results, *given, **options))
+    made = table(results, *given, **options)
+    found = printed(made)
+    if width is None or made.tall or least_width(found) <= width:
+        return found
+    return min(found, printed(turned(made)), key=least_width)
 
 
 def overall_sheet(results: pd.DataFrame, *given: Any, **options: Any) -> Sheet:

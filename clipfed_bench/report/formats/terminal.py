@@ -11,6 +11,9 @@ from rich.text import Text
 from clipfed_bench.core.console import new_console
 from clipfed_bench.report.formats.sheet import Entry, Sheet
 
+_LABEL = 12
+"""Characters of a label's line; longer ones are broken [ours]."""
+
 
 def show(*sheets: Sheet) -> None:
     """Print ``sheets`` on standard output."""
@@ -26,6 +29,14 @@ def screen(*sheets: Sheet) -> Group:
         shown.append(_table(sheet))
         shown += [Padding(Text(note, style="dim"), (0, 0, 0, 1), expand=False) for note in sheet.notes]
     return Group(*shown)
+
+
+def least_width(sheet: Sheet) -> int:
+    """Characters of a line that a grid needs so that none of its numbers is broken; labels may be."""
+    labels = len(sheet.corner)
+    columns = zip(*([_entry(entry, sheet).plain for entry in row] for row in sheet.rows), strict=True)
+    widths = [max(len(line) for text in column for line in text.split("\n")) for column in columns]
+    return 1 + sum(3 + (min(width, _LABEL) if i < labels else width) for i, width in enumerate(widths))
 
 
 def _table(sheet: Sheet) -> Table:

@@ -67,7 +67,7 @@ def records(made: Table) -> list[dict[str, Any]]:
 
 def spread_out(made: Table, caption: str) -> Sheet:
     """``made`` with a column for each metric below each of its columns; turned where that makes it less wide."""
-    made = _turned(made) if len(made.rows) < len(made.cols) else made
+    made = turned(made) if len(made.rows) < len(made.cols) else made
     width = len(made.metrics)
     names = [", ".join(filter(None, words)) or "all cells" for words in _words(made, made.col_axes, made.cols)]
     heads = [(name, *([metric.label] if width > 1 else [])) for name in names for metric in made.metrics]
@@ -87,7 +87,7 @@ def without_empty_columns(made: Table) -> Table:
     return replace(made, cols=tuple(col for col in made.cols if col in known))
 
 
-def _turned(made: Table) -> Table:
+def turned(made: Table) -> Table:
     """Rows for columns."""
     depth = len(made.row_axes)
     return replace(
