@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from clipfed_bench.config.cell_spec import CellSpec
@@ -40,6 +40,8 @@ class Estimate:
     """Key -> seconds of cells that are done."""
     corrections: Mapping[str, float]
     """Defense's bare name -> measured / counted seconds; under ``""`` that of all cells."""
+    kept: Collection[str] = ()
+    """Ids of jobs whose result is there, and takes no time to speak of."""
 
     @property
     def basis(self) -> str:
@@ -51,6 +53,8 @@ class Estimate:
 
     def seconds(self, job: Job) -> float:
         """Expected seconds of ``job``."""
+        if job.id in self.kept:
+            return 0.0
         if job.stage in ALLOWED:
             return ALLOWED[job.stage]
         spec = job.spec
@@ -71,8 +75,8 @@ class Estimate:
         return total
 
 
-def make_estimate(way: Way, done: Mapping[str, tuple[CellSpec, float]]) -> Estimate:
-    """An estimate that learns from cells that are ``done``: key -> spec and measured seconds."""
+def make_estimate(way: Way, done: Mapping[str, tuple[CellSpec, float]], kept: Collection[str] = ()) -> Estimate:
+    """An estimate that learns from cells that are ``done``: key -> spec and measured seconds. ``kept``: as there."""
     sums: dict[str, list[float]] = {}
     for spec, seconds in done.values():
         for name in ("", spec.defense.name):
@@ -80,7 +84,7 @@ def make_estimate(way: Way, done: Mapping[str, tuple[CellSpec, float]]) -> Estim
             pair[0] += seconds
             pair[1] += counted(spec, spec.rounds, way)
     corrections = {name: measured / expected for name, (measured, expected) in sums.items() if expected > 0}
-    return Estimate(way, {key: seconds for key, (_, seconds) in done.items()}, corrections)
+    return Estimate(way, {key: seconds for key, (_, seconds) in done.items()}, corrections, kept)
 
 
 def counted(spec: CellSpec, rounds: int, way: Way, attacked: bool = True) -> float:

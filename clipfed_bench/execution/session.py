@@ -32,6 +32,7 @@ from clipfed_bench.runs.digests import changed
 from clipfed_bench.runs.folder import clean, drop_checkpoints, drop_prefixes, held, models
 from clipfed_bench.runs.store import RunStore
 from clipfed_bench.simulator.digests import Digests
+from clipfed_bench.simulator.manner import warmup_file
 
 Show = AbstractContextManager[Callable[[Event], None]]
 """A context while jobs run, which gives what is called with each event."""
@@ -165,11 +166,18 @@ class Session:
         way, known = self._way, ("done", "stale")
         done = {cell.key: cell for cell in self.cells if self.statuses.get(cell.key) in known}
         if not done:
-            return make_estimate(way, {})
+            return make_estimate(way, {}, self._kept)
         frame = self.store.frames(done)[0].set_index("key")
         alike = frame.reindex(columns=["device", "precision"]).eq(list(way)).all(axis=1)
         seconds = frame.loc[alike, ["seconds_local", "seconds_defense", "seconds_eval"]].sum(axis=1)
-        return make_estimate(way, {key: (cell, float(seconds[key])) for key, cell in done.items() if key in seconds})
+        times = {key: (cell, float(seconds[key])) for key, cell in done.items() if key in seconds}
+        return make_estimate(way, times, self._kept)
+
+    @property
+    def _kept(self) -> frozenset[str]:
+        """Ids of the warm-ups whose checkpoint is there; that it is whole and of today is seen when it is read."""
+        warmups, env = (job for job in self.jobs if job.stage == "warmup"), self.environment
+        return frozenset(job.id for job in warmups if warmup_file(job.spec, env).exists())
 
     @property
     def _way(self) -> tuple[str, str]:

@@ -14,9 +14,7 @@ from clipfed_bench.components.registry import create_attack, create_defense
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment, Report
 from clipfed_bench.core.sources import first
-from clipfed_bench.data.catalog import info
 from clipfed_bench.models.build import build_model
-from clipfed_bench.models.catalog import has_kernels
 from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator import shared
 from clipfed_bench.simulator.digests import Digests
@@ -24,6 +22,7 @@ from clipfed_bench.simulator.evaluate import TestSets, evaluate, make_test_sets
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.federation import Federation
 from clipfed_bench.simulator.local import Hyper
+from clipfed_bench.simulator.manner import kernels
 from clipfed_bench.simulator.sampling import malicious_clients
 from clipfed_bench.simulator.server_model import CellServerModel
 from clipfed_bench.simulator.shots import Shots, shots
@@ -32,11 +31,6 @@ from clipfed_bench.toolbox.images import Dataset, Images, Normalizer, ServerData
 
 if TYPE_CHECKING:
     from clipfed_bench.teacher.teacher import Teacher
-
-
-def kernels(spec: CellSpec, env: Environment) -> str:
-    """What computes the cell's model: ``torch``, or ``numba`` where the environment has it and the model, too."""
-    return env.kernels if has_kernels(spec.model, info(spec.dataset).image_shape) else "torch"
 
 
 class CellSetup:

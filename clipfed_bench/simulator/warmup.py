@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from pathlib import Path
 
 from safetensors.torch import save
 from torch import Tensor
@@ -21,19 +20,13 @@ from clipfed_bench.core.work_counts import count
 from clipfed_bench.data.catalog import info
 from clipfed_bench.models import counts
 from clipfed_bench.simulator.cell_facts import warmup_digests, warmup_facts
-from clipfed_bench.simulator.cell_setup import CellSetup, kernels
+from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.checkpoint import Checkpoint, identity
 from clipfed_bench.simulator.history import Log
+from clipfed_bench.simulator.manner import warmup_file
 from clipfed_bench.simulator.stage import Stage, play, silent, warner
 from clipfed_bench.simulator.training import Training
 from clipfed_bench.toolbox.tensor_files import read_model
-
-
-def checkpoint(spec: CellSpec, env: Environment) -> Path:
-    """Where the warm-up's checkpoint is, or will be. Devices, precisions and kernels differ in their numbers."""
-    manner = "" if (env.device, env.precision) == ("cpu", "float32") else f"-{env.device}-{env.precision}"
-    manner += "" if kernels(spec, env) == "torch" else f"-{kernels(spec, env)}"
-    return env.warmup_dir / f"{spec.warmup_key}{manner}.safetensors"
 
 
 def is_stored(spec: CellSpec, env: Environment) -> bool:
@@ -50,7 +43,7 @@ def load(setup: CellSetup) -> tuple[Tensor, Tensor]:
 
     Raises DamagedFileError, also for those of another model, and those that were made from other sources or data.
     """
-    spec, path = setup.spec, checkpoint(setup.spec, setup.env)
+    spec, path = setup.spec, warmup_file(setup.spec, setup.env)
     found, facts = read_model(path, setup.env.device)
     known = info(spec.dataset)
     sizes = counts.sizes(spec.model, len(known.classes), known.image_shape)
@@ -87,7 +80,7 @@ def _provide(setup: CellSetup, report: Report) -> None:
     with contextlib.suppress(DamagedFileError):
         load(setup)
         return
-    warn, path = warner(report, "warmup", spec.warmup_rounds), checkpoint(spec, env)
+    warn, path = warner(report, "warmup", spec.warmup_rounds), warmup_file(spec, env)
     unfinished = Checkpoint(env, f"warmup-{path.stem}", identity(spec.warmup_key, warmup_facts(setup)), warn)
     fedavg = create_defense(choose("defense", "fedavg"), setup.server_context())
     training = Training(

@@ -27,7 +27,8 @@ from clipfed_bench.models.flat import FlatModel
 from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.checkpoint import Checkpoint, content_digest
 from clipfed_bench.simulator.final_model import load_model, model_path
-from clipfed_bench.simulator.warmup import checkpoint, is_stored, made_from
+from clipfed_bench.simulator.manner import warmup_file
+from clipfed_bench.simulator.warmup import is_stored, made_from
 from clipfed_bench.toolbox.tensor_files import read_tensors
 
 CELL = CellSpec(dataset="digits", model="cnn", warmup_rounds=1, target=0)
@@ -115,7 +116,7 @@ def env(place: Path) -> Environment:
     found = Environment(warmup_dir=place / "warmups", model_dir=place / "models")
     flat = FlatModel(build_model("cnn", 10, 0))
     facts = made_from(CellSetup(CELL, found))
-    for path in (checkpoint(CELL, found), model_path(CELL, found)):
+    for path in (warmup_file(CELL, found), model_path(CELL, found)):
         path.parent.mkdir()
         save_file({"params": flat.params, "buffers": flat.buffers}, path, facts)
     assert is_stored(CELL, found)
@@ -125,7 +126,7 @@ def env(place: Path) -> Environment:
 @pytest.mark.parametrize(("id", "damage"), FILES, ids=[line[0] for line in FILES])
 def test_warmups(id: str, damage: Callable[[Path], Any], env: Environment, place: Path) -> None:
     """What is not stored is computed."""
-    damage(checkpoint(CELL, env))
+    damage(warmup_file(CELL, env))
     assert not is_stored(CELL, env)
     assert not (place / "code-ran").exists()
 
@@ -143,7 +144,7 @@ def test_final_models(id: str, damage: Callable[[Path], Any], env: Environment, 
 
 @pytest.mark.parametrize(("id", "change"), NUMBERS, ids=[line[0] for line in NUMBERS])
 def test_numbers_of_another_model(id: str, change: Callable[[torch.Tensor], torch.Tensor], env: Environment) -> None:
-    for path in (checkpoint(CELL, env), model_path(CELL, env)):
+    for path in (warmup_file(CELL, env), model_path(CELL, env)):
         stored, facts = load_file(path), read_tensors(path)[1]
         save_file(stored | {"params": change(stored["params"])}, path, facts)
     assert not is_stored(CELL, env)

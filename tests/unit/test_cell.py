@@ -18,7 +18,8 @@ from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.cell_setup import CellSetup
 from clipfed_bench.simulator.evaluate import evaluate, prepared
 from clipfed_bench.simulator.final_model import load_model
-from clipfed_bench.simulator.warmup import checkpoint, is_stored, run_warmup
+from clipfed_bench.simulator.manner import warmup_file
+from clipfed_bench.simulator.warmup import is_stored, run_warmup
 from clipfed_bench.toolbox.tensor_files import read_model
 
 
@@ -53,12 +54,12 @@ def test_warmup_is_computed_once_and_shared(env: Environment, monkeypatch: pytes
     assert one.warmup_key == other.warmup_key != small_cell(warmup_rounds=3, seed=1).warmup_key
     first = run_cell(one, env, reports.append)
     assert sum(r.stage == "warmup" for r in reports) == 3
-    stamp = checkpoint(one, env).stat().st_mtime_ns
+    stamp = warmup_file(one, env).stat().st_mtime_ns
     reports.clear()
     second = run_cell(other, env, reports.append)
     run_warmup(other, env, reports.append)
     assert all(r.stage != "warmup" for r in reports)
-    assert checkpoint(one, env).stat().st_mtime_ns == stamp
+    assert warmup_file(one, env).stat().st_mtime_ns == stamp
     assert first.final["mta_start"] == second.final["mta_start"]
     assert first.final["mta_start"] > 0.15  # ten classes: something was learned
 
@@ -74,7 +75,7 @@ def test_a_warmup_found_gives_the_numbers_of_a_warmup_computed(tmp_path: Path, e
 def test_a_damaged_warmup_is_computed_again(tmp_path: Path, env: Environment) -> None:
     cell, fresh = small_cell(warmup_rounds=1), Environment(cache_dir=env.cache_dir, warmup_dir=tmp_path)
     run_warmup(cell, fresh)
-    path = checkpoint(cell, fresh)
+    path = warmup_file(cell, fresh)
     whole = path.read_bytes()
     for damaged in (whole[:100], b"", b"something else"):
         path.write_bytes(damaged)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from makers.specs import cell
 
@@ -9,6 +11,9 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.execution import machine
 from clipfed_bench.execution.estimate import counted, make_estimate
 from clipfed_bench.execution.jobs import plan
+from clipfed_bench.execution.places import Places
+from clipfed_bench.execution.session import Session
+from clipfed_bench.simulator.manner import warmup_file
 
 CPU = ("cpu", "float32")
 
@@ -52,6 +57,25 @@ def test_rounds_that_cells_share_are_counted_once():
     assert prefix == counted(jobs[0].spec, 30, CPU, attacked=False)
     assert one == other == counted(jobs[1].spec, 60, CPU) - prefix
     assert estimate.total(jobs, 1) == pytest.approx(prefix + one + other)
+
+
+def test_a_warm_up_that_is_there_takes_no_time(tmp_path):
+    """In this folder or in another one, but not one of another data set, device or kind of kernels."""
+    shared = {"dataset": "cifar10", "warmup_rounds": 60}
+    one, other = CellSpec(model="cnn", seed=0, **shared), CellSpec(model="cnn", seed=1, **shared)
+    session = Session([one, other], Places(tmp_path / "run", "cpu", 1, warmups=tmp_path, kernels="torch"))
+    file = warmup_file(one, session.environment)
+    other_kernels = warmup_file(one, replace(session.environment, kernels="numba"))
+    assert file != other_kernels
+    jobs = {job.spec.seed: job for job in session.jobs if job.stage == "warmup"}
+    before = {seed: session.estimate().seconds(job) for seed, job in jobs.items()}
+    assert before[0] == before[1] > 0
+    other_kernels.touch()
+    assert session.estimate().seconds(jobs[0]) == before[0]
+    file.touch()
+    estimate = session.estimate()
+    assert {seed: estimate.seconds(job) for seed, job in jobs.items()} == {0: 0, 1: before[1]}
+    assert estimate.total(session.jobs, 1) == pytest.approx(make_estimate(CPU, {}).total(session.jobs, 1) - before[0])
 
 
 def test_estimates_learn_from_done_cells_by_defense():

@@ -24,8 +24,8 @@ from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.evaluate import TestSets, evaluate
 from clipfed_bench.simulator.executor import Executor
 from clipfed_bench.simulator.local import Hyper, Task, batches
+from clipfed_bench.simulator.manner import warmup_file
 from clipfed_bench.simulator.prefix import run_prefix
-from clipfed_bench.simulator.warmup import checkpoint
 from clipfed_bench.toolbox.compute import Compute
 from clipfed_bench.toolbox.images import Images, Normalizer
 
@@ -247,7 +247,7 @@ def test_cells_say_it_and_do_not_go_on_from_each_other(tmp_path):
     assert numbers(slow) == numbers(run_cell(cell, alone))
     names = sorted(path.name for path in plain.warmup_dir.glob("*.safetensors"))
     assert names == [f"{cell.warmup_key}-numba.safetensors", f"{cell.warmup_key}.safetensors"]
-    assert checkpoint(cell, plain).name == names[1]
+    assert warmup_file(cell, plain).name == names[1]
     found = run_cell(cell, fast)
     assert numbers(found) == numbers(run_cell(cell, replace(fast, warmup_dir=tmp_path / "third", prefix_dir=None)))
     assert slow.provenance["kernels"] == "torch"

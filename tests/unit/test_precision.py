@@ -16,8 +16,8 @@ from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.evaluate import evaluate
+from clipfed_bench.simulator.manner import warmup_file
 from clipfed_bench.simulator.prefix import run_prefix
-from clipfed_bench.simulator.warmup import checkpoint
 
 spec = partial(small_cell, clients=12, clients_per_round=3, eval_every=CellSpec.eval_every)
 
@@ -62,5 +62,5 @@ def test_neither_goes_on_from_what_the_other_has_left(rough: Environment, exact:
     assert numbers(run_cell(cell, exact)) == numbers(run_cell(cell, alone))
     names = sorted(path.name for path in exact.warmup_dir.glob("*.safetensors"))
     assert names == [f"{cell.warmup_key}-cpu-bfloat16.safetensors", f"{cell.warmup_key}.safetensors"]
-    assert checkpoint(cell, exact).name == names[1]
+    assert warmup_file(cell, exact).name == names[1]
     assert numbers(run_cell(cell, rough)) != numbers(run_cell(cell, exact))
