@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -48,6 +49,8 @@ def installed(monkeypatch):
     install()
     yield install
     metric_catalog.added.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "clipfed_example"]:
+        del sys.modules[name]  # for tests that have one of that name elsewhere
 
 
 class Told(torch.nn.Module):
