@@ -1,12 +1,13 @@
 """Parts of CLIP-Fed against how good the teacher is: MTA and ASR of a run, with the teacher's accuracy on the x axis.
 
     python -m benchmarks.factorial RUN docs/teachers.png --attack badnets --attack "frequency[magnitude=300]" \
-        --server-data cifar10-generated --server-data holdout:100 --right lit=0.749 --right lit-holdout=0.861 ...
+        --server-data cifar10-generated --server-data holdout:100 --right lit=0.749 --right holdout:100/lit=0.861 ...
 
 Each attack with each kind of server data is a row of the figure and a table. Each ``--right TEXT=SHARE`` says how good
-the teacher is whose name has TEXT in it, the last one that fits: `clipfed-bench teacher eval` measures it on real test
-images. Defenses that were run with one teacher, or with none, are horizontal lines. The same figures are printed as
-Markdown: mean and sample standard deviation over seeds, in per cent.
+a teacher is, the last one that fits: TEXT is a part of ``SERVER_DATA/TEACHER``, since ``lit`` and ``local`` are trained
+on the server's data. `clipfed-bench teacher eval` measures it on real test images. Defenses that were run with one
+teacher, or with none, are horizontal lines. The same figures are printed as Markdown: mean and sample standard
+deviation over seeds, in per cent.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ METRICS = {"mta": "MTA", "asr": "ASR"}
 def summary(results: pd.DataFrame, right: Mapping[str, float]) -> pd.DataFrame:
     """Mean, deviation and seeds by defense and accuracy of the teacher, NaN where it has none."""
     done = results[results["status"] == "done"].copy()
-    done["right"] = [accuracy(teacher, right) for teacher in done["teacher"]]
+    done["right"] = [accuracy(*row, right) for row in zip(done["server_data"], done["teacher"], strict=True)]
     grouped = done.groupby(["defense", "right"], dropna=False)
     found = {f"{name}_{how}": grouped[name].agg(how) for name in METRICS for how in ("mean", "std")}
     return pd.DataFrame({**found, "seeds": grouped.size()}).reset_index()
 
 
-def accuracy(teacher: object, right: Mapping[str, float]) -> float:
-    """How good ``teacher`` is; NaN for none. Raises ValueError where nothing says so."""
+def accuracy(server_data: object, teacher: object, right: Mapping[str, float]) -> float:
+    """How good ``teacher`` is beside ``server_data``; NaN for none. Raises ValueError where nothing says so."""
     if not isinstance(teacher, str):
         return float("nan")
-    fits = [share for text, share in right.items() if text in teacher]
+    fits = [share for text, share in right.items() if text in f"{server_data}/{teacher}"]
     if not fits:
         raise ValueError(f"--right says nothing of the teacher {teacher}")
     return fits[-1]
