@@ -148,7 +148,8 @@ _PROVENANCE = {
     "teacher_checkpoint": "sha256 of its weights",
     "teacher_identity": "hash of weights, architecture and preprocessing: alike where features are alike",
     "teacher_held_out_accuracy": "local teacher: accuracy on server images that it was not trained on",
-    "teacher_trained_on": "local teacher: the server data, with the beginning of their hash",
+    "teacher_trained_on": "teacher trained here or by `teacher train`: server data, with the beginning of their hash",
+    "teacher_tower": "LiT teacher: package or file of its image tower, with the beginning of the weights' sha256",
 }
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from clipfed_bench.core.errors import DamagedFileError, TeacherError, nearest, shown
 from clipfed_bench.core.files import read_text
 from clipfed_bench.core.network import hub_reachable, reachable
+from clipfed_bench.core.notices import notice
 from clipfed_bench.core.paths import cache_root
 from clipfed_bench.core.sources import code
 from clipfed_bench.core.untrusted import parse_json, reading
@@ -28,7 +29,7 @@ from clipfed_bench.teacher.lit_recipe import LitRecipe
 from clipfed_bench.teacher.preprocess import Preprocess
 from clipfed_bench.teacher.presence import downloaded
 from clipfed_bench.teacher.prompts import load_templates, prompts
-from clipfed_bench.teacher.published import config_beside, how_to_convert
+from clipfed_bench.teacher.published import config_beside, how_to_convert, trained_on
 from clipfed_bench.teacher.recipe import Recipe
 from clipfed_bench.teacher.spec import TeacherSpec, parse_teacher_spec
 from clipfed_bench.teacher.teacher import Teacher
@@ -76,6 +77,8 @@ def load_teacher(
         if tower := trained.metadata.get("tower"):
             provenance["tower"] = f"{tower['origin']}, sha256 {tower['sha256'][:12]}"
         provenance["trained_on"] = f"{server_data.label} {server_data.content_hash[:12]}"
+    elif parsed.path is not None and (known := trained_on(parsed.path)):
+        provenance["trained_on"] = known
     path, tag_config = _weights(parsed, spec)
     config = open_clip.get_model_config(parsed.model)
     preprocess = _preprocess(config, tag_config)
@@ -84,8 +87,10 @@ def load_teacher(
     provenance["checkpoint"] = checkpoint
     quick_gelu = bool(tag_config.get("quick_gelu", False))
     with _offline_errors(spec):
-        tokens = open_clip.get_tokenizer(parsed.model)(sentences)
-    _check_tokens(tokens, sentences)
+        tokenizer = open_clip.get_tokenizer(parsed.model)
+        tokens = tokenizer(sentences)
+        whole = tokenizer(sentences, context_length=8 * tokens.shape[1])
+    _check_tokens(tokens, whole, sentences)
     setup = json.dumps([config, asdict(preprocess), quick_gelu], sort_keys=True)
     return Teacher(
         partial(_load_model, parsed.model, path, quick_gelu, spec),
@@ -243,13 +248,23 @@ def _load_model(model: str, path: Path, quick_gelu: bool, spec: str) -> nn.Modul
     return loaded
 
 
-def _check_tokens(tokens: Tensor, sentences: Sequence[str]) -> None:
-    """Prompts are cut where the model's context ends, without a word; classes must not become one by it."""
+def _check_tokens(tokens: Tensor, whole: Tensor, sentences: Sequence[str]) -> None:
+    """Prompts are cut where the model's context ends, without a word; classes must not become one by it.
+
+    ``whole``: the same with room for more, filled up at the end.
+    """
+    beyond = whole[:, tokens.shape[1] :]
+    cut = [sentences[row] for row in (beyond != whole[:, -1:]).any(dim=1).nonzero()]
     if len(torch.unique(tokens, dim=0)) < len(set(sentences)):
         longest = shown(max(sentences, key=len))
         raise TeacherError(
             f"templates: prompts are longer than the {tokens.shape[1]} tokens that the teacher reads, and come out "
             f"alike for several classes, such as '{longest}'. Write shorter ones, with the {{}} near their beginning."
+        )
+    if cut:
+        notice(
+            f"templates: {len(cut)} of {len(sentences)} prompts are longer than the {tokens.shape[1]} tokens that the "
+            f"teacher reads, and their end is cut off, as of '{shown(max(cut, key=len))}'. Write shorter ones."
         )
 
 

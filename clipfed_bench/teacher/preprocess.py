@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,13 @@ from clipfed_bench.core.errors import TeacherError, shown
 
 INTERPOLATIONS = ("bicubic", "bilinear")
 RESIZE_MODES = ("shortest", "squash")
+
+
+def _numbers(values: object) -> bool:
+    """Whether these are three finite numbers."""
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        return False
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,13 @@ class Preprocess:
     def of(cls, config: Mapping[str, Any]) -> Preprocess:
         """From open_clip's dictionary.
 
-        Raises TeacherError for a resize mode (``longest``) or an interpolation that is not implemented here.
+        Raises TeacherError for a resize mode (``longest``) or an interpolation that is not implemented here, and for
+        means, deviations or sizes that are none.
         """
+        for name, least in {"mean": -math.inf, "std": 0.0}.items():
+            if not _numbers(values := config[name]) or min(values) <= least:
+                above = "" if name == "mean" else " above 0"
+                raise TeacherError(f"the teacher's {name} '{shown(values)}' is not three finite numbers{above}.")
         size = config["size"]
         height, width = (size, size) if isinstance(size, int) else tuple(size)
         mode, interpolation = config.get("resize_mode") or "shortest", config["interpolation"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import zipfile
 from dataclasses import asdict
@@ -37,7 +38,7 @@ def config_beside(checkpoint: Path, model: str) -> dict[str, Any]:
         theirs, preprocess = found["model_cfg"], found.get("preprocess_cfg", {})
         named = open_clip.get_model_config(model) or {}
         differing = [name for name in _ARCHITECTURE if theirs[name] != named.get(name)]
-        quick_gelu, merged = bool(theirs.get("quick_gelu", named.get("quick_gelu", False))), {**preprocess}
+        quick_gelu, merged = bool(theirs.get("quick_gelu", False)), {**preprocess}
     except (DamagedFileError, KeyError, TypeError, AttributeError) as error:
         raise TeacherError(
             f"{shown(path)}: not what the hub has beside weights of open_clip, JSON with model_cfg (embed_dim, "
@@ -48,7 +49,21 @@ def config_beside(checkpoint: Path, model: str) -> dict[str, Any]:
             f"{shown(path)} describes another architecture than {model}: other {', '.join(differing)}. Name the model "
             "that it is of, open_clip:MODEL@PATH, or remove it where it does not belong to these weights."
         )
+    if named.get("quick_gelu") and not quick_gelu:  # open_clip takes what is not there for GELU
+        raise TeacherError(
+            f"{shown(path)} describes a model with GELU, and {model} has QuickGELU. Name the model without -quickgelu, "
+            "or remove it where it does not belong to these weights."
+        )
     return {**merged, "quick_gelu": quick_gelu}
+
+
+def trained_on(checkpoint: Path) -> str:
+    """Server data that a teacher of `clipfed-bench teacher train` was trained on, as the file beside it says; or ''."""
+    with contextlib.suppress(OSError, DamagedFileError):
+        facts = read_json(checkpoint.with_name(f"{checkpoint.stem}.train.json"))
+        if isinstance(facts, dict) and isinstance(facts.get("server_data"), str):
+            return shown(f"{facts['server_data']} {str(facts.get('server_data_hash', ''))[:12]}".strip())
+    return ""
 
 
 def _say_what_is_assumed(checkpoint: Path, model: str) -> None:

@@ -10,11 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from clipfed_bench.core.errors import DamagedFileError, TeacherError, nearest, shown
-from clipfed_bench.core.untrusted import reading
+from clipfed_bench.core.notices import notice
+from clipfed_bench.core.untrusted import read_json, reading
 from clipfed_bench.teacher.features import digest, file_sha256
 from clipfed_bench.teacher.preprocess import Preprocess
 from clipfed_bench.teacher.towers import PACKAGED, Tower, packaged_weights
 from clipfed_bench.toolbox.tensor_files import all_finite
+
+_CONFIG = "config.json"
+"""What the hub's repositories of timm have beside their weights."""
+
+_PREPROCESS = ("mean", "std", "interpolation", "input_size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +35,7 @@ class FrozenTower:
     origin: str
     """Where the weights are from, for people."""
     sha256: str
-    """Of the file, or of the tensors where they come from the hub."""
+    """Of the file (with the configuration beside it, if there is one), or of the tensors where the hub has them."""
 
 
 def identity(tower: Tower) -> str:
@@ -42,7 +48,8 @@ def identity(tower: Tower) -> str:
     if tower.file is not None:
         if not tower.file.is_file():
             raise TeacherError(f"tower '{shown(tower.name)}': there is no file '{tower.file}'.")
-        return file_sha256(tower.file)
+        config, weights = tower.file.with_name(_CONFIG), file_sha256(tower.file)
+        return digest(weights, file_sha256(config)) if config.is_file() else weights
     return tower.name
 
 
@@ -51,8 +58,10 @@ def load_tower(tower: Tower, image_size: int | None) -> FrozenTower:
 
     Raises TeacherError for an architecture that timm does not have, and for weights that are not here or do not fit.
     """
-    if tower.architecture not in (models := timm.list_models()):
-        hint = nearest(tower.architecture, models, 0.6)
+    base, _, tag = tower.architecture.partition(".")
+    tagged = timm.list_pretrained(f"{base}.*")
+    if base not in (models := timm.list_models()) or (tag and tower.architecture not in tagged):
+        hint = nearest(tower.architecture, tagged if tag and tagged else models, 0.6)
         raise TeacherError(f"tower '{shown(tower.name)}': timm has no model '{tower.architecture}'.{hint}")
     known = identity(tower)
     if tower.packaged:
@@ -91,7 +100,9 @@ def _packaged(tower: Tower, path: object) -> nn.Module:
 
 def _of_timm(tower: Tower) -> nn.Module:
     """timm's own weights, of its hub or a file, by weights alone."""
-    overlay: dict[str, Any] = {} if tower.file is None else {"pretrained_cfg_overlay": {"file": str(tower.file)}}
+    overlay: dict[str, Any] = (
+        {} if tower.file is None else {"pretrained_cfg_overlay": {**_beside(tower), "file": str(tower.file)}}
+    )
     try:
         with reading():
             trunk: nn.Module = timm.create_model(tower.architecture, pretrained=True, num_classes=0, **overlay)
@@ -103,3 +114,37 @@ def _of_timm(tower: Tower) -> nn.Module:
             f"{', '.join(PACKAGED)}."
         ) from error
     return trunk
+
+
+def _beside(tower: Tower) -> dict[str, Any]:
+    """How weights from a file see images, as the configuration beside them has it.
+
+    Where there is none and timm knows weights of the architecture that see them differently, that is said. Raises
+    TeacherError for a configuration that is damaged, or of another architecture.
+    """
+    assert tower.file is not None
+    path, base = tower.file.with_name(_CONFIG), tower.architecture.partition(".")[0]
+    if not path.is_file():
+        known = map(timm.get_pretrained_cfg, timm.list_pretrained(f"{base}.*"))
+        if len({str([getattr(config, name) for name in _PREPROCESS]) for config in known if config}) > 1:
+            notice(
+                f"tower {shown(tower.file)}: there is no {_CONFIG} beside it, so its images are normalized and resized "
+                f"as timm's {tower.architecture}. Other weights of that name want it otherwise: name timm:NAME.TAG, or "
+                "copy the file from where they are."
+            )
+        return {}
+    try:
+        found = read_json(path)
+        architecture, config = str(found["architecture"]), {**found.get("pretrained_cfg", {})}
+        _, _, _ = map(int, config.get("input_size", (3, 1, 1)))
+    except (DamagedFileError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TeacherError(
+            f"{shown(path)}: not what the hub has beside weights of timm, JSON with architecture and pretrained_cfg: "
+            f"{shown(error)}."
+        ) from error
+    if architecture.partition(".")[0] != base:
+        raise TeacherError(
+            f"{shown(path)} is of {shown(architecture)}, not of {base}. Name timm:{shown(architecture)}@FILE, or "
+            "remove it where it does not belong to these weights."
+        )
+    return {name: config[name] for name in _PREPROCESS if name in config}

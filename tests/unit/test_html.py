@@ -161,6 +161,16 @@ def test_teacher_and_server_data():
     assert words["Server data"].endswith(", 300 server images a class")
 
 
+def test_a_teacher_that_was_trained_on_real_images_is_said():
+    """A file does not look like one; server data that are real say so themselves."""
+    known = {"teacher_trained_on": "holdout:500 (upper bound) 0123456789ab"}
+    of_file = dict(cell(defense="clip-fed", teacher="open_clip:vit@t.safetensors")) | known
+    others = [dict(cell()), dict(cell(defense="clip-fed", teacher="lit")) | {"teacher_trained_on": "generated 4567"}]
+    said = "Teacher open_clip:vit@t.safetensors was trained on holdout:500 (upper bound) 0123456789ab."
+    assert said in footnotes.of_cells([of_file, *others], ())
+    assert not [line for line in footnotes.of_cells(others, ()) if line.startswith("Teacher ")]
+
+
 def test_cost_in_numbers():
     results = frame(*(cell(rounds=4, defense=d) for d in ("fedavg", "krum")))
     page = check(render("r", results, pd.DataFrame()))

@@ -1,9 +1,12 @@
 """A text tower tuned to a frozen image tower: what is frozen and folded, calibration, where weights are from."""
 
+import contextlib
 import importlib.metadata
 import json
 import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -13,8 +16,9 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from clipfed_bench.core.errors import TeacherError, UserError
+from clipfed_bench.core.notices import shown_by
 from clipfed_bench.teacher import towers
-from clipfed_bench.teacher.features import TensorCache
+from clipfed_bench.teacher.features import TensorCache, file_sha256
 from clipfed_bench.teacher.lit import calibrated_scale, tune_teacher
 from clipfed_bench.teacher.lit_recipe import LitRecipe
 from clipfed_bench.teacher.loading import load_teacher
@@ -182,6 +186,45 @@ def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"no weights")
     with pytest.raises(TeacherError, match="its weights do not load from"):
         load_tower(parse_tower(f"timm:{TOWER}@{tmp_path}/bad.safetensors"), None)
+
+
+def test_a_files_own_configuration_is_followed_or_its_absence_is_said(tower_file: Path, tmp_path: Path) -> None:
+    file, said = Path(shutil.copy(tower_file, tmp_path)), list[str]()
+    tower, other = parse_tower(f"timm:{TOWER}@{file}"), parse_tower(f"timm:vit_small_patch14_dinov2@{file}")
+    plain = load_tower(tower, None)
+    assert (plain.sha256, identity(tower)) == (file_sha256(file),) * 2
+    config = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear", "input_size": [3, 96, 96]}
+
+    def beside(content: Any) -> None:
+        (tmp_path / "config.json").write_text(json.dumps(content))
+
+    beside({"architecture": f"{TOWER}.r160_in1k", "pretrained_cfg": config})
+    own = load_tower(tower, None)
+    assert (own.preprocess.mean, own.preprocess.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert (own.preprocess.interpolation, own.preprocess.size) == ("bilinear", (96, 96))
+    assert own.preprocess.resize_mode == "squash", "the whole image, whatever it says of crops"
+    assert own.sha256 == identity(tower) != plain.sha256, "another teacher than without"
+    with pytest.raises(TeacherError, match=f"is of {TOWER}.r160_in1k, not of vit_small_patch14_dinov2"):
+        load_tower(other, None)
+    for content in ([], {}, {"architecture": TOWER, "pretrained_cfg": {"input_size": "large"}}):
+        beside(content)
+        with pytest.raises(TeacherError, match="not what the hub has beside weights of timm"):
+            load_tower(tower, None)
+    beside({"architecture": TOWER, "pretrained_cfg": config | {"mean": "gray"}})
+    with pytest.raises(TeacherError, match="mean 'gray' is not three finite numbers"):
+        load_tower(tower, None)
+    (tmp_path / "config.json").unlink()
+    with shown_by(said.append), contextlib.suppress(TeacherError):
+        load_tower(parse_tower(f"timm:vit_base_patch16_224@{file}"), None)  # of which there are several weights
+    assert "there is no config.json beside it" in said[0]
+    assert "name timm:NAME.TAG" in said[0]
+
+
+def test_a_tag_of_timm_names_its_weights() -> None:
+    with pytest.raises(
+        TeacherError, match=r"timm has no model 'test_vit\.r160_in2k'\. Did you mean 'test_vit.r160_in1k'"
+    ):
+        load_tower(parse_tower("timm:test_vit.r160_in2k"), None)
 
 
 def test_it_needs_a_folder_of_its_own(lit: LitRecipe, tmp_path: Path) -> None:

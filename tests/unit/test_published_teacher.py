@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import subprocess
@@ -123,7 +124,49 @@ def test_prompts_that_are_cut_until_classes_are_one_are_refused(weights: Path, t
     with pytest.raises(TeacherError, match="longer than the 12 tokens that the teacher reads"):
         load(weights, tmp_path, templates=str(templates))
     templates.write_text("{}, in a photo that was taken on a long and rainy day in a town by the sea.\n")
-    assert load(weights, tmp_path, templates=str(templates))
+    said: list[str] = []
+    with shown_by(said.append):
+        assert load(weights, tmp_path, templates=str(templates))
+    assert said[0].startswith("templates: 2 of 2 prompts are longer than the 12 tokens that the teacher reads")
+    assert "as of 'cat, in a photo" in said[0]
+    words = "of a very small and old {} dog"  # with its ends 10 tokens; and then as many as fit
+    for more, cut in ((2, False), (3, True)):
+        templates.write_text(f"{words}{' dog' * more}\n")
+        with shown_by(said.append):
+            load(weights, tmp_path, templates=str(templates))
+        assert (len(said) == 2) == cut, more
+
+
+def test_numbers_that_are_none_are_refused(weights: Path, tmp_path: Path) -> None:
+    for name, value in (("mean", "abc"), ("mean", [0.1, 0.2]), ("std", [0.1, 0.0, 0.1]), ("std", [1, 1, math.inf])):
+        path = beside(weights, preprocess_cfg={name: value})
+        try:
+            with pytest.raises(TeacherError, match=f"the teacher's {name} .* is not three finite numbers"):
+                load(weights, tmp_path)
+        finally:
+            path.unlink()
+
+
+def test_a_name_with_quickgelu_and_a_configuration_without_are_not_one(tmp_path: Path) -> None:
+    for quick in ({}, {"quick_gelu": False}):
+        theirs = {name: value for name, value in open_clip.get_model_config("ViT-B-32").items() if name != "quick_gelu"}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": theirs | quick}))
+        assert config_beside(tmp_path / "weights.pt", "ViT-B-32") == {"quick_gelu": False}
+        with pytest.raises(TeacherError, match="describes a model with GELU, and ViT-B-32-quickgelu has QuickGELU"):
+            config_beside(tmp_path / "weights.pt", "ViT-B-32-quickgelu")
+
+
+def test_what_a_file_was_trained_on_goes_with_it(weights: Path, tmp_path: Path) -> None:
+    """A teacher of real images is an upper bound, also where a file is all that is named."""
+    assert "trained_on" not in load(weights, tmp_path).provenance
+    facts = weights.with_name("weights.train.json")
+    facts.write_text(json.dumps({"server_data": "holdout:500 (upper bound)", "server_data_hash": "0123456789abcdef"}))
+    try:
+        assert load(weights, tmp_path).provenance["trained_on"] == "holdout:500 (upper bound) 0123456789ab"
+        facts.write_text("{")
+        assert "trained_on" not in load(weights, tmp_path).provenance
+    finally:
+        facts.unlink()
 
 
 def test_nobody_is_asked_for_weights_that_are_here(
