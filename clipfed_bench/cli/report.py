@@ -31,6 +31,7 @@ def report(
         ),
     ] = None,
     admissible: options.AdmissibleOption = 5.0,
+    bounds: options.BoundsOption = False,
 ) -> None:
     """Write a run as one HTML page: tables, plots, cost, provenance, errors.
 
@@ -44,7 +45,7 @@ def report(
     found = options.stored_run(run)
     path = out or found.folder / "report.html"
     check_place(path, "--out")
-    page = render(found.name, found.results, found.history, found.warnings, spread, against, admissible)
+    page = render(found.name, found.results, found.history, found.warnings, spread, against, admissible, bounds)
     write_atomically(path, page.encode("utf-8", "replace"))
     typer.echo(f"wrote {path}")
 

@@ -40,9 +40,7 @@ def table(
         ),
     ] = None,
     admissible: options.AdmissibleOption = 5.0,
-    bounds: Annotated[
-        bool, typer.Option("--bounds", help="Beside a share of 0.00 its 95 % binomial bound (Wilson).")
-    ] = False,
+    bounds: options.BoundsOption = False,
     aggregate: Annotated[
         bool,
         typer.Option(

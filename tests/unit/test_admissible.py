@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pandas as pd
 import pytest
 from makers.frames import cell, frame
 from rich.console import Console
@@ -13,6 +14,7 @@ from clipfed_bench import report
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.report.formats import render
 from clipfed_bench.report.formats.terminal import screen
+from clipfed_bench.report.page import html
 from clipfed_bench.report.tables.binomial import images, wilson
 from clipfed_bench.report.tables.table import table
 
@@ -125,6 +127,8 @@ def test_a_share_of_0_has_its_bound_where_asked():
     assert made.texts(made.entry(PLACE, ("krum",))) == [("40.00", None, False), ("0.00 (≤0.043)", None, False)]
     assert any(note.startswith("0.00 (≤ a bound): upper end of Wilson's 95 % interval") for note in made.notes)
     assert r"0.00 ($\leq$0.043)" in render(report.sheet(frame(*ATTACKED), bounds=True), "latex")
+    pages = [html.render("run", frame(*ATTACKED), pd.DataFrame(), bounds=bounds) for bounds in (True, False)]
+    assert [">0.0 (≤0.043)<" in page for page in pages] == [True, False]
     record = dict(cell(dataset="digits", target=1))
     assert [images(name, record) for name in ("mta", "asr", "tpr")] == [450, 450 - 46, None]
     assert images("asr", record | {"dataset": "gone"}) is None

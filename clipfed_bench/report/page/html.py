@@ -53,16 +53,17 @@ def render(
     spread: str = "std",
     against: str | None = None,
     admissible: float = MARGIN,
+    bounds: bool = False,
 ) -> str:
     """The page on the run called ``name``; frames as of :meth:`clipfed_bench.runs.store.RunStore.frames`.
 
     ``history`` may be empty. ``warnings`` say what could not be read. ``spread`` stands beside the means of tables;
-    ``against`` is the defense that the others are compared with, the first one if not given; ``admissible`` is
-    as for tables. The same run is the same
-    page. Raises UserError where there are no cells, for cells that cannot be told apart, and for an ``against`` that
-    has nothing in common with the others.
+    ``against`` is the defense that the others are compared with, the first one if not given; ``admissible`` and
+    ``bounds`` are as for tables. The same run is the same page. Raises UserError where there are no cells, for cells
+    that cannot be told apart, and for an ``against`` that has nothing in common with the others.
     """
-    made = table(results, decimals=DECIMALS, spread=spread, admissible=admissible)
+    main = partial(table, results, decimals=DECIMALS, spread=spread, admissible=admissible, bounds=bounds)
+    made = main()
     if against is not None:
         _differences(results, spread, against)
     records = plain_records(results)
@@ -74,7 +75,7 @@ def render(
         "Detection": lambda: _detection(results, history, spread),
         "Cost": lambda: _cost(results, history, records),
     }
-    sections, left_out = [_main(made, results, spread, admissible), *later(results, spread, admissible)], []
+    sections, left_out = [_main(made, results, main), *later(results, spread, admissible)], []
     for title, make in makers.items():
         try:
             sections.append(make())
@@ -99,12 +100,11 @@ def render(
     return text
 
 
-def _main(made: Table, results: pd.DataFrame, spread: str, admissible: float) -> Section:
+def _main(made: Table, results: pd.DataFrame, make: Callable[..., Table]) -> Section:
     """MTA and ASR of the last evaluation, and of the tail where it differs."""
     shown = [spread_out(made, f"{made.title}, last evaluation")]
     if {"mta_tail", "asr_tail"} <= set(results):
-        late = ("mta_tail", "asr_tail")
-        tail = table(results, metrics=late, decimals=DECIMALS, spread=spread, admissible=admissible)
+        tail = make(metrics=("mta_tail", "asr_tail"))
         last = {place: made.texts(entry) for place, entry in made.entries.items() if entry.numbers}
         if any(tail.texts(entry) != last[place] for place, entry in tail.entries.items() if entry.numbers):
             shown.append(spread_out(tail, "MTA / ASR in per cent, mean over the last 10 % of rounds"))
