@@ -153,7 +153,7 @@ class MadeUpTeacher(Teacher):
         self.logit_scale = 100.0
         self.text_prototypes = self._features(classes)
 
-    def image_features(self, images: Tensor, *, cached: bool = True) -> Tensor:
+    def image_features(self, images: Tensor, *, cached: bool = True, progress: object = None) -> Tensor:
         return self._features(len(images))
 
     def _features(self, count: int) -> Tensor:

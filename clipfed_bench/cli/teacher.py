@@ -111,10 +111,13 @@ def evaluate(
         )
     for name, value in teacher.provenance.items():
         typer.echo(f"{name}: {value}")
-    typer.echo(f"{task.name} test: {100 * teacher.accuracy(task.test.images, task.test.labels):.2f} %")
+    with _counted() as progress:
+        accuracy = teacher.accuracy(task.test.images, task.test.labels, progress)
+    typer.echo(f"{task.name} test: {100 * accuracy:.2f} %")
     if server is not None:
         note = ", most of it trained on" if parsed.trained else ""
-        accuracy = teacher.accuracy(server.data.images, server.data.labels)
+        with _counted() as progress:
+            accuracy = teacher.accuracy(server.data.images, server.data.labels, progress)
         typer.echo(f"server data ({server.label}{note}): {100 * accuracy:.2f} %")
 
 
@@ -124,6 +127,13 @@ def _shown(kind: str) -> AbstractContextManager[Progress]:
 
     unit = "batches of images and epochs" if kind == "lit" else "epochs of training"
     return show_steps("Training the teacher", unit)
+
+
+def _counted() -> AbstractContextManager[Progress]:
+    """A bar for images that the teacher looks at."""
+    from clipfed_bench.cli.progress import show_steps
+
+    return show_steps("Computing the teacher's features", "images")
 
 
 def _load(dataset: str, spec: str | None, data_dir: Path | None) -> tuple[Dataset, Callable[[], ServerData]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torch.nn import functional as F
 from clipfed_bench.core.work_counts import counted
 from clipfed_bench.teacher.features import TensorCache, digest
 from clipfed_bench.teacher.preprocess import Preprocess, unit_range
+
+if TYPE_CHECKING:
+    from clipfed_bench.teacher.contrastive import Progress
 
 BATCH = 128
 """Images of one forward pass at most [ours]."""
@@ -71,17 +75,18 @@ class Teacher:
         """D, entries of a feature."""
         return self.text_prototypes.shape[1]
 
-    def image_features(self, images: Tensor, *, cached: bool = True) -> Tensor:
+    def image_features(self, images: Tensor, *, cached: bool = True, progress: Progress | None = None) -> Tensor:
         """(N, 3, H, W) uint8, or float in [0, 1] -> (N, D) float32 on ``device``, L2-normalized.
 
-        ``cached=False`` neither reads nor writes the disk, for images that will not be seen again.
+        ``cached=False`` neither reads nor writes the disk, for images that will not be seen again. ``progress`` counts
+        images, where they have to be computed.
         """
         if not cached:
-            return self._embed_images(images)["features"].to(self.device)
+            return self._embed_images(images, progress)["features"].to(self.device)
         key = f"image-{digest(self.identity, images)}"
         found = self._cache.get(
             key,
-            lambda: self._embed_images(images),
+            lambda: self._embed_images(images, progress),
             lambda stored: _fits(stored, "features", len(images)) and stored["features"].shape[1:] == (self.dim,),
         )
         return found["features"].to(self.device)
@@ -90,9 +95,9 @@ class Teacher:
         """(N, D) normalized features -> (N, C) logits: ``logit_scale`` · cosine to each text prototype."""
         return self.logit_scale * features @ self.text_prototypes.T
 
-    def accuracy(self, images: Tensor, labels: Tensor) -> float:
+    def accuracy(self, images: Tensor, labels: Tensor, progress: Progress | None = None) -> float:
         """Zero-shot top-1 accuracy in [0, 1] on ``images`` (as for :meth:`image_features`), ``labels`` (N,) int64."""
-        predicted = self.zero_shot_logits(self.image_features(images)).argmax(1)
+        predicted = self.zero_shot_logits(self.image_features(images, progress=progress)).argmax(1)
         return float((predicted == labels.to(self.device)).double().mean())
 
     @property
@@ -105,9 +110,11 @@ class Teacher:
 
     @counted("feature set")
     @torch.no_grad()
-    def _embed_images(self, images: Tensor) -> dict[str, Tensor]:
+    def _embed_images(self, images: Tensor, progress: Progress | None) -> dict[str, Tensor]:
         self.computed += len(images)
-        features = embed_images(self.model, self._preprocess, images) if len(images) else torch.empty(0, self.dim)
+        if not len(images):
+            return {"features": torch.empty(0, self.dim)}
+        features = embed_images(self.model, self._preprocess, images, progress)
         return {"features": features}
 
     @torch.no_grad()
@@ -130,12 +137,18 @@ def batch_size(size: tuple[int, int]) -> int:
     return max(8, min(BATCH, BATCH * 64 * 64 // (size[0] * size[1])))
 
 
-def embed_images(model: nn.Module, preprocess: Preprocess, images: Tensor) -> Tensor:
-    """(N, C, H, W) uint8 or float in [0, 1] through an open_clip model -> (N, D) float32, L2-normalized, beside it."""
-    device, features = next(model.parameters()).device, []
+def embed_images(model: nn.Module, preprocess: Preprocess, images: Tensor, progress: Progress | None = None) -> Tensor:
+    """(N, C, H, W) uint8 or float in [0, 1] through an open_clip model -> (N, D) float32, L2-normalized, beside it.
+
+    ``progress`` counts images.
+    """
+    device, features, done = next(model.parameters()).device, list[Tensor](), 0
     for batch in torch.split(images, BATCH if device.type == "cuda" else batch_size(preprocess.size)):
         inputs = preprocess(unit_range(batch.to(device))).contiguous(memory_format=torch.channels_last)
         features.append(F.normalize(model.encode_image(inputs).float(), dim=-1))  # type: ignore[operator]
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(images))
     return torch.cat(features)
 
 

@@ -146,6 +146,17 @@ def test_features_are_computed_once(checkpoint, images, tmp_path, monkeypatch) -
     assert second.identity == first.identity
 
 
+def test_progress_counts_images_that_are_computed(checkpoint, images, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("clipfed_bench.teacher.teacher.BATCH", 24)
+    told: list[tuple[int, int]] = []
+    teacher = load(checkpoint, tmp_path)
+    for _ in range(2):  # the second finds them
+        teacher.image_features(images, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (64, 64)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert len(told) >= 3
+
+
 def test_another_checkpoint_shares_nothing(checkpoint, images, tmp_path) -> None:
     first = load(checkpoint, tmp_path)
     first.image_features(images)
