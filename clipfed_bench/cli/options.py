@@ -63,6 +63,7 @@ CacheDirOption = Annotated[
 ]
 Spread = Literal["std", "ci", "bootstrap", "range", "none"]
 """What stands beside a mean."""
+
 BoundsOption = Annotated[
     bool, typer.Option("--bounds", help="Beside a share of 0.00 its 95 % binomial bound (Wilson).")
 ]

@@ -41,8 +41,8 @@ class Preprocess:
     def of(cls, config: Mapping[str, Any]) -> Preprocess:
         """From open_clip's dictionary.
 
-        Raises TeacherError for a resize mode (``longest``) or an interpolation that is not implemented here, and for
-        means, deviations or sizes that are none.
+        Raises TeacherError for a resize mode (``longest``) or an interpolation that is not implemented here, and for a
+        mean or deviation that is not three numbers.
         """
         for name, least in {"mean": -math.inf, "std": 0.0}.items():
             if not _numbers(values := config[name]) or min(values) <= least:

@@ -92,8 +92,8 @@ def _settings(records: Sequence[Record], axes: Sequence[str]) -> Iterator[str]:
     # What was seen of server data that should be generated, and are not as far as can be told.
     seen = sorted({label for record in records if (label := str(record.get("server_label"))).startswith("generated,")})
     yield f"Server data are {'; '.join(seen)}." if seen else ""
-    real = {record["teacher"]: str(found) for record in records if _bound(found := record.get("teacher_trained_on"))}
-    yield "".join(f"Teacher {name} was trained on {data}. " for name, data in sorted(real.items())).rstrip()
+    real = {(record["teacher"], found) for record in records if _bound(found := record.get("teacher_trained_on"))}
+    yield " ".join(f"Teacher {name} was trained on {data}." for name, data in sorted(real))
 
 
 def _bound(trained_on: object) -> bool:
