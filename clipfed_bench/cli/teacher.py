@@ -111,13 +111,13 @@ def evaluate(
         )
     for name, value in teacher.provenance.items():
         typer.echo(f"{name}: {value}")
-    with _counted() as progress:
-        accuracy = teacher.accuracy(task.test.images, task.test.labels, progress)
+    with _counted() as teacher.progress:
+        accuracy = teacher.accuracy(task.test.images, task.test.labels)
     typer.echo(f"{task.name} test: {100 * accuracy:.2f} %")
     if server is not None:
         note = ", most of it trained on" if parsed.trained else ""
-        with _counted() as progress:
-            accuracy = teacher.accuracy(server.data.images, server.data.labels, progress)
+        with _counted() as teacher.progress:
+            accuracy = teacher.accuracy(server.data.images, server.data.labels)
         typer.echo(f"server data ({server.label}{note}): {100 * accuracy:.2f} %")
 
 

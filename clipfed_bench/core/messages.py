@@ -41,8 +41,9 @@ class Progress:
     """A finished round or preparation step."""
 
     stage: str
-    """``warmup``, ``teacher``, ``prefix`` or ``round``; empty where there is no step, only something ``computed``, or a
-    ``note`` that is not about this job alone (:mod:`clipfed_bench.core.notices`)."""
+    """``warmup``, ``teacher`` (its training), ``features`` (images that it looks at), ``prefix`` or ``round``; empty
+    where there is no step, only something ``computed``, or a ``note`` that is not about this job alone
+    (:mod:`clipfed_bench.core.notices`)."""
     done: int
     total: int
     mta: float | None = None

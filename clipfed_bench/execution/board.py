@@ -116,19 +116,26 @@ class Running:
     job: Job
     since: float
     step: Progress | None = None
+    """The latest, for people."""
+    _counted: Progress | None = None
+    """The latest by which work is measured."""
     first: int | None = None
     """Rounds that were there when it began; None before the first report of one."""
 
     def take(self, step: Progress) -> None:
-        """``step`` is the latest. What a cell does before its first round does not count."""
+        """``step`` is the latest. What a cell does before its first round does not count, nor do images that a teacher
+        looks at: nobody knows how often it will."""
         self.step = step
+        if step.stage == "features":
+            return
+        self._counted = step
         if self.first is None and step.total and (self.job.stage != "cell" or step.stage == "round"):
             self.first = max(self._shared, step.done - step.computed.get("round", 0))
 
     @property
     def share(self) -> float:
         """Rounds played in this run of all, in [0, 1]."""
-        return 0.0 if self.step is None or self.first is None else self._share_of(self.step.done - self.first)
+        return 0.0 if self._counted is None or self.first is None else self._share_of(self._counted.done - self.first)
 
     @property
     def there(self) -> float:
@@ -136,8 +143,8 @@ class Running:
         return 0.0 if self.first is None else self._share_of(self.first - self._shared)
 
     def _share_of(self, rounds: int) -> float:
-        assert self.step is not None
-        own = self.step.total - self._shared
+        assert self._counted is not None
+        own = self._counted.total - self._shared
         return min(1.0, max(0.0, rounds / own)) if own > 0 else 0.0
 
     @property

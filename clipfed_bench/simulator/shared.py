@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,6 +142,12 @@ def teacher(spec: CellSpec, env: Environment, report: Report | None = None) -> T
             server_data=server_data(spec, env, None) if parse_teacher_spec(spec.teacher).trained else None,
             device=env.device,
             cache_dir=env.cache_dir,
-            progress=(lambda done, total: report(Progress("teacher", done, total))) if report else None,
+            progress=_steps("teacher", report),
         )
+    _teachers[key].progress = _steps("features", report)
     return _teachers[key]
+
+
+def _steps(stage: str, report: Report | None) -> Callable[[int, int], None] | None:
+    """Tells ``report`` how many steps of how many are done."""
+    return (lambda done, total: report(Progress(stage, done, total))) if report else None

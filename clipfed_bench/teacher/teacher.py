@@ -37,6 +37,8 @@ class Teacher:
     """For tables: ``name``, ``checkpoint`` (sha256), ``templates``, and ``tag`` or the training's figures."""
     computed: int
     """Images whose features this object computed, i.e. did not find stored."""
+    progress: Progress | None
+    """Hears of images while their features are computed: how many are done, of how many."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Teacher:
         self.identity = identity
         self.provenance = dict(provenance)
         self.computed = 0
+        self.progress = None
         self._load_model = load_model
         self._model: nn.Module | None = None
         self._preprocess = preprocess
@@ -75,18 +78,17 @@ class Teacher:
         """D, entries of a feature."""
         return self.text_prototypes.shape[1]
 
-    def image_features(self, images: Tensor, *, cached: bool = True, progress: Progress | None = None) -> Tensor:
+    def image_features(self, images: Tensor, *, cached: bool = True) -> Tensor:
         """(N, 3, H, W) uint8, or float in [0, 1] -> (N, D) float32 on ``device``, L2-normalized.
 
-        ``cached=False`` neither reads nor writes the disk, for images that will not be seen again. ``progress`` counts
-        images, where they have to be computed.
+        ``cached=False`` neither reads nor writes the disk, for images that will not be seen again.
         """
         if not cached:
-            return self._embed_images(images, progress)["features"].to(self.device)
+            return self._embed_images(images)["features"].to(self.device)
         key = f"image-{digest(self.identity, images)}"
         found = self._cache.get(
             key,
-            lambda: self._embed_images(images, progress),
+            lambda: self._embed_images(images),
             lambda stored: _fits(stored, "features", len(images)) and stored["features"].shape[1:] == (self.dim,),
         )
         return found["features"].to(self.device)
@@ -95,9 +97,9 @@ class Teacher:
         """(N, D) normalized features -> (N, C) logits: ``logit_scale`` · cosine to each text prototype."""
         return self.logit_scale * features @ self.text_prototypes.T
 
-    def accuracy(self, images: Tensor, labels: Tensor, progress: Progress | None = None) -> float:
+    def accuracy(self, images: Tensor, labels: Tensor) -> float:
         """Zero-shot top-1 accuracy in [0, 1] on ``images`` (as for :meth:`image_features`), ``labels`` (N,) int64."""
-        predicted = self.zero_shot_logits(self.image_features(images, progress=progress)).argmax(1)
+        predicted = self.zero_shot_logits(self.image_features(images)).argmax(1)
         return float((predicted == labels.to(self.device)).double().mean())
 
     @property
@@ -110,12 +112,11 @@ class Teacher:
 
     @counted("feature set")
     @torch.no_grad()
-    def _embed_images(self, images: Tensor, progress: Progress | None) -> dict[str, Tensor]:
+    def _embed_images(self, images: Tensor) -> dict[str, Tensor]:
         self.computed += len(images)
         if not len(images):
             return {"features": torch.empty(0, self.dim)}
-        features = embed_images(self.model, self._preprocess, images, progress)
-        return {"features": features}
+        return {"features": embed_images(self.model, self._preprocess, images, self.progress)}
 
     @torch.no_grad()
     def _embed_text(self, tokens: Tensor, classes: int) -> dict[str, Tensor]:

@@ -110,6 +110,22 @@ def test_rounds_that_cells_share_are_none_of_a_cell():
     assert board.share == pytest.approx(1 / 30)
 
 
+def test_images_that_a_teacher_looks_at_are_shown_and_are_no_measure_of_its_work(run):
+    now, board, _ = run
+    job = plan([cell(defense="clip-fed", teacher="local", warmup_rounds=0)])[0]
+    assert job.stage == "teacher"
+    board.jobs = {job.id: 100.0}
+    board.handle(Event("started", job))
+    now.time = 30
+    for done in (0, 50):
+        board.handle(Event("step", job, step=Progress("teacher", done, 100)))
+    assert (board.share, board.left) == (0.5, 30.0)
+    for done in (14, 1000):  # the first of two sets of images
+        board.handle(Event("step", job, step=Progress("features", done, 1000)))
+        assert board.running[job.id].position == f"features {done}/1000"
+        assert (board.share, board.left) == (0.5, 30.0)
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_live_lines_fit_and_show_what_matters(run, width):
     now, board, (warmup, first, second) = run
