@@ -111,6 +111,14 @@ def _lifespan(cell: Recorded) -> float:
     return lifespan(cell.evaluations, cell.attacked)
 
 
+def _clean_asr(outputs: TestOutputs) -> float:
+    """What of an ASR no trigger does: clean images of the same classes, taken for the target."""
+    if not len(outputs.triggered):
+        return math.nan
+    others = outputs.clean[outputs.labels != outputs.target]
+    return float((others.argmax(1) == outputs.target).double().mean())
+
+
 def mean_known(values: Iterable[float]) -> float:
     """The mean of the values that are not NaN; NaN without any."""
     known = [value for value in values if not math.isnan(value)]
@@ -119,6 +127,7 @@ def mean_known(values: Iterable[float]) -> float:
 
 _MTA = "accuracy on clean test images"
 _ASR = "share of triggered test images of other classes that are taken for the target"
+_CLEAN = "share of clean test images of other classes that are taken for the target"
 _MEAN = "mean over the evaluations in the last 10 % of rounds"
 _SINCE = "since the evaluation before"
 _REJECTED = "updates that the defense rejected, of those that were finite, mean of the rounds"
@@ -158,6 +167,10 @@ _ALL = (
     Metric("asr_max", "ASR (max)", f"{_ASR}, highest of all evaluations", "lowest", _highest("asr")),
     Metric("mta_start", "MTA (start)", f"{_MTA}, before round 1", None, _start("mta")),
     Metric("asr_start", "ASR (start)", f"{_ASR}, before round 1", None, _start("asr")),
+    Metric(
+        *("asr_clean", "ASR (clean)", f"{_CLEAN}, last evaluation", None, _last_known("asr_clean"), _CLEAN),
+        measure=_clean_asr,
+    ),
     _shots("many", "third with most training images (head)"),
     _shots("medium", "middle third"),
     _shots("few", "third with fewest training images (tail)"),

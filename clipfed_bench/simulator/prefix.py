@@ -68,8 +68,6 @@ def run_prefix(spec: CellSpec, env: Environment, report: Report = silent) -> Non
 def take_over(training: Training, saved: Saved, setup: CellSetup) -> None:
     """Make ``training`` what it would be had it played the prefix, and measure what is the cell's own."""
     sets = setup.test_sets
-    if not sets.measured:  # what is of clean images is known
-        sets = replace(sets, clean=sets.clean[:1], labels=sets.labels[:1])
     for row in saved.facts["rows"]:
         for name, own in _vectors(training):
             own.copy_(saved.tensors[_name(row["round"], name)])

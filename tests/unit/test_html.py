@@ -330,5 +330,8 @@ def test_what_some_runs_alone_have_measured_has_its_sections():
     assert "fedavg 80.0 (best) 50.0 (best) 25.0 (best)" in page.section("classes")
     assert "rounds after the last attacked one" in page.section("lifespan").lower()
     assert "fedavg 40.0 (best)" in page.section("lifespan")
+    clean = check(render("r", results.assign(asr_clean=0.0456), pd.DataFrame()))
+    assert clean.sections()[1:4] == ["results", "clean", "classes"]
+    assert "4.6" in clean.section("clean")
     lacking = check(render("r", results.assign(**dict.fromkeys(shots, math.nan)), pd.DataFrame()))
     assert lacking.sections()[1:3] == ["results", "lifespan"]

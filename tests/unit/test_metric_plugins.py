@@ -68,7 +68,7 @@ def test_it_is_measured_of_the_same_outputs_as_asr(installed):
     triggered = pixels[1:].clone()
     triggered[:2, 0, 0, :3] = torch.tensor([2.0, 0.0, 0.0])  # two are taken for the target, and one for what it is not
     sets = TestSets(pixels, labels, triggered, 0, measured=metric_catalog.measured())
-    assert evaluate(Told(), sets) == {"mta": 5 / 6, "asr": 0.4, RA: 0.4}
+    assert evaluate(Told(), sets) == {"mta": 5 / 6, "asr": 0.4, "asr_clean": 0.0, RA: 0.4}
     untargeted = replace(sets, triggered=triggered[:0])
     assert math.isnan(evaluate(Told(), untargeted)[RA])
     assert evaluate(Told(), replace(sets, measured=())) == {"mta": 5 / 6, "asr": 0.4}

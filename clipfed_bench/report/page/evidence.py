@@ -1,4 +1,4 @@
-"""Parts of the page: defenses over all settings; tail classes, lifespan and other people's metrics, where measured."""
+"""Parts of the page: defenses over all settings; clean ASR, tail classes, lifespan, and what other packages measure."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from clipfed_bench.runs.metric_catalog import added
 from clipfed_bench.runs.metrics import METRICS, SHOTS
 
 _PARTS = (
+    (
+        *("clean", "What of an ASR is no backdoor", ("asr", "asr_clean"), "Per cent"),
+        "ASR of triggered test images, and the share of the same images that are taken for the target without a "
+        "trigger (clean): mistakes of the model. Where both are alike the trigger does nothing.",
+    ),
     (
         *("classes", "Head, middle and tail classes", SHOTS, "MTA in per cent"),
         "The same test images by class: the third of the classes with most training images (many), the middle (medium) "
