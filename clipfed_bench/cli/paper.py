@@ -36,6 +36,7 @@ def paper(
     dry_run: options.DryRunOption = False,
     no_run: Annotated[bool, typer.Option("--no-run", help="Only render what is stored, however little.")] = False,
     admissible: options.AdmissibleOption = 5.0,
+    bounds: options.BoundsOption = False,
     keep_stale: options.KeepStaleOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, just the tables.")] = False,
 ) -> None:
@@ -61,7 +62,7 @@ def paper(
         show_plan(session)
         return
     whole = no_run or not needed or show_run(session, quiet, tables=False)
-    _render(cells, session, admissible)  # where cells failed, what is there is rendered all the same
+    _render(cells, session, admissible, bounds)  # where cells failed, what is there is rendered all the same
     if not whole:
         raise typer.Exit(1)
 
@@ -86,14 +87,14 @@ def _cells(name: str, scale: str, seeds: int | None) -> tuple[CellSpec, ...]:
     return make_grid(axes if seeds is None else axes.override({"seed": seed_range(seeds)})).cells
 
 
-def _render(cells: Mapping[str, Sequence[CellSpec]], session: Session, admissible: float) -> None:
+def _render(cells: Mapping[str, Sequence[CellSpec]], session: Session, admissible: float, bounds: bool) -> None:
     from clipfed_bench.paper.output import write
     from clipfed_bench.report.formats.terminal import show
 
     missing: list[str] = []
     for name, chosen in cells.items():
         try:
-            paths, sheet = write(name, chosen, session.environment, session.store, admissible)
+            paths, sheet = write(name, chosen, session.environment, session.store, admissible, bounds)
         except UserError as error:
             missing.append(f"{name} cannot be made: {error}")
             continue

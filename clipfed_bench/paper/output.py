@@ -24,7 +24,7 @@ _FIGURES = {"fig3": "tsne", "fig4": "images", "fig5": "bands", "fig6": "curves",
 
 
 def write(
-    name: str, cells: Sequence[CellSpec], env: Environment, store: RunStore, admissible: float
+    name: str, cells: Sequence[CellSpec], env: Environment, store: RunStore, admissible: float, bounds: bool = False
 ) -> tuple[list[Path], Sheet | None]:
     """Write ``table1`` … ``fig7`` of what is stored of ``cells``; the paths, and of a table what a terminal shows.
 
@@ -33,7 +33,7 @@ def write(
     folder, shown = store.folder / "paper", None
     paths, texts = [], {}
     if name in LAYOUTS:
-        made = paper_table(name, cells, store.frames([cell.key for cell in cells])[0], admissible)
+        made = paper_table(name, cells, store.frames([cell.key for cell in cells])[0], admissible, bounds)
         numbers, sheet, shown = made.frame(), in_files(made), on_screen(made)
         texts = {"tex": latex(sheet), "md": markdown(sheet)}
     else:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Literal
 
 from clipfed_bench.config.words import heading, label, titled
-from clipfed_bench.paper.tables import PaperTable
+from clipfed_bench.paper.tables import PaperTable, Value
 from clipfed_bench.report.formats.sheet import Cell, Entry, Number, Sheet
+from clipfed_bench.report.tables.binomial import with_bound
 from clipfed_bench.report.tables.model import Place
 from clipfed_bench.runs.metrics import MAIN, METRICS, Metric
 
@@ -72,14 +73,19 @@ def _lines(
     """The lines of ``row``: whose numbers they are, and a number for each column and metric."""
     values = [(METRICS[metric], table.values[*row, *col, metric]) for col in table.cols for metric in MAIN]
 
-    def shown(
-        metric: Metric, share: float | None, best: bool = False, std: float | None = None, mark: str = ""
-    ) -> Number:
+    def shown(metric: Metric, share: float | None, best: bool = False) -> Number:
         if share is None:
             return Number("–", best=best, known=False)
-        return Number(metric.text(share, decimals), "" if std is None else metric.text(std, decimals), best, mark)
+        return Number(metric.text(share, decimals), best=best)
 
-    yield "ours", tuple(shown(m, v.ours.mean, v.ours.best, v.ours.std if spread else None, v.mark) for m, v in values)
+    def ours(metric: Metric, value: Value) -> Number:
+        plain, own = shown(metric, value.ours.mean, value.ours.best), value.ours
+        if own.mean is None:
+            return plain
+        beside = metric.text(own.std, decimals) if spread and own.std is not None else ""
+        return replace(plain, text=with_bound(plain.text, own.mean, own.images), spread=beside, mark=value.mark)
+
+    yield "ours", tuple(ours(metric, value) for metric, value in values)
     if any(v.published is not None for _, v in values):
         yield "published", tuple(shown(m, v.published, v.best_published) for m, v in values)
         changes = [shown(m.difference(), v.difference) for m, v in values]

@@ -15,8 +15,10 @@ from clipfed_bench.config.words import scale
 from clipfed_bench.paper.published import SOURCE, published
 from clipfed_bench.report.tables.admissible import MARGIN, references
 from clipfed_bench.report.tables.axes import Record
+from clipfed_bench.report.tables.binomial import images
 from clipfed_bench.report.tables.doubts import doubts, scene, working
 from clipfed_bench.report.tables.footnotes import of_updates
+from clipfed_bench.report.tables.marked import BOUND
 from clipfed_bench.report.tables.model import Number, Place
 from clipfed_bench.report.tables.signs import IDLE, LOW
 from clipfed_bench.report.tables.table import over_seeds, plain_records
@@ -95,11 +97,14 @@ class PaperTable:
         return frame.astype(dict.fromkeys(numbers, "float64"))
 
 
-def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame, admissible: float = MARGIN) -> PaperTable:
+def paper_table(
+    name: str, cells: Sequence[CellSpec], results: pd.DataFrame, admissible: float = MARGIN, bounds: bool = False
+) -> PaperTable:
     """Table ``name`` (``table1`` to ``table5``) of ``cells``, from the ``results`` that there are of them.
 
     Rows and columns are those of ``cells``, in their order; places without a finished cell have no value of ours. The
     best are among defenses that lose at most ``admissible`` points of FedAvg's MTA, of ours and of the published each.
+    ``bounds`` puts the binomial bound beside ours of 0.
     Raises UserError for points out of range.
     """
     layout = LAYOUTS[name]
@@ -122,7 +127,8 @@ def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame, adm
             theirs = {place: known[place][i] for place in group if place in known}
             best_published = METRICS[metric].best(theirs, theirs.keys() - published_low)
             for place in group:
-                number = replace(ours[place], best=place in best)
+                trials = images(metric, found[place][0]) if bounds and found[place] else None
+                number = replace(ours[place], best=place in best, images=trials)
                 mark = LOW * (place in low) + IDLE * (place in idle) if metric == "mta" else ""
                 values[*place, metric] = Value(number, theirs.get(place), place in best_published, mark)
     split = len(layout.rows)
@@ -131,7 +137,12 @@ def paper_table(name: str, cells: Sequence[CellSpec], results: pd.DataFrame, adm
         tuple(dict.fromkeys(place[:split] for place in places)),
         tuple(dict.fromkeys(place[split:] for place in places)),
         values,
-        (*_notes(layout, cells, places, values, done, admissible), *judged.notes(bool(low)), *doubts([*done.values()])),
+        (
+            *_notes(layout, cells, places, values, done, admissible),
+            *judged.notes(bool(low)),
+            *((BOUND,) if bounds else ()),
+            *doubts([*done.values()]),
+        ),
     )
 
 

@@ -15,7 +15,9 @@ from clipfed_bench.paper.published import published
 from clipfed_bench.paper.render import in_files, on_screen
 from clipfed_bench.paper.tables import LAYOUTS, _low, paper_table
 from clipfed_bench.report.formats import render
+from clipfed_bench.report.formats.markdown import markdown
 from clipfed_bench.report.formats.terminal import screen
+from clipfed_bench.report.tables.marked import BOUND
 
 TABLE3 = {"degree": [0.4], "partition": ["degree"], "malicious": [0.2, 0.3]}
 
@@ -101,6 +103,18 @@ def test_bold_is_for_defenses_that_keep_the_main_task():
     assert every.values["krum", 0.2, "mta"].mark == "‡"
     with pytest.raises(UserError, match="it must be from 0 to 100"):
         paper_table("table3", cells, found, admissible=-1)
+
+
+def test_an_asr_of_0_has_its_bound_where_asked():
+    cells = expand({**TABLE3, "dataset": ["cifar10-lt"], "defense": ["fedavg", "clip-fed"]})
+    figures = {(d, m, 0): (0.6, 0.0 if d == "clip-fed" else 0.9) for d in ("fedavg", "clip-fed") for m in (0.2, 0.3)}
+    found = results(cells, figures)
+    plain, made = (paper_table("table3", cells, found, bounds=bounds) for bounds in (False, True))
+    assert BOUND in made.notes
+    assert BOUND not in plain.notes
+    assert markdown(in_files(made)).count("0.00 (≤0.043)") == 2, "ours, of 9,000 images"
+    assert "(≤" not in markdown(in_files(plain))
+    assert made.frame().equals(plain.frame().assign(scale=made.frame().scale))
 
 
 def test_published_values_are_bold_by_the_same_rule():

@@ -23,7 +23,7 @@ def images(metric: str, record: Record) -> int | None:
         return None
     if metric in ("mta", "mta_tail", "mta_start"):
         return sum(test)
-    if metric in ("asr", "asr_tail", "asr_max", "asr_start"):
+    if metric in ("asr", "asr_tail", "asr_max", "asr_start", "asr_clean"):
         return sum(test) - test[int(record["target"])]
     return None
 
@@ -37,3 +37,8 @@ def wilson(share: float, trials: int, level: float = LEVEL) -> float:
 
     found = binomtest(round(share * trials), trials).proportion_ci(level, method="wilson")
     return float(found.high)
+
+
+def with_bound(text: str, share: float, trials: int | None) -> str:
+    """``0.00 (≤0.043)``: ``share`` as it is shown, with its bound where that says 0 and ``trials`` are known."""
+    return text if trials is None or float(text) != 0 else f"{text} (≤{100 * wilson(share, trials):.2g})"

@@ -9,7 +9,7 @@ from typing import Any
 
 from clipfed_bench.config.words import SPEAKING, heading, label
 from clipfed_bench.report.tables.axes import OF_DEFENSE
-from clipfed_bench.report.tables.binomial import wilson
+from clipfed_bench.report.tables.binomial import with_bound
 from clipfed_bench.report.tables.signs import APART, IDLE, LOW
 from clipfed_bench.report.tables.statistics import LEVEL, Interval
 from clipfed_bench.runs.metrics import Metric
@@ -116,9 +116,7 @@ class Table:
         if number.mean is None:
             return "–"
         text = metric.text(number.mean, self.decimals)
-        if number.images is None or float(text) != 0:
-            return text
-        return f"{text} (≤{100 * wilson(number.mean, number.images):.2g})"
+        return with_bound(text, number.mean, number.images)
 
     def _spread(self, metric: Metric, number: Number) -> str | None:
         if number.interval is not None:
