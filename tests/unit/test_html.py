@@ -333,5 +333,7 @@ def test_what_some_runs_alone_have_measured_has_its_sections():
     clean = check(render("r", results.assign(asr_clean=0.0456), pd.DataFrame()))
     assert clean.sections()[1:4] == ["results", "clean", "classes"]
     assert "4.6" in clean.section("clean")
+    older = check(render("r", results.assign(asr_clean=math.nan), pd.DataFrame()))
+    assert older.sections()[1:3] == ["results", "classes"], "ASR alone, as an older version stored it, says nothing"
     lacking = check(render("r", results.assign(**dict.fromkeys(shots, math.nan)), pd.DataFrame()))
     assert lacking.sections()[1:3] == ["results", "lifespan"]

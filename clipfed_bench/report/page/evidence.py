@@ -14,7 +14,7 @@ from clipfed_bench.report.tables.printed import spread_out, without_empty_column
 from clipfed_bench.report.tables.signs import IDLE, LOW
 from clipfed_bench.report.tables.table import table
 from clipfed_bench.runs.metric_catalog import added
-from clipfed_bench.runs.metrics import METRICS, SHOTS
+from clipfed_bench.runs.metrics import MAIN, METRICS, SHOTS
 
 _PARTS = (
     (
@@ -63,4 +63,5 @@ def _others() -> Iterator[tuple[str, str, tuple[str], str, str]]:
 
 
 def _measured(results: pd.DataFrame, metrics: Sequence[str]) -> bool:
-    return all(name in results for name in metrics) and bool(results[list(metrics)].notna().any().any())
+    own = [name for name in metrics if name not in MAIN]  # those are of every cell
+    return all(name in results for name in metrics) and bool(results[own].notna().any().any())
