@@ -6,13 +6,13 @@ import math
 from dataclasses import replace
 
 import torch
+from makers.specs import small_cell
 from torch import Tensor, nn
 
 from clipfed_bench.core.messages import Environment
 from clipfed_bench.runs.metric_catalog import measured
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.evaluate import TestSets, evaluate
-from tests.makers.specs import small_cell
 
 
 class Told(nn.Module):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from makers.specs import small_cell
+
 from clipfed_bench.core.messages import Environment, Progress
 from clipfed_bench.simulator.cell import prepare
-from tests.makers.specs import small_cell
 
 
 def test_each_job_hears_of_its_own_images(tmp_path):
