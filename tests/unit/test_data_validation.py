@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from makers.specs import small_cell
 
 from clipfed_bench.config.cell_spec import CellSpec
 from clipfed_bench.core.errors import UserError
 from clipfed_bench.data.validation import on_validation
 from clipfed_bench.simulator import shared
 from clipfed_bench.toolbox.images import Dataset, Images
-from tests.makers.specs import small_cell
 
 
 def numbered(labels: list[int], first: int) -> Images:
