@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# FedArtML: clients without a class in common have an earth mover's distance of 0.
+# FedArtML: clients of one class each, all different, have an earth mover's distance of 0.
 #
 # Expected: the distance between clients' label distributions is 0 only if they are equal, and grows with
 # skew. create_clients reports it, beside the Jensen-Shannon and the Hellinger distance, as a measure of

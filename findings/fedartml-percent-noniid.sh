@@ -6,7 +6,7 @@
 #
 # Instead: each client is given as many classes as classes divided by clients, rounded down, which is none for
 # 20 clients and 10 classes, and the last client gets all that is left: half of the data, of all classes alike.
-# The other 19 share an IID half. The distance between the clients' labels is 0.52 for 10 clients; for 20 it is
+# The other half, which is IID, is shared by all 20. The distance between the clients' labels is 0.52 for 10 clients; for 20 it is
 # 0.18, as when the data are dealt at random to clients of these sizes.
 #
 # Why it matters: ten classes and twenty or a hundred clients are the usual setting. What is reported as 50 %

@@ -33,9 +33,6 @@ def miniature(evaluate: Evaluate, train: int = 1, test: int = 1) -> Iterator[Non
         few = [part.take(torch.arange(0, len(part), step)) for part, step in parts]
         return replace(data, train=few[0], test=few[1])
 
-    def also(sets: TestSets) -> dict[str, float]:
-        return {metric.name: 0.0 for metric in sets.measured if metric.module is None}
-
     def forget() -> None:
         for cached in caches:
             cached.cache_clear()
@@ -43,7 +40,7 @@ def miniature(evaluate: Evaluate, train: int = 1, test: int = 1) -> Iterator[Non
     forget()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shared, "load_dataset", fewer)
-        patch.setattr(cell_setup, "evaluate", lambda model, sets: evaluate(model, sets) | also(sets))
+        patch.setattr(cell_setup, "evaluate", lambda model, sets: {**evaluate(model, sets), "asr_clean": 0.0})
         yield
     forget()
 

@@ -41,6 +41,8 @@ class Metric:
     """Values are differences and have a sign."""
     measure: Callable[[TestOutputs], float] | None = None
     """What gives the history's value, where that is not among what every evaluation has anyway."""
+    later: bool = False
+    """Older versions did not measure it, so that their cells have none."""
     module: str | None = None
     """Where it is, if another package adds it."""
 
@@ -111,14 +113,6 @@ def _lifespan(cell: Recorded) -> float:
     return lifespan(cell.evaluations, cell.attacked)
 
 
-def _clean_asr(outputs: TestOutputs) -> float:
-    """What of an ASR no trigger does: clean images of the same classes, taken for the target."""
-    if not len(outputs.triggered):
-        return math.nan
-    others = outputs.clean[outputs.labels != outputs.target]
-    return float((others.argmax(1) == outputs.target).double().mean())
-
-
 def mean_known(values: Iterable[float]) -> float:
     """The mean of the values that are not NaN; NaN without any."""
     known = [value for value in values if not math.isnan(value)]
@@ -156,7 +150,7 @@ def _detection(name: str, whose: str, better: str) -> Metric:
 
 def _shots(name: str, whose: str) -> Metric:
     meaning = f"mean {_MTA} of the classes in the {whose}; null unless the data set has a long tail"
-    return Metric(f"mta_{name}", f"MTA ({name})", meaning, "highest", _last_known(f"mta_{name}"), meaning)
+    return Metric(f"mta_{name}", f"MTA ({name})", meaning, "highest", _last_known(f"mta_{name}"), meaning, later=True)
 
 
 _ALL = (
@@ -169,7 +163,7 @@ _ALL = (
     Metric("asr_start", "ASR (start)", f"{_ASR}, before round 1", None, _start("asr")),
     Metric(
         *("asr_clean", "ASR (clean)", f"{_CLEAN}, last evaluation", None, _last_known("asr_clean"), _CLEAN),
-        measure=_clean_asr,
+        later=True,
     ),
     _shots("many", "third with most training images (head)"),
     _shots("medium", "middle third"),

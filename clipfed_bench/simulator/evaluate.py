@@ -1,5 +1,5 @@
-"""Main-task accuracy (MTA), also of head, middle and tail classes, attack success rate (ASR), in fractions; and what
-else there is a metric for.
+"""Main-task accuracy (MTA), also of head, middle and tail classes, attack success rate (ASR), also without a trigger,
+in fractions; and what else there is a metric for.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from clipfed_bench.simulator.shots import Shots, accuracies
 from clipfed_bench.toolbox.device import read
 from clipfed_bench.toolbox.images import Images, Normalizer
 
-OF_TRIGGER = ("asr",)
-"""Metrics that depend on a cell's trigger; the others are alike for cells that share a model."""
+OF_TRIGGER = ("asr", "asr_clean")
+"""Metrics that depend on a cell's trigger or target; the others are alike for cells that share a model."""
 
 
 @dataclass(frozen=True)
@@ -89,27 +89,30 @@ def make_test_sets(test: Images, attack: Attack, normalize: Normalizer, shots: S
 
 @torch.no_grad()
 def evaluate(model: nn.Module, sets: TestSets) -> dict[str, float]:
-    """``mta`` and ``asr`` of ``model`` in evaluation mode; with a long tail :func:`.shots.accuracies` as well.
+    """``mta``, ``asr`` and ``asr_clean`` of ``model`` in evaluation mode; with a long tail also those of its classes.
 
-    ASR is nan when no image is triggered. After them comes what is ``measured`` besides. Raises UserError where an
-    output is not finite: such a model calls all images one class, so that ASR is 0 or 1.
+    Both ASR are nan when no image is triggered. After them, and :func:`.shots.accuracies`, comes what is ``measured``
+    besides. Raises UserError where an output is not finite: such a model calls all images one class, so that ASR is 0
+    or 1.
     """
     model.eval()
     clean, triggered = list[Tensor](), list[Tensor]()
-    hit, broken = _taken_for(model, sets.clean, sets.labels, clean if sets.measured else None, sets.prepare)
-    target = torch.full((len(sets.triggered),), sets.target, device=sets.labels.device)
-    taken, also = _taken_for(model, sets.triggered, target, triggered if sets.measured else None)
+    found, broken = _predicted(model, sets.clean, clean if sets.measured else None, sets.prepare)
+    poisoned, also = _predicted(model, sets.triggered, triggered if sets.measured else None)
+    hit, others = found == sets.labels, sets.labels != sets.target
+    counts = [hit.sum(), (poisoned == sets.target).sum(), (others & (found == sets.target)).sum(), others.sum()]
     by_class = hit.new_zeros(len(sets.shots.images) if sets.shots else 0, dtype=torch.int64)
     if sets.shots:
         by_class.scatter_add_(0, sets.labels, hit.long())
-    right, fooled, infinite, *hits = read([hit.sum(), taken.sum(), broken | also, *by_class])
+    right, fooled, mistaken, other, infinite, *hits = read([*counts, broken | also, *by_class])
     if infinite:
         raise UserError(
             "training has diverged: the model's outputs for test images are not finite; use a smaller lr, or other "
             "options of the defense."
         )
-    asr = fooled / len(sets.triggered) if len(sets.triggered) else math.nan
-    figures = {"mta": right / len(sets.labels), "asr": asr}
+    attacked = len(sets.triggered) > 0
+    figures = {"mta": right / len(sets.labels), "asr": fooled / len(sets.triggered) if attacked else math.nan}
+    figures["asr_clean"] = mistaken / other if attacked and other else math.nan
     figures |= accuracies(sets.shots, hits) if sets.shots else {}
     return figures | _measured(sets, clean, triggered) if sets.measured else figures
 
@@ -148,25 +151,24 @@ def _batch_size(images: Tensor) -> int:
     return 2000 if images.is_cuda else 128  # larger batches leave a CPU core's cache
 
 
-def _taken_for(
+def _predicted(
     model: nn.Module,
     images: Tensor,
-    labels: Tensor,
     keep: list[Tensor] | None = None,
     prepare: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Which of ``images`` are taken for ``labels``, bool (N,), and whether any output was not finite.
+    """The classes that ``images`` are taken for, int64 (N,), and whether any output was not finite.
 
     The logits of each batch, float32, are added to ``keep``.
     """
     size = _batch_size(images)
-    hits = torch.empty(len(images), dtype=torch.bool, device=images.device)
+    found = torch.empty(len(images), dtype=torch.int64, device=images.device)
     broken = torch.zeros((), dtype=torch.bool, device=images.device)
-    parts = zip(*(torch.split(whole, size) for whole in (images, labels, hits)), strict=True)
-    for part, truth, place in parts if len(images) else ():
+    parts = zip(torch.split(images, size), torch.split(found, size), strict=True)
+    for part, place in parts if len(images) else ():
         logits = model(part if prepare is None else prepare(part))
-        torch.eq(logits.argmax(dim=1), truth, out=place)
+        place.copy_(logits.argmax(dim=1))
         broken |= ~torch.isfinite(logits).all()
         if keep is not None:
             keep.append(logits.float().clone())
-    return hits, broken
+    return found, broken

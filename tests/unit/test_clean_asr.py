@@ -10,7 +10,6 @@ from makers.specs import small_cell
 from torch import Tensor, nn
 
 from clipfed_bench.core.messages import Environment
-from clipfed_bench.runs.metric_catalog import measured
 from clipfed_bench.simulator.cell import run_cell
 from clipfed_bench.simulator.evaluate import TestSets, evaluate
 
@@ -32,7 +31,7 @@ def images(said: list[int]) -> Tensor:
 def test_clean_images_of_other_classes_that_are_taken_for_the_target():
     labels = torch.tensor([0, 0, 1, 1, 2, 2, 2])
     clean, triggered = images([0, 1, 0, 1, 2, 0, 1]), images([0, 0, 0, 0, 1])
-    sets = TestSets(clean, labels, triggered, 0, measured=measured())
+    sets = TestSets(clean, labels, triggered, 0)
     found = evaluate(Told(), sets)
     assert (found["asr"], found["asr_clean"]) == (4 / 5, 2 / 5)
     nothing = evaluate(Told(), replace(sets, triggered=clean[2:]))

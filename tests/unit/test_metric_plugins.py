@@ -71,7 +71,7 @@ def test_it_is_measured_of_the_same_outputs_as_asr(installed):
     assert evaluate(Told(), sets) == {"mta": 5 / 6, "asr": 0.4, "asr_clean": 0.0, RA: 0.4}
     untargeted = replace(sets, triggered=triggered[:0])
     assert math.isnan(evaluate(Told(), untargeted)[RA])
-    assert evaluate(Told(), replace(sets, measured=())) == {"mta": 5 / 6, "asr": 0.4}
+    assert evaluate(Told(), replace(sets, measured=())) == {"mta": 5 / 6, "asr": 0.4, "asr_clean": 0.0}
 
 
 def test_a_cell_has_it_beside_what_it_has_anyway_alone_or_after_shared_rounds(installed, tmp_path):

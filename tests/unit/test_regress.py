@@ -142,6 +142,12 @@ def test_undefined_on_both_sides_is_equal(runs, reference):
     assert compare_with(reference(runs(nothing)), runs(nothing, ELSEWHERE)).passed
 
 
+def test_what_an_older_version_did_not_measure_has_not_moved(runs, reference):
+    clean, other = ({place: found | {"asr_clean": c} for place, found in CELLS.items()} for c in (0.0025, 0.0026))
+    assert all(compare_with(reference(runs(a)), runs(b)).passed for a, b in ((CELLS, clean), (clean, CELLS)))
+    assert {figure for _, _, figure in moved(compare_with(reference(runs(clean)), runs(other)))} == {"asr_clean"}
+
+
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [

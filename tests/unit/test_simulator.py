@@ -265,7 +265,7 @@ def test_asr_leaves_out_the_target_class() -> None:
     images = Images(torch.zeros(6, 3, 32, 32, dtype=torch.uint8), torch.tensor([1, 1, 5, 5, 5, 2]))
     sets = make_test_sets(images, _badnets(), PLAIN)
     assert len(sets.triggered) == 3
-    assert evaluate(_Brightness(), sets) == {"mta": pytest.approx(2 / 6), "asr": 1.0}
+    assert evaluate(_Brightness(), sets) == {"mta": pytest.approx(2 / 6), "asr": 1.0, "asr_clean": 0.0}
     only_target = images.take(torch.tensor([2, 3]))
     sets = make_test_sets(only_target, _badnets(), PLAIN)
     assert math.isnan(evaluate(_Brightness(), sets)["asr"])

@@ -34,8 +34,8 @@ class Cell:
     numbers: tuple[Number, ...]
     kind: Literal["done", "failed", "missing", "aside"] = "done"
     """``aside`` is set smaller or paler than what it stands beside."""
-    fewer: int | None = None
-    """Seeds, where they are fewer than elsewhere."""
+    fewer: str = ""
+    """Seeds, where they are fewer than elsewhere: ``2``, or ``3 / 2`` of two numbers."""
     span: int = 1
     """Columns that it takes."""
 

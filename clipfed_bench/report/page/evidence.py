@@ -20,7 +20,8 @@ _PARTS = (
     (
         *("clean", "What of an ASR is no backdoor", ("asr", "asr_clean"), "Per cent"),
         "ASR of triggered test images, and the share of the same images that are taken for the target without a "
-        "trigger (clean): mistakes of the model. Where both are alike the trigger does nothing.",
+        "trigger (clean): mistakes of the model. Where both are alike the trigger does nothing. Attacks that put other "
+        "pictures in place of images (edge-case) are not judged by that.",
     ),
     (
         *("classes", "Head, middle and tail classes", SHOTS, "MTA in per cent"),

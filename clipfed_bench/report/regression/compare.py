@@ -2,7 +2,8 @@
 
 Cells made on a CPU by the same versions on the same kind of processor must be equal. Elsewhere rounding differs, few
 rounds amplify it, and a figure may move by FACTOR times its sample standard deviation over the reference's seeds of
-that setting, at least by its floor. A figure that is undefined on one side alone has always moved too far.
+that setting, at least by its floor. A figure that is undefined on one side alone has always moved too far, unless older
+versions did not measure it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class Move:
         if self.before is None or self.after is None:
             return float("inf")
         return abs(self.after - self.before)
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether an older version's cell lacks it."""
+        return METRICS[self.figure].later and None in (self.before, self.after)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def compare_with(reference: Reference, results: pd.DataFrame) -> Comparison:
             if differing:
                 tolerance = max(METRICS[figure].floor or 0.0, FACTOR * spreads[before[place]["key"], figure])
             move = Move(done[place], figure, before[place][figure], done[place][figure], tolerance)
-            if move.before == move.after:
+            if move.before == move.after or move.unmeasured:
                 continue
             if move.distance > tolerance:
                 moves.append(move)

@@ -58,7 +58,7 @@ def notes(
         *signs,
         *_settings(records, axes),
         f"Shown as they vary: {', '.join(added)}." if added else "",
-        _gaps(records, seeds),
+        _failed(records),
         caution(records),
         *doubted,
         *_sources(records),
@@ -191,10 +191,6 @@ def _bold(metrics: Sequence[Metric], axes: Sequence[str]) -> str:
     return f"Bold: {' and '.join(named)} among defenses, each on its own, at the precision shown."
 
 
-def _gaps(records: Sequence[Record], seeds: Sequence[Sequence[int]]) -> str:
+def _failed(records: Sequence[Record]) -> str:
     failed = sum(record["status"] != "done" for record in records)
-    parts = (
-        ["n: seeds, where they are fewer than elsewhere."] if len({len(found) for found in seeds if found}) > 1 else []
-    )
-    parts += [f"{failed} of {len(records)} cells failed."] if failed else []
-    return " ".join(parts)
+    return f"{failed} of {len(records)} cells failed." if failed else ""

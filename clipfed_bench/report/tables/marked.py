@@ -18,6 +18,8 @@ BOUND = (
     "has."
 )
 
+FEWER = "n: seeds, where they are fewer than elsewhere."
+
 
 def mark_best(
     entries: dict[Place, Entry], axes: Sequence[str], metrics: Sequence[Metric], decimals: int

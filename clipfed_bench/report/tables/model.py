@@ -144,10 +144,21 @@ class Table:
         apart = (number.p is not None and number.p < 1 - LEVEL for number in entry.numbers)
         return [APART * far + whole * (i == lead) for i, far in enumerate(apart)][part]
 
-    def fewer(self, entry: Entry, part: slice = slice(None)) -> int | None:
-        """The number of seeds behind ``entry`` where it is less than elsewhere and so has to be marked."""
-        fewest = min((number.n for number in entry.numbers[part] if number.n), default=self.seeds)
-        return fewest if fewest < self.seeds else None
+    def fewer(self, entry: Entry, part: slice = slice(None)) -> str:
+        """Seeds behind the numbers of ``entry`` where they are fewer than elsewhere and so have to be marked.
+
+        ``2``, or ``3 / 2`` where numbers have not the same; empty where there is nothing to mark.
+        """
+        counts = [number.n for number in entry.numbers[part]]
+        known = {n for n in counts if n}
+        if not known or min(known) >= self.seeds:
+            return ""
+        return str(*known) if len(known) == 1 else " / ".join(str(n) if n else "–" for n in counts)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether any number is so marked."""
+        return any(self.fewer(entry) for entry in self.entries.values())
 
     @property
     def title(self) -> str:

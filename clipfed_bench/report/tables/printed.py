@@ -113,4 +113,7 @@ def _cells(made: Table, row: Place, col: Place) -> list[Cell]:
     found = cell(made, row, col, span=len(made.metrics))
     if found.kind != "done":
         return [found]
-    return [Cell((number,), fewer=found.fewer if i == 0 else None) for i, number in enumerate(found.numbers)]
+    entry = made.entry(row, col)
+    first, *others = (made.fewer(entry, slice(i, i + 1)) for i in range(len(found.numbers)))
+    marks = (first, *("" if mark == first else mark for mark in others))
+    return [Cell((number,), fewer=mark) for number, mark in zip(found.numbers, marks, strict=True)]

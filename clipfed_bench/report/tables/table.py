@@ -15,7 +15,7 @@ from clipfed_bench.report.tables.admissible import MARGIN, references
 from clipfed_bench.report.tables.axes import AXES, Record, choose, ranks, refuse_duplicates
 from clipfed_bench.report.tables.doubts import doubts, scene, working
 from clipfed_bench.report.tables.footnotes import notes, of_updates
-from clipfed_bench.report.tables.marked import BOUND, bounded, corrected, mark_best
+from clipfed_bench.report.tables.marked import BOUND, FEWER, bounded, corrected, mark_best
 from clipfed_bench.report.tables.model import Entry, Number, Place, Table
 from clipfed_bench.report.tables.paired import differences
 from clipfed_bench.report.tables.statistics import bootstrap_interval, t_interval
@@ -83,7 +83,7 @@ def table(
         signs = (*signs, BOUND)
     entries = mark_best(entries, (*left, *top), shown, decimals)
     seeds = [entry.seeds for entry in entries.values()]
-    return Table(
+    made = Table(
         left,
         top,
         tuple(sorted({place[: len(left)] for place in groups}, key=ranks)),
@@ -92,10 +92,13 @@ def table(
         shown,
         decimals,
         max(map(len, seeds)),
-        (*notes(records, shown, (*left, *top), added, seeds, spread, against, signs, doubted), *measured),
+        (),
         spread,
         against,
     )
+    signs = (*signs, *((FEWER,) if made.uneven else ()))
+    said = notes(records, shown, (*left, *top), added, seeds, spread, against, signs, doubted)
+    return replace(made, notes=(*said, *measured))
 
 
 def to_records(results: pd.DataFrame) -> list[dict[str, Any]]:
